@@ -1,0 +1,69 @@
+# Reprise: the front door. `make help` lists what it opens.
+PYTHON ?= python3
+PROFILE ?= laptop
+
+# A conda environment with Reprise installed is used as it is; otherwise .venv, made on first use.
+ifneq ($(wildcard $(CONDA_PREFIX)/bin/reprise),)
+  BIN := $(CONDA_PREFIX)/bin
+  READY :=
+else
+  BIN := .venv/bin
+  READY := setup
+endif
+
+REPRISE := $(BIN)/reprise
+need-paper = $(if $(PAPER),,$(error name a paper, e.g. make $@ PAPER=qae (make list shows them)))
+# Only what the user gave is passed on, so that the defaults live in one place, the command line.
+flags = --profile "$(PROFILE)" $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(ONLY),--only "$(ONLY)") \
+  $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers "$(WORKERS)") $(if $(BACKEND),--backend "$(BACKEND)") \
+  $(foreach pair,$(SET),--set "$(pair)")
+export DEBUG
+
+.PHONY: setup lab list new reproduce plan status verify test bench clean help pocket-models
+
+help: ## Show this list
+	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|gpu|paper] regenerates a paper's tables, figures and verdicts."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  variables: PAPER=<slug>|all PROFILE SEEDS=3|5,8 WORKERS ONLY=fig9,c6 MODEL SET='name=value ...' UPDATE=1 DEBUG=1"
+
+setup: ## Make .venv from requirements.lock (every other target does it when needed)
+	@$(PYTHON) common/bootstrap.py
+
+reproduce: $(READY) ## Run the experiment of PAPER and its notebook; regenerate tables, figures, verdicts
+	@$(need-paper)$(REPRISE) reproduce "$(PAPER)" $(flags) $(if $(filter 1,$(UPDATE)),--update)
+
+plan: $(READY) ## Show what reproduce would run and how long it takes
+	@$(need-paper)$(REPRISE) plan "$(PAPER)" $(flags)
+
+list: $(READY) ## List papers; with PAPER, its tables, figures and claims
+	@$(REPRISE) list $(PAPER)
+
+status: $(READY) ## Show which results exist, whether they are current, and their verdicts
+	@$(REPRISE) status $(PAPER)
+
+verify: $(READY) ## Recompute the committed verdicts, tables and data twins of PAPER from its values
+	@$(need-paper)$(REPRISE) verify "$(PAPER)"
+
+new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
+	@$(need-paper)$(REPRISE) new "$(PAPER)"
+
+lab: $(READY) ## Open JupyterLab with the right kernel
+	@$(BIN)/jupyter lab --notebook-dir .
+
+test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction and nbval of every notebook
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
+	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+pocket-models: $(READY) ## Rebuild the committed pocket checkpoints
+	@$(BIN)/python -m common.models.warmstart
+
+clean: $(READY) ## Remove the records and untracked results of PAPER
+	@$(need-paper)$(REPRISE) clean "$(PAPER)"

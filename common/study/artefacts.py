@@ -1,0 +1,152 @@
+"""From a frame to tables, figures and verdicts: the last stage, pure in the frame and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure as Plot
+
+from common.study.card import Table
+from common.study.errors import StudyError
+from common.study.study import Study
+from common.study.verdicts import Verdict, judge
+
+NO_COUNTERPART = "no counterpart at this profile"
+EMPTY = "-"
+TABLE_COLUMNS = ["row", "column", "mean", "low", "high", "n"]
+
+
+class Artefacts:
+    """Calls a paper's report functions on one frame, each at most once.
+
+    Args:
+        study: The paper and profile.
+        frame: Its records, from the store or from a stored ``values.parquet``.
+    """
+
+    def __init__(self, study: Study, frame: pd.DataFrame) -> None:
+        self.study = study
+        self.frame = frame
+        self._verdicts: dict[str, Verdict] | None = None
+
+    def tables(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """(id, long table) of every table that this run can make."""
+        for name, table in self.study.card.tables.items():
+            if not self.missing(name):
+                yield name, self.table(name, table)
+
+    def figures(self) -> Iterator[tuple[str, pd.DataFrame, Plot]]:
+        """(id, data twin, drawn figure) of every figure that this run can make."""
+        for name in self.study.card.figures:
+            if not self.missing(name):
+                yield name, self.data(name), self.plot(name)
+
+    def missing(self, name: str) -> str:
+        """Why a table or figure cannot be made from this run; empty if it can."""
+        only = self.study.options.only
+        if only and name not in only:
+            return f"not selected (ONLY={','.join(only)})"
+        return self.study.available({**self.study.card.tables, **self.study.card.figures}[name])
+
+    def table(self, name: str, table: Table) -> pd.DataFrame:
+        """Our block in long form: row, column, mean, low, high, n.
+
+        Raises:
+            StudyError: the report function returned other columns.
+        """
+        block = self._call(name)
+        if list(block.columns) != TABLE_COLUMNS:
+            raise StudyError(
+                f"report.{name} returned columns {list(block.columns)}; expected {TABLE_COLUMNS}"
+            )
+        unmatched = sorted(set(table.counterparts.values()) - set(block["row"]))
+        if unmatched:
+            raise StudyError(f"report.{name} has no row {unmatched}, which the card maps as counterparts")
+        return block
+
+    def data(self, name: str) -> pd.DataFrame:
+        """Data twin of a figure."""
+        return self._call(name)
+
+    def plot(self, name: str) -> Plot:
+        """The drawn figure."""
+        draw = self._function(f"plot_{name}")
+        plot: Plot = draw(self._call(name), dict(self.study.card.figures[name].reported))
+        return plot
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Verdict of every selected claim; what this run cannot decide is untested, with the reason."""
+        if self._verdicts is None:
+            self._verdicts = self._judge()
+        return self._verdicts
+
+    def _judge(self) -> dict[str, Verdict]:
+        claims = self.study.card.claims
+        only = self.study.options.only
+        selected = [name for name in claims if not only or name in only]
+        controls = [claims[name].control for name in selected]
+        reasons = {name: self.study.available(claims[name]) for name in {*selected, *filter(None, controls)}}
+        measured = {name: self._call(name) for name in claims if reasons.get(name) == ""}
+        judged = judge(claims, measured)
+        return {
+            name: judged[name] if name in judged else Verdict(name, "untested", reasons[name])
+            for name in selected
+        }
+
+    def _call(self, name: str) -> Any:
+        return self._function(name)(self.frame)
+
+    def _function(self, name: str) -> Any:
+        function = getattr(self.study.report, name, None)
+        if function is None:
+            raise StudyError(
+                f"papers/{self.study.card.slug}/report.py has no function '{name}' that its card asks for"
+            )
+        return function
+
+
+def side_by_side(table: Table, block: pd.DataFrame | None) -> pd.DataFrame:
+    """The paper's rows beside ours: two column blocks, never one column.
+
+    Args:
+        table: The card's entry, with the reported numbers.
+        block: Our long table, or None if this run does not make it.
+
+    Returns:
+        Wide frame with column blocks ``paper`` and our heading, cells as text.
+    """
+    ours = _wide(block) if block is not None else pd.DataFrame()
+    paired = {table.counterparts[row]: row for row in table.reported.rows if row in table.counterparts}
+    rows = [*table.reported.rows, *[row for row in ours.index if row not in paired]]
+    cells: list[list[str]] = []
+    for row in rows:
+        reported = table.reported.rows.get(row)
+        theirs = [_cell(value) for value in reported] if reported else [EMPTY] * len(table.reported.columns)
+        own_row = table.counterparts.get(row, row if reported is None else "")
+        own = list(ours.loc[own_row]) if own_row in ours.index else [NO_COUNTERPART] * len(ours.columns)
+        cells.append([*theirs, *own])
+    columns = [("paper", column) for column in table.reported.columns]
+    columns += [(table.ours, column) for column in ours.columns]
+    index = pd.Index(rows, name="row")
+    return pd.DataFrame(cells, index=index, columns=pd.MultiIndex.from_tuples(columns))
+
+
+def _wide(block: pd.DataFrame) -> pd.DataFrame:
+    text = block.assign(text=[_estimate(*item) for item in block[["mean", "low", "high", "n"]].to_numpy()])
+    rows, columns = block["row"].drop_duplicates(), block["column"].drop_duplicates()
+    wide = text.pivot_table(index="row", columns="column", values="text", aggfunc="first", observed=True)
+    return wide.reindex(index=rows, columns=columns).fillna(EMPTY)
+
+
+def _estimate(mean: float, low: float, high: float, n: float) -> str:
+    if pd.isna(mean):
+        return EMPTY
+    if pd.isna(low):
+        return f"{mean:.4g}"
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}] n={n:.0f}"
+
+
+def _cell(value: float | str | None) -> str:
+    return EMPTY if value is None else f"{value:g}" if isinstance(value, float) else str(value)

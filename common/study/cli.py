@@ -1,0 +1,284 @@
+"""The command line: `reprise <verb>`, which the Makefile calls."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from common.study.card import list_papers, load_card
+from common.study.errors import StudyError
+from common.study.paths import results_root, store_root
+from common.study.study import Options, Study
+
+CONSOLE = Console()
+PROFILE = click.option(
+    "--profile",
+    default="laptop",
+    show_default=True,
+    help="smoke, laptop, gpu or paper: how large the run is.",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; prints one clear line for a mistake, a traceback only with DEBUG=1."""
+    debug = bool(os.environ.get("DEBUG"))
+    try:
+        cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.ClickException as error:
+        if debug:
+            raise
+        click.echo(f"error: {error.format_message()}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: finished jobs are kept, the same command goes on from there", err=True)
+        sys.exit(130)
+    except OSError as error:
+        if debug:
+            raise
+        click.echo(
+            f"error: {error.strerror or error}: {error.filename or ''} (DEBUG=1 shows where)", err=True
+        )
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """Reproduce papers: run their experiments, regenerate their tables and figures, judge their claims."""
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options shared by the verbs that describe a run."""
+    decorators = [
+        PROFILE,
+        click.option("--seeds", default="", help="A count (3) or a list (5,8); default: the card's seeds."),
+        click.option("--only", default="", help="Ids of tables, figures, claims, comma-separated."),
+        click.option("--model", default="", help="Hub id or folder that replaces the profile's model."),
+        click.option(
+            "--set", "parameters", multiple=True, help="Override a configuration field: NAME=VALUE."
+        ),
+        click.option(
+            "--workers", default=0, type=click.IntRange(min=0), help="Worker processes; 0: one a core."
+        ),
+        click.option("--backend", default="loky", type=click.Choice(["loky", "ray"]), help="Where jobs run."),
+    ]
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def _read(
+    seeds: str, only: str, model: str, parameters: Sequence[str], workers: int, backend: str
+) -> Options:
+    from common.study.notebook import parse_parameters
+
+    ids = tuple(part.strip().lower() for part in only.split(",") if part.strip())
+    return Options(seeds, ids, model, parse_parameters(" ".join(parameters)), workers, backend)
+
+
+def _slugs(paper: str) -> list[str]:
+    return list_papers() if paper == "all" else [load_card(paper).slug]
+
+
+@cli.command()
+@click.argument("paper")
+@_options
+@click.option("--update", is_flag=True, help="Write the tracked results/<paper>/<profile>/.")
+def reproduce(paper: str, profile: str, update: bool, **given: Any) -> None:
+    """Run the experiment of PAPER ('all' for every one) and regenerate its tables, figures and verdicts."""
+    options = _read(**given)
+    for slug in _slugs(paper):
+        _reproduce(Study(slug, profile, options), update)
+
+
+def _reproduce(study: Study, update: bool) -> None:
+    from common.study import ledger, notebook, results, verify
+    from common.study.artefacts import Artefacts
+
+    start = time.perf_counter()
+    target = results.destination(study, update)
+    results.check_writable(target)
+    work = study.run()
+    CONSOLE.print(f"{len(work.jobs) - len(work.pending)} jobs were there, {len(work.pending)} ran")
+    artefacts = Artefacts(study, study.frame())
+    with CONSOLE.status("tables, figures, notebook"), results.staged(target) as folder:
+        results.write(study, artefacts, folder, lambda path: notebook.execute(study, path))
+        compared = "" if update else verify.compare_runs(folder, study.committed)
+    CONSOLE.print(ledger.terminal(study, artefacts.verdicts()))
+    if compared:
+        CONSOLE.print(f"against the committed results: {compared}")
+    CONSOLE.print(f"notebook: {results.relative(target / 'reproduce.ipynb')}", soft_wrap=True)
+    CONSOLE.print(f"done in {time.perf_counter() - start:.0f} s")
+
+
+@cli.command("verify")
+@click.argument("paper")
+@click.option("--profile", default="", help="One results folder; default: every committed profile.")
+def verify_command(paper: str, profile: str) -> None:
+    """Recompute every verdict, table and data twin of PAPER from its stored values."""
+    from common.study.verify import verify
+
+    problems = []
+    for slug in _slugs(paper):
+        base = results_root() / slug
+        found = sorted(
+            path.parent.name for path in base.glob("*/manifest.json") if _is_committed(path.parent.name)
+        )
+        profiles = [profile] if profile else found
+        if not profiles:
+            CONSOLE.print(f"{slug}: no committed results")
+        for name in profiles:
+            wrong = verify(Study(slug, name.removesuffix(".local")), base / name)
+            problems += wrong
+            CONSOLE.print(f"{slug}/{name}: " + ("verified" if not wrong else f"{len(wrong)} problem(s)"))
+            for line in wrong:
+                CONSOLE.print(f"  {line}", markup=False, soft_wrap=True)
+    if problems:
+        raise StudyError(f"{len(problems)} problem(s); make reproduce UPDATE=1 regenerates the results")
+
+
+def _is_committed(folder: str) -> bool:
+    return not folder.startswith(".") and not folder.endswith(".local") and "+" not in folder
+
+
+@cli.command()
+@click.argument("paper")
+@_options
+def plan(paper: str, profile: str, **given: Any) -> None:
+    """Show what `reproduce` would run, and the time it would take, without running it."""
+    options = _read(**given)
+    for slug in _slugs(paper):
+        study = Study(slug, profile, options)
+        work = study.plan()
+        table = Table(title=f"{slug} at {profile}: {len(work.pending)} of {len(work.jobs)} jobs to run")
+        for heading in ("sweep", "jobs", "to run", "core seconds"):
+            table.add_column(heading, justify="left" if heading == "sweep" else "right")
+        for sweep in dict.fromkeys(job.sweep for job in work.jobs.values()):
+            keys = [key for key, job in work.jobs.items() if job.sweep == sweep]
+            waiting = [key for key in keys if key in work.pending]
+            seconds = sum(work.seconds[key] for key in waiting)
+            table.add_row(sweep, str(len(keys)), str(len(waiting)), f"{seconds:.0f}")
+        CONSOLE.print(table)
+        workers = options.workers or os.cpu_count() or 1
+        total = sum(work.seconds[key] for key in work.pending)
+        CONSOLE.print(
+            f"about {total / workers / 60:.1f} min on {workers} worker(s); the card's tuning budget:"
+        )
+        CONSOLE.print(f"  {study.card.tuning}", soft_wrap=True)
+
+
+@cli.command("list")
+@click.argument("paper", required=False)
+def list_command(paper: str | None) -> None:
+    """List the papers, or every table, figure and claim of PAPER."""
+    if paper:
+        _list_entries(paper)
+        return
+    table = Table(title="papers")
+    for heading in ("paper", "title", "arXiv", "claims", "tables", "figures", "committed"):
+        table.add_column(heading)
+    for slug in list_papers():
+        card = load_card(slug)
+        done = sorted(
+            path.name for path in (results_root() / slug).glob("*") if (path / "manifest.json").is_file()
+        )
+        shown = ", ".join(name for name in done if _is_committed(name)) or "-"
+        sizes = [str(len(part)) for part in (card.claims, card.tables, card.figures)]
+        table.add_row(slug, card.title, card.arxiv, *sizes, shown)
+    CONSOLE.print(table)
+
+
+def _list_entries(paper: str) -> None:
+    card = load_card(paper)
+    table = Table(title=f"{card.title} (arXiv:{card.arxiv})")
+    for heading in ("id", "kind", "what", "from"):
+        table.add_column(heading)
+    for name, entry in card.tables.items():
+        table.add_row(
+            name, "table", entry.title, entry.rung if not entry.absent else f"absent: {entry.absent}"
+        )
+    for name, figure in card.figures.items():
+        table.add_row(
+            name, "figure", figure.title, figure.rung if not figure.absent else f"absent: {figure.absent}"
+        )
+    for name, claim in card.claims.items():
+        table.add_row(name, claim.kind, claim.statement, claim.rung)
+    CONSOLE.print(table)
+
+
+@cli.command()
+@click.argument("paper", default="all")
+def status(paper: str) -> None:
+    """Show which results exist, whether their sources are current, and their verdicts."""
+    from common.study.status import rows
+
+    table = Table(title="results")
+    for heading in ("paper", "folder", "sources", "verdicts"):
+        table.add_column(heading)
+    for slug in _slugs(paper):
+        for row in rows(slug):
+            table.add_row(*row)
+    CONSOLE.print(table)
+
+
+@cli.command()
+@click.argument("paper")
+def new(paper: str) -> None:
+    """Scaffold the folder of a new PAPER that passes `make test` with untested claims."""
+    from common.study.scaffold import scaffold
+
+    for path in scaffold(paper):
+        CONSOLE.print(f"wrote {os.path.relpath(path)}", markup=False)
+
+
+@cli.command()
+@click.argument("paper")
+def clean(paper: str) -> None:
+    """Remove the records and untracked results of PAPER; committed results stay."""
+    from common.study.keys import job_key
+
+    for slug in _slugs(paper):
+        store = store_root()
+        profiles = Study(slug, "smoke").experiment.PROFILES
+        keys = {job_key(job) for profile in profiles for job in Study(slug, profile).jobs}
+        folders = [store / key for key in keys if (store / key).exists()]
+        base = results_root() / slug
+        folders += [path for path in base.glob("*") if path.is_dir() and not _is_committed(path.name)]
+        _remove(folders)
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def gc(dry_run: bool) -> None:
+    """Remove records that no profile of any paper asks for any more."""
+    from common.study.keys import job_key
+
+    wanted = {
+        job_key(job)
+        for slug in list_papers()
+        for profile in Study(slug, "smoke").experiment.PROFILES
+        for job in Study(slug, profile).jobs
+    }
+    folders = [path for path in store_root().glob("*") if path.is_dir() and path.name not in wanted]
+    if dry_run:
+        CONSOLE.print(f"{len(folders)} record(s) would be removed")
+        return
+    _remove(folders)
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    CONSOLE.print(f"removed {len(folders)} folder(s)")
+
+
+if __name__ == "__main__":
+    main()

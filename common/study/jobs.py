@@ -1,0 +1,94 @@
+"""Jobs and records: the unit of work of a study and what it leaves behind."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One entry point on one configuration and one or more seeds.
+
+    Attributes:
+        sweep: The group of jobs that tables, figures and claims ask for by name (`needs` in the card).
+        labels: Columns that tell the compared variants apart in the frame, e.g. ``{"arm": "qae"}``.
+        entry: ``"package.module:function"``; the function maps ``(job, workspace)`` to a `Record`.
+        config: Flat, JSON-serialisable arguments of the entry point.
+        seeds: Seeds run together; the record holds one row per seed, in this order.
+        inputs: Repository-relative files whose content enters the key (checkpoints, data).
+    """
+
+    sweep: str
+    labels: Mapping[str, Scalar]
+    entry: str
+    config: Mapping[str, Scalar]
+    seeds: tuple[int, ...]
+    inputs: tuple[str, ...] = ()
+
+    def function(self) -> Callable[[Job, Path], Record]:
+        """Import the entry point."""
+        module, _, name = self.entry.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def describe(self) -> str:
+        """Short human name, e.g. ``table2 base=GSPO arm=qae seeds=3``."""
+        labels = " ".join(f"{key}={value}" for key, value in self.labels.items())
+        seeds = f"seed={self.seeds[0]}" if len(self.seeds) == 1 else f"seeds={len(self.seeds)}"
+        return " ".join(part for part in (self.sweep, labels, seeds) if part)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a job measured.
+
+    Attributes:
+        scalars: Name to one value per seed, shape ``[S]``.
+        series: Name to one curve per seed, shape ``[S, T]``; T may differ between names.
+    """
+
+    scalars: Mapping[str, Float[np.ndarray, " S"]] = field(default_factory=dict)
+    series: Mapping[str, Float[np.ndarray, "S T"]] = field(default_factory=dict)
+
+    def frame(self, seeds: Sequence[int]) -> pd.DataFrame:
+        """Tidy form with columns ``seed, name, step, value``; `step` is NA for scalars.
+
+        Raises:
+            ValueError: an array does not hold one row per seed.
+        """
+        parts = []
+        for name, values in {**self.scalars, **self.series}.items():
+            array = np.asarray(values, dtype=np.float64)
+            expected_ndim = 2 if name in self.series else 1
+            if array.ndim != expected_ndim or array.shape[0] != len(seeds):
+                raise ValueError(
+                    f"record value '{name}' has shape {array.shape}; expected {expected_ndim} dimension(s), "
+                    f"the first of length {len(seeds)} (one row per seed)"
+                )
+            steps = array.shape[1] if array.ndim == 2 else 1
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "seed": np.repeat(np.asarray(seeds, dtype=np.int64), steps),
+                        "name": name,
+                        "step": pd.array(
+                            np.tile(np.arange(steps), len(seeds))
+                            if array.ndim == 2
+                            else [pd.NA] * len(seeds),
+                            dtype="Int32",
+                        ),
+                        "value": array.reshape(-1),
+                    }
+                )
+            )
+        if not parts:
+            raise ValueError("a record needs at least one scalar or series")
+        return pd.concat(parts, ignore_index=True)

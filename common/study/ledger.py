@@ -1,0 +1,95 @@
+"""Verdicts as people read them: terminal table, JSON, Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from common.study.card import Claim
+from common.study.study import Study
+from common.study.verdicts import Verdict
+
+COLOURS = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow", "untested": "dim"}
+CONTROL_WORDS = {
+    "reproduced": "shows the effect",
+    "contradicted": "shows the opposite",
+    "inconclusive": "shows no effect",
+}
+EXACT_CONTROL_WORDS = {"reproduced": "holds too", "contradicted": "does not hold"}
+
+
+def word(claim: Claim, verdict: Verdict) -> str:
+    """The verdict as a word; a control row says what it shows instead, it has nothing to reproduce."""
+    if claim.role == "claim" or claim.test is None:
+        return verdict.verdict
+    words = EXACT_CONTROL_WORDS if claim.test.kind == "exact" else CONTROL_WORDS
+    return words.get(verdict.verdict, verdict.verdict)
+
+
+def claims_json(study: Study, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """Content of claims.json: one entry per claim with verdict, evidence and test-block hash."""
+    claims = study.card.claims
+    entries = {
+        name: {
+            "statement": claims[name].statement,
+            "place": claims[name].place,
+            "reported": claims[name].reported,
+            "kind": claims[name].kind,
+            "role": claims[name].role,
+            "primary": claims[name].primary,
+            "test": claims[name].test_hash(),
+            **verdict.as_dict(),
+        }
+        for name, verdict in verdicts.items()
+    }
+    return {
+        "paper": study.card.slug,
+        "profile": study.profile,
+        "exploratory": study.exploratory,
+        "claims": entries,
+    }
+
+
+def counts(verdicts: Mapping[str, Verdict], claims: Mapping[str, Claim]) -> str:
+    """Number of claims by verdict, controls left out, e.g. ``9 reproduced, 2 inconclusive``."""
+    tally: Counter[str] = Counter(
+        verdict.verdict for name, verdict in verdicts.items() if claims[name].role == "claim"
+    )
+    return ", ".join(f"{tally[outcome]} {outcome}" for outcome in COLOURS if tally[outcome]) or "no claims"
+
+
+def terminal(study: Study, verdicts: Mapping[str, Verdict]) -> Table:
+    """The ledger as a table for the terminal."""
+    mark = " (exploratory)" if study.exploratory else ""
+    table = Table(title=f"{study.card.slug} at {study.profile}{mark}: {counts(verdicts, study.card.claims)}")
+    for heading in ("id", "kind", "claim", "verdict", "evidence"):
+        table.add_column(heading, overflow="fold", ratio={"claim": 3, "evidence": 3}.get(heading))
+    for name, verdict in verdicts.items():
+        claim = study.card.claims[name]
+        kind = f"{claim.kind} (control)" if claim.role == "control" else claim.kind
+        colour = COLOURS[verdict.verdict] if claim.role == "claim" else "cyan"
+        head = f"{name}*" if claim.primary else name
+        shown = f"[{colour}]{word(claim, verdict)}[/{colour}]"
+        table.add_row(head, kind, claim.statement, shown, verdict.reason.replace("[", "\\["))
+    return table
+
+
+def frame(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
+    """The ledger as a frame for notebooks and READMEs."""
+    claims = study.card.claims
+    rows = [
+        {
+            "id": f"{name}*" if claims[name].primary else name,
+            "kind": f"{claims[name].kind}, control" if claims[name].role == "control" else claims[name].kind,
+            "claim": claims[name].statement,
+            "reported": claims[name].reported,
+            "verdict": word(claims[name], verdict),
+            "evidence": verdict.reason,
+        }
+        for name, verdict in verdicts.items()
+    ]
+    return pd.DataFrame(rows).set_index("id")

@@ -1,0 +1,99 @@
+"""The manifest: where a result comes from, in enough detail to argue about it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from common.study.card import Card
+from common.study.keys import environment, job_key, source_hash
+from common.study.paths import ROOT, papers_root
+from common.study.study import Study
+
+
+def manifest(study: Study) -> dict[str, Any]:
+    """Everything about a run but its numbers."""
+    costs = [(job, key, study.store.cost(key)) for job, key in ((job, job_key(job)) for job in study.jobs)]
+    distinct = {key: cost for _, key, cost in costs if cost is not None}
+    return {
+        "paper": study.card.slug,
+        "profile": study.profile,
+        "overrides": study.options.changes(),
+        "configuration": {name: getattr(study.config, name) for name in study.config.__dataclass_fields__},
+        "seeds": list(study.seeds),
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": _dirty(),
+        "card": _digest(papers_root() / study.card.slug / "paper.yaml"),
+        "lock": _digest(ROOT / "requirements.lock"),
+        "report": source_hash(f"papers.{study.card.slug}.report"),
+        "claims": claim_hashes(study.card),
+        "environment": environment(),
+        "machine": machine(),
+        "sandbox": "not used",
+        "jobs": [
+            {
+                "job": job.describe(),
+                "key": key,
+                "seconds": cost.seconds if cost else None,
+                "peak_memory_mib": cost.peak_memory if cost else None,
+            }
+            for job, key, cost in costs
+        ],
+        "total": {
+            "jobs": len({key for _, key, _ in costs}),
+            "core_seconds": round(sum(cost.seconds for cost in distinct.values()), 1),
+            "peak_memory_mib": max((cost.peak_memory for cost in distinct.values()), default=None),
+        },
+    }
+
+
+def claim_hashes(card: Card) -> dict[str, str]:
+    """Claim id to the hash of its test block."""
+    return {name: claim.test_hash() for name, claim in card.claims.items()}
+
+
+def machine() -> dict[str, Any]:
+    """The processor, memory and accelerator of this machine."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "gpu": _run("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+        "blas_core_type": os.environ.get("OPENBLAS_CORETYPE"),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _dirty() -> str | None:
+    """Hash of uncommitted changes to tracked source; None if there are none or this is no git checkout."""
+    difference = _git("diff", "HEAD", "--", "common", "papers", "requirements.lock")
+    return hashlib.sha256(difference.encode()).hexdigest()[:16] if difference else None
+
+
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _git(*arguments: str) -> str | None:
+    return _run("git", "-C", str(ROOT), *arguments)
+
+
+def _run(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

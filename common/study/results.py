@@ -1,0 +1,157 @@
+"""Results on disk: staged beside their place, then swapped in whole, under a lock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from common.plotting.style import save
+from common.study.artefacts import Artefacts, side_by_side
+from common.study.errors import StudyError
+from common.study.keys import file_hash
+from common.study.ledger import claims_json
+from common.study.provenance import manifest
+from common.study.store import write_json
+from common.study.study import Study
+
+
+def destination(study: Study, update: bool) -> Path:
+    """Folder that a run writes to.
+
+    Tracked results change only on purpose: `<profile>/` with UPDATE=1, else `<profile>.local/`; runs with
+    overrides go to `<profile>+<hash>/`.
+
+    Raises:
+        StudyError: UPDATE=1 with overrides or at `smoke`, whose results are never committed.
+    """
+    folder = study.committed.parent
+    if update and study.exploratory:
+        raise StudyError("UPDATE=1 writes the committed results; drop SEEDS, ONLY, MODEL and SET for it")
+    if update and study.profile == "smoke":
+        raise StudyError("UPDATE=1 with PROFILE=smoke: smoke results are never committed; use PROFILE=laptop")
+    if update:
+        return study.committed
+    return folder / (study.name if study.exploratory else f"{study.name}.local")
+
+
+def check_writable(target: Path) -> None:
+    """Refuse a target that cannot become a folder, before hours are spent on its content.
+
+    Raises:
+        StudyError: a file stands where a folder has to be.
+    """
+    for place in (*reversed(target.parents), target):
+        if place.exists() and not place.is_dir():
+            raise StudyError(
+                f"results cannot be written: {place} is a file where a folder has to be; move it"
+            )
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A temporary folder that replaces `target` if the body succeeds; otherwise `target` stays as it was.
+
+    Two runs take turns; what a killed one left behind is repaired by the next.
+    """
+    parent = target.parent
+    for place in (*reversed(parent.parents), parent, target):
+        if place.exists() and not place.is_dir():
+            raise StudyError(
+                f"results cannot be written: {place} is a file where a folder has to be; move it away"
+            )
+    parent.mkdir(parents=True, exist_ok=True)
+    backup = parent / f".{target.name}.old"
+    with FileLock(parent / f".{target.name}.lock"):
+        recover(target, backup)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=parent))
+        try:
+            yield staging
+            if target.exists():
+                target.rename(backup)
+            staging.rename(target)
+            target.chmod(0o755)
+            shutil.rmtree(backup, ignore_errors=True)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def recover(target: Path, backup: Path) -> None:
+    """Undo what a kill between the two renames of a swap left behind, and drop stale staging folders."""
+    if backup.exists() and not target.exists():
+        backup.rename(target)
+    shutil.rmtree(backup, ignore_errors=True)
+    for stale in target.parent.glob(f".{target.name}.new-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def write(study: Study, artefacts: Artefacts, folder: Path, notebook: Callable[[Path], None]) -> None:
+    """Write every artefact of a run into `folder`, the executed notebook last but for the manifest.
+
+    Args:
+        study: Paper and profile.
+        artefacts: Its report functions on the run's frame.
+        folder: Empty folder.
+        notebook: Executes the notebook to the given path.
+    """
+    write_values(artefacts.frame, folder / "values.parquet")
+    write_reports(study, artefacts, folder)
+    for name, _, plot in artefacts.figures():
+        save(plot, folder / "figures" / name)
+    notebook(folder / "reproduce.ipynb")
+    content = manifest(study)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    content["files"] = {str(path.relative_to(folder)): file_hash(path) for path in files}
+    write_json(folder / "manifest.json", content)
+
+
+def write_reports(study: Study, artefacts: Artefacts, folder: Path) -> None:
+    """Tables, data twins and claims: the part that `verify` recomputes."""
+    for kind in ("tables", "figures"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for name, block in artefacts.tables():
+        wide = side_by_side(study.card.tables[name], block)
+        block.to_csv(folder / "tables" / f"{name}.csv", index=False)
+        (folder / "tables" / f"{name}.md").write_text(markdown(wide), encoding="utf-8")
+    for name in study.card.figures:
+        if not artefacts.missing(name):
+            artefacts.data(name).to_csv(folder / "figures" / f"{name}.csv", index=False)
+    write_json(folder / "claims.json", claims_json(study, artefacts.verdicts()))
+
+
+def markdown(wide: pd.DataFrame) -> str:
+    """GitHub table of a side-by-side frame; the block's heading stands before each column."""
+    heads = [str(wide.index.name), *[": ".join(column) for column in wide.columns]]
+    rows = [[str(index), *map(str, row)] for index, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def write_values(frame: pd.DataFrame, path: Path) -> None:
+    """All values, compressed; the same frame always gives the same bytes."""
+    frame.to_parquet(path, index=False, compression="zstd")
+
+
+def read_values(path: Path) -> pd.DataFrame:
+    """Values of a results folder.
+
+    Raises:
+        StudyError: the file is missing or cannot be read.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise StudyError(
+            f"{path} cannot be read ({error}); regenerate it with make reproduce UPDATE=1"
+        ) from error
+
+
+def relative(path: Path) -> str:
+    """Path as the user would type it from here."""
+    return os.path.relpath(path)

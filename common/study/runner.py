@@ -1,0 +1,133 @@
+"""Run the jobs of a study: a worker a core, one thread each, resumable, with the time left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from common.study.errors import StudyError
+from common.study.jobs import Job
+from common.study.keys import job_key
+from common.study.store import Store
+from common.study.worker import Limits, ended_reason, execute
+
+LOST_WORKER_RETRIES = 2
+UNKNOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Jobs by key, those still to run, and the seconds each is expected to take.
+
+    Attributes:
+        jobs: Key to job; equal jobs of two sweeps share one key.
+        pending: Keys to compute, the longest first, so that workers finish together.
+        seconds: Expected wall time by key.
+    """
+
+    jobs: Mapping[str, Job]
+    pending: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+def plan(jobs: Sequence[Job], store: Store, past: Mapping[str, float]) -> Plan:
+    """What has to run.
+
+    Args:
+        jobs: The study's jobs.
+        store: Where records are.
+        past: Seconds an earlier run took, by `Job.describe`.
+    """
+    keyed = {job_key(job): job for job in jobs}
+    typical = sum(past.values()) / len(past) if past else UNKNOWN_SECONDS
+    seconds = {key: past.get(job.describe(), typical) for key, job in keyed.items()}
+    for key in store.damaged(list(keyed)):
+        Console(stderr=True).print(f"record {key} ({keyed[key].describe()}) is damaged: recomputing it")
+        store.discard(key)
+    pending = [key for key in keyed if not store.has(key)]
+    return Plan(keyed, tuple(sorted(pending, key=lambda key: -seconds[key])), seconds)
+
+
+def run(work: Plan, store: Store, workers: int, limits: Limits, backend: str = "loky") -> None:
+    """Compute every pending record.
+
+    Finished records are kept whatever happens; the same call picks up what is missing.
+
+    Raises:
+        StudyError: jobs failed or were ended; names each with its reason and the traceback's file.
+    """
+    if not work.pending:
+        return
+    failures: dict[str, str] = {}
+    with _bar() as bar:
+        total = sum(work.seconds[key] for key in work.pending)
+        task = bar.add_task("jobs", total=total, count=len(work.pending), finished=0, now="")
+        results = _results(work, store, workers, limits, backend)
+        for finished, (key, error) in enumerate(results, start=1):
+            if error:
+                failures[key] = error
+            bar.update(task, advance=work.seconds[key], finished=finished, now=work.jobs[key].describe())
+    if failures:
+        raise StudyError(_failed(work, store, failures))
+
+
+def _results(
+    work: Plan, store: Store, workers: int, limits: Limits, backend: str
+) -> Iterator[tuple[str, str | None]]:
+    """Yield (key, error) as jobs end; a lost worker costs a retry of the jobs then running."""
+    waiting, losses = list(work.pending), 0
+    while waiting:
+        try:
+            with joblib.parallel_config(backend=backend, n_jobs=workers, **_threads(backend)):
+                parallel = joblib.Parallel(
+                    return_as="generator_unordered", batch_size=1, pre_dispatch="1*n_jobs"
+                )
+                calls = (
+                    joblib.delayed(_call)(work.jobs[key], key, store, limits, os.getpid()) for key in waiting
+                )
+                for key, error in parallel(calls):
+                    waiting = [other for other in waiting if other != key]
+                    yield key, error
+        except TerminatedWorkerError:
+            losses += 1
+            for key in list(waiting):
+                reason = ended_reason(store.folder(key))
+                if reason or losses > LOST_WORKER_RETRIES:
+                    waiting.remove(key)
+                    yield key, reason or "its worker process died again and again (out of memory?)"
+
+
+def _threads(backend: str) -> dict[str, int]:
+    return {"inner_max_num_threads": 1} if backend == "loky" else {}
+
+
+def _call(job: Job, key: str, store: Store, limits: Limits, parent: int) -> tuple[str, str | None]:
+    return key, execute(job, key, store.root, limits, parent)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.fields[finished]}/{task.fields[count]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("[dim]{task.fields[now]}"),
+        console=Console(stderr=True),
+    )
+
+
+def _failed(work: Plan, store: Store, failures: Mapping[str, str]) -> str:
+    lines = [f"{len(failures)} of {len(work.pending)} jobs failed; the others are kept, run again to retry:"]
+    for key, error in list(failures.items())[:5]:
+        lines.append(f"  {work.jobs[key].describe()}: {error}")
+        if (store.folder(key) / "error.txt").is_file():
+            lines.append(f"    traceback: {store.folder(key) / 'error.txt'}")
+    return "\n".join(lines)

@@ -1,0 +1,206 @@
+"""A small repository of its own for tests that run the command line: the engine plus one toy paper."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common.study.paths import ROOT
+
+CARD = """
+slug: toy
+title: Toy
+authors: [A. Uthor]
+arxiv: "2509.00000"
+year: 2025
+bibtex: "@misc{toy}"
+summary: A toy.
+tuning: none
+stand_ins: []
+seeds: {judged: [100, 101, 102, 103, 104, 105], development: [0, 1, 2]}
+tables:
+  table1:
+    title: A table
+    source: paper, Table 1
+    needs: [noise]
+    ours: toy task
+    reported: {columns: [score], rows: {Method: [1.5], Other: [2.5]}}
+    counterparts: {Method: method}
+figures:
+  fig1: {title: A figure, source: "paper, Fig. 1", needs: [noise], reported: {mean: 1.0}}
+  fig2: {title: Not here, source: "paper, Fig. 2", absent: needs a hub model}
+claims:
+  exact1:
+    {statement: Zero is zero., place: Eq. 1, kind: theorem, metric: error, needs: [noise],
+     test: {exact: 1.0e-9, enumeration: true}}
+  up:
+    {statement: The method is above zero., place: Table 1, kind: trend, metric: score, needs: [noise],
+     test: {greater: 0.0}, smallest_effect: 0.5, control: placebo, primary: true}
+  placebo:
+    {statement: The placebo is above zero., place: ours, kind: trend, role: control, metric: score,
+     needs: [noise], test: {greater: 0.0}, smallest_effect: 0.5}
+  large: {statement: It is large., place: Sec. 5, kind: headline, untested: needs a cluster, rung: paper}
+"""
+
+EXPERIMENT = '''
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.study.jobs import Job, Record
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 3
+    model: str = "pocket"
+
+
+PROFILES = {"smoke": {"steps": 2}, "laptop": {}, "gpu": {}, "paper": {}}
+ENTRY = "papers.toy.experiment:draw"
+LIMITS = {"seconds": float(os.environ.get("TOY_LIMIT", 60))}
+
+
+def jobs(config, seeds):
+    return [
+        Job("noise", {"arm": arm}, ENTRY, {"steps": config.steps, "shift": shift}, (seed,))
+        for arm, shift in (("method", 2.0), ("placebo", 0.0))
+        for seed in seeds
+    ]
+
+
+def draw(job, workspace):
+    """Mean of normal draws; each step leaves a checkpoint, and a fault can be asked for by file."""
+    fault = Path(os.environ.get("TOY_FAULT", "/nonexistent"))
+    done = workspace / "steps"
+    start = int(done.read_text()) if done.exists() else 0
+    for step in range(start, job.config["steps"]):
+        done.write_text(str(step + 1))
+        if fault.exists():
+            what = fault.read_text()
+            if what == "die once":
+                fault.unlink()
+                os._exit(9)
+            if what == "die":
+                os._exit(9)
+            if what == "raise":
+                raise ValueError("the toy broke")
+            if what == "sleep":
+                time.sleep(60)
+            if what == "connect":
+                import socket
+
+                socket.create_connection(("198.51.100.1", 9), timeout=1)
+    rng = np.random.default_rng(job.seeds[0])
+    values = rng.normal(size=job.config["steps"]) * 0.1 + job.config["shift"]
+    return Record({"score": values.mean(keepdims=True)}, {"path": values[None]})
+'''
+
+REPORT = """
+import numpy as np
+import pandas as pd
+
+from common.plotting.style import curves, panels, summarise
+
+
+def _scores(frame, arm):
+    part = frame[(frame["arm"] == arm) & (frame["name"] == "score")]
+    return part.set_index("seed")["value"]
+
+
+def table1(frame):
+    part = summarise(frame[frame["name"] == "score"], ["arm"]).rename(columns={"arm": "row"})
+    return part.assign(column="score")[["row", "column", "mean", "low", "high", "n"]]
+
+
+def fig1(frame):
+    return summarise(frame[frame["name"] == "path"], ["arm", "step"])
+
+
+def plot_fig1(data, reported):
+    figure, axes = panels(1)
+    curves(axes[0], data, "arm")
+    return figure
+
+
+def exact1(frame):
+    return np.zeros(3)
+
+
+def up(frame):
+    return _scores(frame, "method")
+
+
+def placebo(frame):
+    return _scores(frame, "placebo")
+"""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A copy of the engine with a toy paper, and a way to type commands in it."""
+
+    root: Path
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(self.command(*arguments), **self.surroundings(environment), capture_output=True)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.command(*arguments),
+            **self.surroundings(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "common.study.cli", *arguments]
+
+    def surroundings(self, environment: dict[str, str]) -> dict:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("REPRISE_") and k != "DEBUG"}
+        settings = {"PYTHONPATH": str(self.root), "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+        return {"cwd": self.root, "text": True, "env": {**inherited, **settings, **environment}}
+
+    def results(self, folder: str) -> Path:
+        return self.root / "results" / "toy" / folder
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / "papers" / "toy" / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def repository(tmp_path) -> Repository:
+    return make_repository(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_repository(tmp_path_factory) -> Repository:
+    return make_repository(tmp_path_factory.mktemp("repository"))
+
+
+def make_repository(root: Path) -> Repository:
+    from common.study.scaffold import reproduce_notebook
+
+    (root / "common").mkdir(parents=True)
+    for name in ("__init__.py", "study", "plotting", "metrics"):
+        source = ROOT / "common" / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, root / "common" / name)
+    paper = root / "papers" / "toy"
+    paper.mkdir(parents=True)
+    (root / "requirements.lock").write_text("")
+    files = {"../__init__.py": "", "__init__.py": "", "paper.yaml": CARD, "experiment.py": EXPERIMENT}
+    for name, text in {**files, "report.py": REPORT, "reproduce.ipynb": reproduce_notebook("toy")}.items():
+        (paper / name).write_text(text)
+    return Repository(root)

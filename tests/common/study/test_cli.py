@@ -1,0 +1,123 @@
+"""The command line as a user types it, on the toy paper."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def run(shared_repository):
+    """The toy paper reproduced once, with its results committed by UPDATE."""
+    first = shared_repository("reproduce", "toy", "--update")
+    assert first.returncode == 0, first.stderr
+    return shared_repository, first
+
+
+def test_a_run_ends_with_the_ledger_and_the_notebooks_path(run):
+    _, done = run
+    assert "12 ran" in done.stdout
+    assert "1 reproduced" not in done.stdout.splitlines()[0]
+    for text in ("up*", "reproduced", "placebo", "shows no effect", "untested", "needs a cluster"):
+        assert text in done.stdout
+    assert "results/toy/laptop/reproduce.ipynb" in done.stdout
+
+
+def test_the_results_folder_is_complete(run):
+    repository, _ = run
+    folder = repository.results("laptop")
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {
+        "values.parquet",
+        "claims.json",
+        "manifest.json",
+        "reproduce.ipynb",
+        "tables/table1.csv",
+        "tables/table1.md",
+        *(f"figures/fig1.{kind}" for kind in ("csv", "png", "svg")),
+    }
+    table = (folder / "tables" / "table1.md").read_text()
+    assert "| Other | 2.5 | no counterpart at this profile |" in table
+    assert "| row | paper: score | toy task: score |" in table
+    claims = json.loads((folder / "claims.json").read_text())["claims"]
+    assert claims["up"]["verdict"] == "reproduced"
+    assert claims["up"]["n"] == 6
+    assert claims["large"] == {**claims["large"], "verdict": "untested", "reason": "needs a cluster"}
+    text = (folder / "reproduce.ipynb").read_text()
+    assert str(repository.root) not in text
+    assert "papermill" not in json.loads(text)["metadata"]
+
+
+def test_a_second_run_trains_nothing_is_identical_and_leaves_tracked_files_alone(run):
+    repository, _ = run
+    before = {path: path.read_bytes() for path in repository.results("laptop").rglob("*") if path.is_file()}
+    done = repository("reproduce", "toy")
+    assert "12 jobs were there, 0 ran" in done.stdout
+    assert "against the committed results: identical" in done.stdout
+    assert {path: path.read_bytes() for path in before} == before
+    local = repository.results("laptop.local")
+    for name in ("values.parquet", "claims.json", "figures/fig1.csv", "figures/fig1.svg", "tables/table1.md"):
+        assert (local / name).read_bytes() == (repository.results("laptop") / name).read_bytes()
+
+
+def test_overrides_go_elsewhere_and_are_marked_exploratory(run):
+    repository, _ = run
+    done = repository("reproduce", "toy", "--seeds", "3", "--only", "up", "--set", "steps=2")
+    assert done.returncode == 0, done.stderr
+    assert "exploratory" in done.stdout
+    (folder,) = (
+        path for path in repository.results("laptop").parent.iterdir() if "+" in path.name and path.is_dir()
+    )
+    content = json.loads((folder / "claims.json").read_text())
+    assert content["exploratory"] is True
+    assert list(content["claims"]) == ["up"]
+    assert content["claims"]["up"]["n"] == 3
+
+
+def test_verify_passes_and_status_plan_and_list_tell_the_state(run):
+    repository, _ = run
+    assert "toy/laptop: verified" in repository("verify", "toy").stdout
+    assert "current" in repository("status").stdout
+    plan = repository("plan", "toy")
+    assert "0 of 12 jobs to run" in plan.stdout
+    assert "The method is above zero." in repository("list", "toy").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("reproduce", "tyo"), "unknown paper 'tyo', did you mean 'toy'? (make list)"),
+        (("reproduce", "toy", "--profile", "labtop"), "unknown profile 'labtop', did you mean 'laptop'?"),
+        (("reproduce", "toy", "--set", "stepz=1"), "unknown parameter 'stepz', did you mean 'steps'?"),
+        (("reproduce", "toy", "--set", "steps=ten"), "parameter 'steps' expects int, got 'ten'"),
+        (("reproduce", "toy", "--set", "steps"), "parameter 'steps' has no value; write steps=VALUE"),
+        (("reproduce", "toy", "--only", "fgi1"), "did you mean 'fig1'? (make list PAPER=toy)"),
+        (("reproduce", "toy", "--seeds", "many"), "SEEDS='many' is no count and no list"),
+        (("reproduce", "toy", "--seeds", "99"), "the card has 6 seeds"),
+        (("reproduce", "toy", "--update", "--seeds", "2"), "UPDATE=1 writes the committed results"),
+        (("reproduce", "toy", "--update", "--profile", "smoke"), "smoke results are never committed"),
+        (("reproduce", "toy", "--model", "org/name"), "is offline by design"),
+        (("reproduce", "toy", "--profile", "paper"), "the model hub cannot be reached"),
+        (("reproduce", "toy", "--workers", "two"), "'two' is not a valid integer"),
+        (("reprodcue", "toy"), "No such command 'reprodcue'"),
+        (("new", "My-Paper"), "use lower-case letters"),
+        (("new", "toy"), "papers/toy exists already"),
+    ],
+)
+def test_bad_input_gives_one_clear_line_and_a_status(run, arguments, message):
+    repository, _ = run
+    done = repository(*arguments, HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback(run):
+    repository, _ = run
+    assert "Traceback" in repository("reproduce", "tyo", DEBUG="1").stderr
+
+
+def test_help_names_every_verb(run):
+    repository, _ = run
+    text = repository("--help").stdout
+    for verb in ("reproduce", "plan", "status", "verify", "list", "new", "clean", "gc"):
+        assert verb in text
