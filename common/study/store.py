@@ -6,6 +6,7 @@ A record is a folder ``<store>/<key>/``::
     job.json         the job, its wall time and peak memory (not part of the record)
     complete.json    hash of record.parquet; written last, so its presence means the record is whole
     workspace/       private scratch of the job (checkpoints); removed once the record is complete
+    log.txt          what the job printed
     error.txt        traceback of the last failed attempt
     lock             held by the worker that computes the record
 """

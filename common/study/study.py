@@ -211,7 +211,7 @@ def _choose_seeds(card: Card, profile: str, text: str) -> tuple[int, ...]:
     if not text:
         return known
     try:
-        numbers = tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.rstrip(",").split(","))
     except ValueError as error:
         raise StudyError(
             f"SEEDS='{text}' is no count and no list; give e.g. SEEDS=3 or SEEDS=5,8,13"

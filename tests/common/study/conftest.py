@@ -107,7 +107,8 @@ REPORT = """
 import numpy as np
 import pandas as pd
 
-from common.plotting.style import curves, panels, summarise
+from common.metrics.summary import summarise
+from common.plotting.style import curves, panels
 
 
 def _scores(frame, arm):

@@ -1,0 +1,36 @@
+"""A tidy frame reduced over seeds: mean, 95 % t interval, and the number of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from common.metrics.intervals import Interval, mean_interval
+
+ESTIMATE = ["mean", "low", "high", "n"]
+
+
+def estimate(values: pd.Series) -> Interval:
+    """Mean and 95 % t interval of one value per seed.
+
+    NaN seeds are dropped (a class of responses that a seed did not have). Without two seeds there is no
+    interval: its ends are NaN; without any, the mean is NaN too.
+    """
+    sample = values.dropna().to_numpy(dtype=float)
+    if len(sample) >= 2:
+        return mean_interval(sample)
+    return Interval(float(sample[0]) if len(sample) else np.nan, np.nan, np.nan, len(sample))
+
+
+def summarise(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """One row per group of `by` with mean, low, high (95 % t interval over seeds) and n.
+
+    Args:
+        frame: Tidy frame with one `value` per seed in each group.
+        by: Grouping columns; groups keep their order of appearance.
+    """
+    groups = frame.groupby(list(by), sort=False, observed=True, dropna=False)["value"]
+    rows = [[*(key if isinstance(key, tuple) else (key,)), *estimate(values)] for key, values in groups]
+    return pd.DataFrame(rows, columns=[*by, *ESTIMATE])

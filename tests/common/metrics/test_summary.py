@@ -1,0 +1,45 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.metrics.intervals import mean_interval
+from common.metrics.summary import estimate, summarise
+
+
+def test_estimate_is_the_t_interval_of_the_seeds_that_have_a_value():
+    assert estimate(pd.Series([1.0, np.nan, 2.0, 6.0])) == mean_interval([1.0, 2.0, 6.0])
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    mean, low, high, n = estimate(pd.Series([np.nan, 3.0]))
+    assert (mean, n) == (3.0, 1)
+    assert np.isnan([low, high]).all()
+
+
+def test_no_seed_has_nothing():
+    mean, low, high, n = estimate(pd.Series([np.nan, np.nan]))
+    assert n == 0
+    assert np.isnan([mean, low, high]).all()
+
+
+def test_summarise_reduces_each_group_in_order_of_appearance():
+    frame = pd.DataFrame(
+        {
+            "arm": pd.Categorical(["b", "b", "a", "a", "b", "b"], categories=["a", "b", "never"]),
+            "step": [0, 0, 0, 0, 1, 1],
+            "value": [1.0, 3.0, 5.0, np.nan, 2.0, 2.0],
+        }
+    )
+    table = summarise(frame, ["arm", "step"])
+    assert list(table.columns) == ["arm", "step", "mean", "low", "high", "n"]
+    assert list(zip(table["arm"], table["step"], strict=True)) == [("b", 0), ("a", 0), ("b", 1)]
+    assert table["mean"].tolist() == [2.0, 5.0, 2.0]
+    assert table["n"].tolist() == [2, 1, 2]
+    assert table.loc[0, ["low", "high"]].tolist() == pytest.approx([2 - 12.7062047364, 2 + 12.7062047364])
+    assert table.loc[1, ["low", "high"]].isna().all()
+    assert table.loc[2, ["low", "high"]].tolist() == [2.0, 2.0]
+
+
+def test_a_missing_label_is_a_group_of_its_own():
+    frame = pd.DataFrame({"step": [pd.NA, pd.NA, 1], "value": [1.0, 2.0, 4.0]})
+    assert summarise(frame, ["step"])["mean"].tolist() == [1.5, 4.0]
