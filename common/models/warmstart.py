@@ -1,0 +1,190 @@
+"""Warm starts for OpChain: supervised training on corrupted traces gives policies of known pass rate.
+
+``python -m common.models.warmstart`` rebuilds the committed checkpoints: same recipe, three data seeds and
+initialisations. One thread, about two minutes each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from jaxtyping import Float, Int
+from rich.progress import track
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3ForCausalLM
+
+from common.models.evaluate import evaluate
+from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
+from common.tasks import opchain
+from common.tasks.opchain import BOS, EOS, PAD, VOCABULARY, Corruption
+
+IGNORED = -100  # label of prompt and padding positions
+
+
+@dataclass(frozen=True)
+class WarmstartConfig:
+    """Recipe of a warm start.
+
+    Attributes:
+        model: Shape of the model.
+        noise: Corruption rates of the traces.
+        mix: Shares of the levels E, M, H, X among the traces.
+        steps: Optimizer steps, each on `batch` fresh traces.
+        batch: Sequences per step.
+        learning_rate: Peak of the AdamW learning rate, reached after `warmup` steps, then a cosine to 0.
+        warmup: Steps of linear warm-up.
+    """
+
+    model: PocketConfig = field(default_factory=PocketConfig)
+    noise: Corruption = field(default_factory=Corruption)
+    mix: tuple[float, float, float, float] = (0.20, 0.30, 0.35, 0.15)
+    steps: int = 1500
+    batch: int = 64
+    learning_rate: float = 2e-3
+    warmup: int = 50
+
+
+def rate_factor(step: int, config: WarmstartConfig) -> float:
+    """Learning rate at `step` as a share of the peak: linear warm-up, then cosine to zero."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def batches(
+    config: WarmstartConfig, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> Iterator[tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]]:
+    """Endless batches of (ids, labels), padded on the right; labels hold the completion only."""
+    index = tokenizer.get_vocab()
+    chains = opchain.stream(seed, config.mix)
+    while True:
+        rows = []
+        for item, rng in islice(chains, config.batch):
+            prompt = item.prompt.split()
+            rows.append((len(prompt), [*prompt, *opchain.trace(item, rng, config.noise)]))
+        width = max(len(tokens) for _, tokens in rows)
+        ids = torch.full((config.batch, width), tokenizer.pad_token_id)
+        labels = torch.full_like(ids, IGNORED)
+        for row, (start, tokens) in enumerate(rows):
+            ids[row, : len(tokens)] = torch.tensor([index[token] for token in tokens])
+            labels[row, start : len(tokens)] = ids[row, start : len(tokens)]
+        yield ids, labels
+
+
+def completion_loss(
+    model: PreTrainedModel, ids: Int[Tensor, "B T"], labels: Int[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the labelled tokens in nats; causality hides the padding on the right."""
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+    )
+
+
+def warm_start(
+    config: WarmstartConfig, seed: int, progress: str = ""
+) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerBase, list[float]]:
+    """Train one policy; `seed` fixes initialisation and data.
+
+    Returns:
+        The model in evaluation mode, its tokenizer, and the loss of each step in nats.
+    """
+    tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
+    model = build_model(config.model, tokenizer, seed).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, config))
+    losses = []
+    data = islice(batches(config, tokenizer, seed), config.steps)
+    for ids, labels in track(data, description=progress, total=config.steps, disable=not progress):
+        loss = completion_loss(model, ids, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return model.eval(), tokenizer, losses
+
+
+def measure(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, noise: Corruption, samples: int = 64
+) -> dict[str, Any]:
+    """Pass rates by level on the held-out prompts at temperature 1, beside the exact ones of the traces."""
+    items = opchain.items(opchain.HELDOUT)
+    measured = evaluate(model, tokenizer, items, samples=samples, temperature=1.0, seed=0)
+    expected = {
+        level: sum(opchain.pass_probability(item, noise) for item in group) / len(group)
+        for level in opchain.LEVELS
+        if (group := [item for item in items if item.level == level])
+    }
+    return {
+        "prompts": "held-out, 200",
+        "samples_per_prompt": samples,
+        "temperature": 1.0,
+        "policy": {level: round(rate, 4) for level, rate in measured.pass_at(1).items()},
+        "traces_exact": {level: round(rate, 4) for level, rate in expected.items()},
+        "mean_length": round(float(measured.lengths.mean()), 2),
+        "mean_token_entropy_nats": round(float(measured.entropies[measured.mask].mean()), 4),
+    }
+
+
+def build(config: WarmstartConfig, seed: int, folder: Path) -> dict[str, Any]:
+    """Train one checkpoint, measure it, save it under `folder`, and return its card."""
+    model, tokenizer, losses = warm_start(config, seed, progress=folder.name)
+    card = {
+        "task": "opchain",
+        "recipe": asdict(config),
+        "data_seed": seed,
+        "parameters": model.num_parameters(),
+        "final_loss_nats": round(sum(losses[-50:]) / len(losses[-50:]), 4),
+        "pass_rates": measure(model, tokenizer, config.noise),
+    }
+    save_pocket(model, tokenizer, folder, card)
+    return card
+
+
+def cached_warm_start(config: WarmstartConfig, seed: int, cache: Path) -> Path:
+    """Folder of a warm start too large to commit, trained on first use.
+
+    The folder's name is a hash of recipe and seed; a lock lets one process train and the others wait.
+    """
+    recipe = json.dumps([asdict(config), seed], sort_keys=True)
+    folder = cache / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            staged = folder.with_suffix(".part")
+            model, tokenizer, _ = warm_start(config, seed)
+            model.save_pretrained(staged)
+            tokenizer.save_pretrained(staged)
+            staged.rename(folder)
+    return folder
+
+
+def main() -> None:
+    """Rebuild the committed checkpoints."""
+    parser = argparse.ArgumentParser(prog="python -m common.models.warmstart", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=POCKET_FOLDER, help="where the folders opchain-<seed> go")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="data seeds and initialisations"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed in arguments.seeds:
+        card = build(WarmstartConfig(), seed, arguments.out / f"opchain-{seed}")
+        print(f"opchain-{seed}", card["pass_rates"]["policy"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
