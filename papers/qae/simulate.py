@@ -1,0 +1,168 @@
+"""Tier B: a tabular autoregressive policy trained with each baseline, many seeds at once.
+
+The advantages come from `papers.qae.quantile.quantile_advantages`, the function that the trainers use, with
+the population standard deviation of Eq. 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from common.study.jobs import Job, Record
+from common.tabular.objective import Rollout
+from common.tabular.simulator import AdvantageRule, Training
+from common.tabular.simulator import simulate as run
+from common.tabular.start import World, draw_start
+from papers.qae.quantile import TOLERANCE, Mask, check_quantile, quantile_advantages
+
+RATES = {"hard": (0.01, 0.03, 0.1), "broad": (0.02, 0.1, 0.3, 0.6)}
+MASKS: dict[str, Mask] = {
+    "quantile": "none",
+    "pos": "pos",
+    "neg": "neg",
+    "b0": "b0",
+    "b1": "b1",
+    "random_gate": "random_gate",
+    "inverted": "inverted",
+}
+BASELINES = ("mean", "sparse_mean", *MASKS)
+KEPT = 0.2  # share of the responses whose advantage the sparsity-matched control keeps
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The config of a tier B job: how prompts are drawn, how they are trained.
+
+    Attributes:
+        mix: Rates of the correct sets, a key of `RATES`.
+        baseline: One of `BASELINES`; "sparse_mean" drops a random 80% of the mean baseline's responses.
+        k: Quantile level K, also of the gate that `hard_groups` and `share_zero_predicted` describe.
+        epsilon_low: Lower clip range.
+        epsilon_high: Upper clip range.
+        inner_steps: Gradient steps μ on one batch.
+        optimizer: "adam" or "sgd".
+        learning_rate: Of the logits.
+        iterations: Batches T.
+        prompts: Prompts of a seed, P, all of them in every batch.
+        group_size: Responses per prompt and batch, G.
+        vocabulary: Tokens V.
+        length: Tokens of a response, L.
+        sigma_shared: Standard deviation of the logits shared by all prompts.
+        sigma_private: Standard deviation of a prompt's own logits.
+        matched_grad_norm: Scale each batch's advantages to the mean baseline's first gradient norm on it.
+
+    Raises:
+        ValueError: an unknown mix, baseline or optimizer, or k outside (0, 1).
+    """
+
+    mix: str
+    baseline: str
+    k: float
+    epsilon_low: float
+    epsilon_high: float
+    inner_steps: int
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float
+    iterations: int
+    prompts: int
+    group_size: int
+    vocabulary: int
+    length: int
+    sigma_shared: float
+    sigma_private: float
+    matched_grad_norm: bool = False
+
+    def __post_init__(self) -> None:
+        check_quantile(self.k)
+        known = {"mix": tuple(RATES), "baseline": BASELINES, "optimizer": ("adam", "sgd")}
+        for name, choices in known.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"unknown {name} '{getattr(self, name)}'; choose one of {', '.join(choices)}"
+                )
+
+    def world(self) -> World:
+        """What the seeds' policies and correct sets are drawn from."""
+        return World(**self._shared_with(World), rates=RATES[self.mix])
+
+    def training(self) -> Training:
+        """How they are trained."""
+        return Training(**self._shared_with(Training))
+
+    def _shared_with(self, kind: type) -> dict[str, Any]:
+        names = {item.name for item in fields(kind)}
+        return {name: value for name, value in asdict(self).items() if name in names}
+
+
+def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long: nothing to resume)
+    """Entry point of tier B; the config of the job is a `Setting`.
+
+    Returns:
+        Series over T + 1 policies, exact: entropy, success, pass_at_16. Series over T batches: grad_norm,
+        clip_low, clip_high, mixed_groups, hard_groups, share_positive, share_zero, share_negative,
+        share_zero_predicted, entropy_positive, entropy_zero, entropy_negative. Series whose step is the
+        number of correct responses 0..G: group_counts, over the groups of all batches.
+    """
+    setting = Setting(**job.config)
+    history = run(
+        draw_start(setting.world(), job.seeds),
+        setting.training(),
+        advantage_rule(setting.baseline, setting.k),
+        job.seeds,
+        norm_rule=advantage_rule("mean", setting.k) if setting.matched_grad_norm else None,
+    )
+    gate = gate_series(history.counts, setting.group_size, setting.k)
+    return Record(series=history.exact | history.sampled | gate)
+
+
+def advantage_rule(baseline: str, k: float) -> AdvantageRule:
+    """The rule of a baseline; it visits the seeds one by one, so their number cannot change a rounding."""
+    return partial(_advantages, baseline=baseline, k=k)
+
+
+def _advantages(rollout: Rollout, baseline: str, k: float) -> Float[np.ndarray, "S P G"]:
+    advantages = np.empty_like(rollout.rewards)
+    for seed, rewards in enumerate(rollout.rewards):
+        noise = int(rollout.noise[seed, 0, 0] * 2**53)  # the whole mantissa of a uniform number
+        advantages[seed] = quantile_advantages(
+            torch.from_numpy(rewards.reshape(-1)),
+            rewards.shape[-1],
+            k=k if baseline in MASKS else None,
+            std="population",
+            mask=MASKS.get(baseline, "none"),
+            generator=torch.Generator().manual_seed(noise),
+        ).reshape(rewards.shape)
+    if baseline == "sparse_mean":
+        advantages = np.where(rollout.noise < KEPT, advantages, 0.0)
+    return advantages
+
+
+def gate_series(
+    counts: Int[np.ndarray, "S T P"], group_size: int, k: float
+) -> dict[str, Float[np.ndarray, "S T"]]:
+    """What Eq. 4 says of groups with these numbers of correct responses, whatever baseline trained them.
+
+    Over the mixed groups of a batch: `hard_groups`, the share with p <= 1 - K, and `share_zero_predicted`,
+    the share of responses whose advantage Eq. 4 makes zero (wrong ones of hard groups, correct ones of easy
+    groups); NaN for a batch without mixed groups. `group_counts`: groups of the run by number correct, shape
+    ``[S, G + 1]``.
+    """
+    mixed = (counts > 0) & (counts < group_size)
+    wrong = group_size - counts
+    hard = mixed & (wrong >= ceil(k * group_size - TOLERANCE))
+    zero = np.where(hard, wrong, counts) * mixed
+    values = np.arange(group_size + 1)
+    with np.errstate(invalid="ignore"):
+        return {
+            "hard_groups": hard.sum(axis=-1) / mixed.sum(axis=-1),
+            "share_zero_predicted": zero.sum(axis=-1) / (group_size * mixed.sum(axis=-1)),
+            "group_counts": (counts[..., None] == values).sum(axis=(1, 2)).astype(np.float64),
+        }
