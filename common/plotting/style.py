@@ -11,13 +11,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-PALETTE = sns.color_palette("colorblind")
+PALETTE = mpl.color_sequences["petroff8"]  # made for colour-blind readers (arXiv:2107.02270)
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 LETTERS_PER_INCH = 19  # of a caption
 STYLE: Any = {

@@ -17,7 +17,7 @@ from rich.table import Table
 from common.study.card import list_papers, load_card
 from common.study.errors import StudyError
 from common.study.paths import results_root, store_root
-from common.study.study import Options, Study
+from common.study.study import Options, Study, parse_parameters
 
 CONSOLE = Console()
 PROFILE = click.option(
@@ -78,8 +78,6 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _read(
     seeds: str, only: str, model: str, parameters: Sequence[str], workers: int, backend: str
 ) -> Options:
-    from common.study.notebook import parse_parameters
-
     ids = tuple(part.strip().lower() for part in only.split(",") if part.strip())
     return Options(seeds, ids, model, parse_parameters(" ".join(parameters)), workers, backend)
 
@@ -100,7 +98,7 @@ def reproduce(paper: str, profile: str, update: bool, **given: Any) -> None:
 
 
 def _reproduce(study: Study, update: bool) -> None:
-    from common.study import ledger, notebook, results, verify
+    from common.study import execution, ledger, results, verify
     from common.study.artefacts import Artefacts
 
     start = time.perf_counter()
@@ -110,8 +108,10 @@ def _reproduce(study: Study, update: bool) -> None:
     CONSOLE.print(f"{len(work.jobs) - len(work.pending)} jobs were there, {len(work.pending)} ran")
     artefacts = Artefacts(study, study.frame())
     with CONSOLE.status("tables, figures, notebook"), results.staged(target) as folder:
-        results.write(study, artefacts, folder, lambda path: notebook.execute(study, path))
+        results.write(study, artefacts, folder, lambda path: execution.execute(study, path))
         compared = "" if update else verify.compare_runs(folder, study.committed)
+    if update:
+        results.update_readme(study, target)
     CONSOLE.print(ledger.terminal(study, artefacts.verdicts()))
     if compared:
         CONSOLE.print(f"against the committed results: {compared}")

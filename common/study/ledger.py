@@ -93,3 +93,27 @@ def frame(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
         for name, verdict in verdicts.items()
     ]
     return pd.DataFrame(rows).set_index("id")
+
+
+MARKS = ("<!-- verdicts -->", "<!-- /verdicts -->")
+
+
+def readme(text: str, claims: Mapping[str, Mapping[str, Any]], profile: str) -> str:
+    """A paper's README with the table between its marks replaced by these verdicts.
+
+    Args:
+        text: The README; without both marks it comes back as it is.
+        claims: Entries of ``claims.json`` by id.
+        profile: Where the verdicts are from.
+    """
+    before, opened, rest = text.partition(MARKS[0])
+    _, closed, after = rest.partition(MARKS[1])
+    if not opened or not closed:
+        return text
+    lines = [f"Verdicts at `{profile}` (generated):", "", "| claim | what | verdict |", "|---|---|---|"]
+    for name, entry in claims.items():
+        if entry["role"] == "claim":
+            head = f"{name}*" if entry["primary"] else name
+            lines.append(f"| {head} | {entry['statement']} | {entry['verdict']} |")
+    table = "\n".join(lines)
+    return f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}"

@@ -1,25 +1,16 @@
-"""Notebooks: what a cell calls, and how papermill runs the whole."""
+"""What a notebook cell calls: the study of a paper, its tables, figures and ledger."""
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
-import papermill
 from IPython.display import Image
-from papermill.exceptions import PapermillExecutionError
 
 from common.plotting.style import png
 from common.study import ledger
 from common.study.artefacts import Artefacts, side_by_side
-from common.study.errors import StudyError
-from common.study.paths import papers_root
-from common.study.study import Options, Study
-
-SIZE_LIMIT = 2**20
+from common.study.study import Options, Study, parse_parameters
 
 
 class Notebook:
@@ -70,65 +61,3 @@ class Notebook:
     def ledger(self) -> pd.DataFrame:
         """Verdict and evidence of every claim."""
         return ledger.frame(self.study, self.artefacts.verdicts())
-
-
-def parse_parameters(text: str) -> dict[str, str]:
-    """``"a=1 b=x"`` as a dict.
-
-    Raises:
-        StudyError: a part without an equals sign.
-    """
-    pairs = [part.partition("=") for part in text.split()]
-    wrong = [name for name, equals, _ in pairs if not equals]
-    if wrong:
-        raise StudyError(f"parameter '{wrong[0]}' has no value; write {wrong[0]}=VALUE")
-    return {name: value for name, _, value in pairs}
-
-
-def execute(study: Study, target: Path) -> None:
-    """Run ``reproduce.ipynb`` of a paper through papermill on the warm store.
-
-    Raises:
-        StudyError: a cell failed; names the cell and the error, and where the partial notebook lies.
-    """
-    source = papers_root() / study.card.slug / "reproduce.ipynb"
-    parameters = {
-        "profile": study.profile,
-        "seeds": study.options.seeds,
-        "only": ",".join(study.options.only),
-        "model": study.options.model,
-        "parameters": " ".join(f"{name}={value}" for name, value in study.options.parameters.items()),
-    }
-    known = papermill.inspect_notebook(str(source))
-    missing = sorted(set(parameters) - set(known))
-    if missing:
-        raise StudyError(f"{source}: its cell tagged 'parameters' has to declare {missing}")
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    failed = study.store.root.parent / f"failed-{study.card.slug}.ipynb"
-    try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters,
-            cwd=str(source.parent),
-            progress_bar=False,
-            kernel_name="python3",
-        )
-    except PapermillExecutionError as error:
-        target.replace(failed)
-        cell = f"{source.name} cell {error.cell_index}: {error.ename}: {error.evalue}"
-        raise StudyError(f"{cell} (partial notebook: {failed})") from error
-    _strip(target)
-    if target.stat().st_size > SIZE_LIMIT:
-        raise StudyError(
-            f"the executed notebook has {target.stat().st_size / 2**20:.1f} MiB; keep it below 1 MiB"
-        )
-
-
-def _strip(path: Path) -> None:
-    """Drop what differs from run to run and machine to machine: times and absolute paths."""
-    notebook = nbformat.read(path, as_version=4)
-    for part in (notebook, *notebook.cells):
-        part.metadata.pop("papermill", None)
-        part.metadata.pop("execution", None)
-    nbformat.write(notebook, path)

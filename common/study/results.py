@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -16,7 +17,8 @@ from common.plotting.style import save
 from common.study.artefacts import Artefacts, side_by_side
 from common.study.errors import StudyError
 from common.study.keys import file_hash
-from common.study.ledger import claims_json
+from common.study.ledger import claims_json, readme
+from common.study.paths import papers_root
 from common.study.provenance import manifest
 from common.study.store import write_json
 from common.study.study import Study
@@ -123,6 +125,14 @@ def write_reports(study: Study, artefacts: Artefacts, folder: Path) -> None:
         if not artefacts.missing(name):
             artefacts.data(name).to_csv(folder / "figures" / f"{name}.csv", index=False)
     write_json(folder / "claims.json", claims_json(study, artefacts.verdicts()))
+
+
+def update_readme(study: Study, folder: Path) -> None:
+    """Put the verdicts of a results folder into the paper's README."""
+    path = papers_root() / study.card.slug / "README.md"
+    if path.is_file():
+        claims = json.loads((folder / "claims.json").read_text())["claims"]
+        path.write_text(readme(path.read_text(encoding="utf-8"), claims, study.profile), encoding="utf-8")
 
 
 def markdown(wide: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import joblib
+from joblib.externals.loky import as_completed, get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,7 +18,8 @@ from common.study.keys import job_key
 from common.study.store import Store
 from common.study.worker import Limits, ended_reason, execute
 
-LOST_WORKER_RETRIES = 2
+DEATHS_ALONE = 2
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 UNKNOWN_SECONDS = 10.0
 
 
@@ -80,31 +82,47 @@ def run(work: Plan, store: Store, workers: int, limits: Limits, backend: str = "
 def _results(
     work: Plan, store: Store, workers: int, limits: Limits, backend: str
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield (key, error) as jobs end; a lost worker costs a retry of the jobs then running."""
-    waiting, losses = list(work.pending), 0
-    while waiting:
+    """Yield (key, error) as jobs end, whatever happens to the workers.
+
+    A worker that dies takes its neighbours with it. Jobs that were running then are tried again one at a
+    time, so that a job is blamed for its own deaths only.
+    """
+    calm, deaths = list(work.pending), dict[str, int]()
+    while calm or deaths:
+        batch = calm or list(deaths)[:1]
         try:
-            with joblib.parallel_config(backend=backend, n_jobs=workers, **_threads(backend)):
-                parallel = joblib.Parallel(
-                    return_as="generator_unordered", batch_size=1, pre_dispatch="1*n_jobs"
-                )
-                calls = (
-                    joblib.delayed(_call)(work.jobs[key], key, store, limits, os.getpid()) for key in waiting
-                )
-                for key, error in parallel(calls):
-                    waiting = [other for other in waiting if other != key]
-                    yield key, error
+            for key, error in _attempt(work, batch, store, workers if calm else 1, limits, backend):
+                calm = [other for other in calm if other != key]
+                deaths.pop(key, None)
+                yield key, error
         except TerminatedWorkerError:
-            losses += 1
-            for key in list(waiting):
+            for key in [key for key in batch if store.was_running(key)]:
                 reason = ended_reason(store.folder(key))
-                if reason or losses > LOST_WORKER_RETRIES:
-                    waiting.remove(key)
+                alone = not calm
+                calm = [other for other in calm if other != key]
+                deaths[key] = deaths.get(key, 0) + alone
+                if reason or deaths[key] == DEATHS_ALONE:
+                    del deaths[key]
                     yield key, reason or "its worker process died again and again (out of memory?)"
 
 
-def _threads(backend: str) -> dict[str, int]:
-    return {"inner_max_num_threads": 1} if backend == "loky" else {}
+def _attempt(
+    work: Plan, keys: Sequence[str], store: Store, workers: int, limits: Limits, backend: str
+) -> Iterator[tuple[str, str | None]]:
+    calls = [(work.jobs[key], key, store, limits, os.getpid()) for key in keys]
+    if backend != "loky":
+        with joblib.parallel_config(backend=backend, n_jobs=workers):
+            yield from joblib.Parallel(return_as="generator_unordered")(
+                joblib.delayed(_call)(*c) for c in calls
+            )
+        return
+    # joblib would run a single worker's jobs in this process, where a limit could not end them.
+    executor = get_reusable_executor(max_workers=workers, reuse=False, env=ONE_THREAD)
+    try:
+        for future in as_completed([executor.submit(_call, *call) for call in calls]):
+            yield future.result()
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)
 
 
 def _call(job: Job, key: str, store: Store, limits: Limits, parent: int) -> tuple[str, str | None]:

@@ -8,7 +8,8 @@ A record is a folder ``<store>/<key>/``::
     workspace/       private scratch of the job (checkpoints); removed once the record is complete
     log.txt          what the job printed
     error.txt        traceback of the last failed attempt
-    lock             held by the worker that computes the record
+    running          process id of the worker that computes the record
+    lock             held by that worker
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 from filelock import FileLock
 
 from common.study.errors import StudyError
@@ -100,6 +102,22 @@ class Store:
             return Cost(**json.loads((self.folder(key) / "job.json").read_text())["cost"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def mark_running(self, key: str, running: bool) -> None:
+        """Note that this process computes a record, or no longer does."""
+        path = self.folder(key) / "running"
+        if running:
+            path.write_text(str(os.getpid()))
+        else:
+            path.unlink(missing_ok=True)
+
+    def was_running(self, key: str) -> bool:
+        """True if a process that is gone was computing this record; asks once, then forgets."""
+        path = self.folder(key) / "running"
+        if not path.is_file() or psutil.pid_exists(int(path.read_text() or 0)):
+            return False
+        path.unlink(missing_ok=True)
+        return True
 
     def discard(self, key: str) -> None:
         """Forget a record but keep its workspace."""

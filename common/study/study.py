@@ -205,6 +205,19 @@ def hub_reachable(timeout: float = 5.0) -> bool:
     return True
 
 
+def parse_parameters(text: str) -> dict[str, str]:
+    """``"a=1 b=x"`` as a dict.
+
+    Raises:
+        StudyError: a part without an equals sign.
+    """
+    pairs = [part.partition("=") for part in text.split()]
+    wrong = [name for name, equals, _ in pairs if not equals]
+    if wrong:
+        raise StudyError(f"parameter '{wrong[0]}' has no value; write {wrong[0]}=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
 def _choose_seeds(card: Card, profile: str, text: str) -> tuple[int, ...]:
     """Judged seeds from `laptop` on, development seeds at `smoke`; or what the user asked for."""
     known = card.seeds.development if profile == "smoke" else card.seeds.judged

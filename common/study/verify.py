@@ -13,6 +13,8 @@ import pandas as pd
 from common.study.artefacts import Artefacts
 from common.study.errors import StudyError
 from common.study.keys import file_hash
+from common.study.ledger import readme
+from common.study.paths import papers_root
 from common.study.provenance import claim_hashes
 from common.study.results import read_values, write_reports
 from common.study.study import Study
@@ -41,6 +43,7 @@ def verify(study: Study, folder: Path) -> list[str]:
             problems.append(f"{name}: missing")
         elif path.suffix in (".parquet", ".png", ".svg", ".ipynb") and file_hash(path) != digest:
             problems.append(f"{name}: differs from what the manifest recorded")
+    problems += _check_readme(study, folder)
     artefacts = Artefacts(study, read_values(folder / "values.parquet"))
     with tempfile.TemporaryDirectory() as scratch:
         write_reports(study, artefacts, Path(scratch))
@@ -48,6 +51,17 @@ def verify(study: Study, folder: Path) -> list[str]:
             name = str(fresh.relative_to(scratch))
             problems += [f"{name}: {problem}" for problem in _compare(fresh, folder / name)]
     return problems
+
+
+def _check_readme(study: Study, folder: Path) -> list[str]:
+    """A README whose verdict table is not the one of these results was edited by hand or is stale."""
+    path = papers_root() / study.card.slug / "README.md"
+    if folder != study.committed or not path.is_file() or not (folder / "claims.json").is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    claims = json.loads((folder / "claims.json").read_text())["claims"]
+    stale = f"`{study.profile}` (generated)" in text and readme(text, claims, study.profile) != text
+    return ["README.md: its verdict table is not the one of claims.json"] if stale else []
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def execute(job: Job, key: str, root: Path, limits: Limits, parent: int) -> str 
                 return None
             except DamagedRecordError:
                 store.discard(key)
-        return _compute(job, key, store, watch)
+        store.mark_running(key, True)
+        error = _compute(job, key, store, watch)
+        store.mark_running(key, False)
+        return error
 
 
 def _compute(job: Job, key: str, store: Store, watch: _Watch) -> str | None:

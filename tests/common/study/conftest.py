@@ -202,6 +202,7 @@ def make_repository(root: Path) -> Repository:
     paper.mkdir(parents=True)
     (root / "requirements.lock").write_text("")
     files = {"../__init__.py": "", "__init__.py": "", "paper.yaml": CARD, "experiment.py": EXPERIMENT}
+    files["README.md"] = "# Toy\n\n<!-- verdicts -->\n<!-- /verdicts -->\n\nEnd.\n"
     for name, text in {**files, "report.py": REPORT, "reproduce.ipynb": reproduce_notebook("toy")}.items():
         (paper / name).write_text(text)
     return Repository(root)

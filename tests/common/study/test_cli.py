@@ -47,6 +47,14 @@ def test_the_results_folder_is_complete(run):
     assert "papermill" not in json.loads(text)["metadata"]
 
 
+def test_update_writes_the_verdicts_into_the_papers_readme(run):
+    repository, _ = run
+    text = (repository.root / "papers" / "toy" / "README.md").read_text()
+    assert "| up* | The method is above zero. | reproduced |" in text
+    assert "placebo" not in text
+    assert text.endswith("<!-- /verdicts -->\n\nEnd.\n")
+
+
 def test_a_second_run_trains_nothing_is_identical_and_leaves_tracked_files_alone(run):
     repository, _ = run
     before = {path: path.read_bytes() for path in repository.results("laptop").rglob("*") if path.is_file()}

@@ -62,7 +62,7 @@ def test_a_job_that_always_dies_or_raises_is_named_and_the_last_good_results_sta
     }.items():
         fault.write_text(what)
         repository("clean", "toy") if what == "die" else None
-        done = repository("reproduce", "toy", "--set", "steps=4", TOY_FAULT=str(fault))
+        done = repository("reproduce", "toy", "--set", "steps=4", "--seeds", "1", TOY_FAULT=str(fault))
         assert done.returncode == 1
         assert message in done.stderr
         assert "noise arm=method" in done.stderr
@@ -169,6 +169,17 @@ def test_verify_fails_on_a_wrong_number(verified, name):
     path.write_text(text)
     assert done.returncode == 1
     assert message in done.stdout
+
+
+def test_verify_fails_on_a_verdict_typed_into_the_readme(verified):
+    repository, _ = verified
+    path = repository.root / "papers" / "toy" / "README.md"
+    text = path.read_text()
+    path.write_text(text.replace("| untested |", "| reproduced |"))
+    done = repository("verify", "toy")
+    path.write_text(text)
+    assert done.returncode == 1
+    assert "README.md: its verdict table is not the one of claims.json" in done.stdout
 
 
 def test_verify_fails_on_a_missing_or_stale_artefact_and_a_changed_test_block(verified):

@@ -1,0 +1,99 @@
+"""Set-up as a newcomer meets it, with a stand-in for `python3 -m venv` that leaves a fake pip."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from common.study.paths import ROOT
+
+FAKE_VENV = """
+import pathlib, sys, time
+
+folder = pathlib.Path(sys.argv[1]) / "bin"
+folder.mkdir(parents=True, exist_ok=True)
+python = folder / "python"
+lines = ["#!/bin/sh", "echo $@ >> calls", "sleep 1", "touch .venv/bin/reprise", "exit ${PIP_STATUS:-0}", ""]
+python.write_text(chr(10).join(lines))
+python.chmod(0o755)
+"""
+BROKEN_VENV = "import sys\nsys.exit('ensurepip is not available')\n"
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    (tmp_path / "common").mkdir()
+    shutil.copy(ROOT / "common" / "bootstrap.py", tmp_path / "common")
+    (tmp_path / "requirements.lock").write_text("six==1.17.0\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    return tmp_path
+
+
+def start(checkout, venv, **environment):
+    shims = checkout / "shims"
+    shims.mkdir(exist_ok=True)
+    (shims / "venv.py").write_text(venv)
+    return subprocess.Popen(
+        [sys.executable, "common/bootstrap.py"],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(shims), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def calls(checkout):
+    return (checkout / "calls").read_text().splitlines()
+
+
+def test_it_installs_the_pins_and_this_repository_once(checkout):
+    for _ in range(2):
+        process = start(checkout, FAKE_VENV)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    pins, editable = calls(checkout)
+    assert pins.endswith(f"-r {checkout}/requirements.lock")
+    assert editable.endswith(f"--no-deps --editable {checkout}")
+
+
+def test_changed_pins_are_installed_again(checkout):
+    start(checkout, FAKE_VENV).communicate(timeout=60)
+    (checkout / "requirements.lock").write_text("six==1.16.0\n")
+    start(checkout, FAKE_VENV).communicate(timeout=60)
+    assert len(calls(checkout)) == 4
+
+
+def test_two_first_runs_at_once_take_turns(checkout):
+    runs = [start(checkout, FAKE_VENV) for _ in range(2)]
+    outputs = [process.communicate(timeout=60)[0] for process in runs]
+    assert [process.returncode for process in runs] == [0, 0]
+    assert len(calls(checkout)) == 2
+    assert sum("another set-up is running; waiting for it" in output for output in outputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("venv", "environment", "message"),
+    [
+        (BROKEN_VENV, {}, "error: python3-venv seems to be missing: apt install python3-venv"),
+        (FAKE_VENV, {"PIP_STATUS": "1"}, "error: installing failed; see .reprise/setup.log"),
+    ],
+)
+def test_a_failed_step_is_one_clear_line_and_is_done_again(checkout, venv, environment, message):
+    process = start(checkout, venv, **environment)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert message in errors
+    assert "Traceback" not in errors
+    assert start(checkout, FAKE_VENV).communicate(timeout=60)[1] == ""
+    assert (checkout / ".venv" / ".complete").is_file()
+
+
+def test_a_python_too_old_is_named(checkout):
+    text = (checkout / "common" / "bootstrap.py").read_text()
+    (checkout / "common" / "bootstrap.py").write_text(text.replace("MINIMUM = (3, 11)", "MINIMUM = (9, 0)"))
+    process = start(checkout, FAKE_VENV)
+    assert "is too old" in process.communicate(timeout=60)[1]
+    assert process.returncode == 1
