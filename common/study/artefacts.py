@@ -29,6 +29,7 @@ class Artefacts:
     def __init__(self, study: Study, frame: pd.DataFrame) -> None:
         self.study = study
         self.frame = frame
+        self._results: dict[str, Any] = {}
         self._verdicts: dict[str, Verdict] | None = None
 
     def tables(self) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -96,7 +97,9 @@ class Artefacts:
         }
 
     def _call(self, name: str) -> Any:
-        return self._function(name)(self.frame)
+        if name not in self._results:
+            self._results[name] = self._function(name)(self.frame)
+        return self._results[name]
 
     def _function(self, name: str) -> Any:
         function = getattr(self.study.report, name, None)

@@ -167,7 +167,7 @@ def plan(paper: str, profile: str, **given: Any) -> None:
             seconds = sum(work.seconds[key] for key in waiting)
             table.add_row(sweep, str(len(keys)), str(len(waiting)), f"{seconds:.0f}")
         CONSOLE.print(table)
-        workers = options.workers or os.cpu_count() or 1
+        workers = study.workers
         total = sum(work.seconds[key] for key in work.pending)
         CONSOLE.print(
             f"about {total / workers / 60:.1f} min on {workers} worker(s); the card's tuning budget:"

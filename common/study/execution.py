@@ -44,6 +44,7 @@ def execute(study: Study, target: Path) -> None:
             cwd=str(source.parent),
             progress_bar=False,
             kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=40"],
         )
     except PapermillExecutionError as error:
         target.replace(failed)

@@ -19,7 +19,7 @@ from common.study.paths import ROOT
 
 PACKAGES = ("common", "papers")
 OUTSIDE = ("common.study", "common.plotting")
-LIBRARIES = ("numpy", "scipy", "torch", "transformers", "trl")
+LIBRARIES = ("math-verify", "numpy", "scipy", "torch", "transformers", "trl")
 
 
 def job_key(job: Job) -> str:

@@ -65,16 +65,19 @@ def counts(verdicts: Mapping[str, Verdict], claims: Mapping[str, Claim]) -> str:
 def terminal(study: Study, verdicts: Mapping[str, Verdict]) -> Table:
     """The ledger as a table for the terminal."""
     mark = " (exploratory)" if study.exploratory else ""
-    table = Table(title=f"{study.card.slug} at {study.profile}{mark}: {counts(verdicts, study.card.claims)}")
-    for heading in ("id", "kind", "claim", "verdict", "evidence"):
-        table.add_column(heading, overflow="fold", ratio={"claim": 3, "evidence": 3}.get(heading))
+    title = f"{study.card.slug} at {study.profile}{mark}: {counts(verdicts, study.card.claims)}"
+    table = Table(title=title, caption="* primary claim, † control", expand=True)
+    table.add_column("id", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("claim", ratio=1)
+    table.add_column("evidence", ratio=1)
     for name, verdict in verdicts.items():
         claim = study.card.claims[name]
-        kind = f"{claim.kind} (control)" if claim.role == "control" else claim.kind
-        colour = COLOURS[verdict.verdict] if claim.role == "claim" else "cyan"
-        head = f"{name}*" if claim.primary else name
+        control = claim.role == "control"
+        colour = "cyan" if control else COLOURS[verdict.verdict]
         shown = f"[{colour}]{word(claim, verdict)}[/{colour}]"
-        table.add_row(head, kind, claim.statement, shown, verdict.reason.replace("[", "\\["))
+        head = f"{name}{'*' if claim.primary else ''}{'†' if control else ''}"
+        table.add_row(head, shown, claim.statement, verdict.reason.replace("[", "\\["))
     return table
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 import joblib
 from joblib.externals.loky import as_completed, get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from common.study.errors import StudyError
 from common.study.jobs import Job
@@ -69,12 +71,17 @@ def run(work: Plan, store: Store, workers: int, limits: Limits, backend: str = "
     failures: dict[str, str] = {}
     with _bar() as bar:
         total = sum(work.seconds[key] for key in work.pending)
-        task = bar.add_task("jobs", total=total, count=len(work.pending), finished=0, now="")
+        task = bar.add_task("", total=total, count=len(work.pending), finished=0, now="")
         results = _results(work, store, workers, limits, backend)
         for finished, (key, error) in enumerate(results, start=1):
             if error:
                 failures[key] = error
-            bar.update(task, advance=work.seconds[key], finished=finished, now=work.jobs[key].describe())
+            bar.update(
+                task,
+                advance=work.seconds[key],
+                finished=finished,
+                now=shorten(work.jobs[key].describe(), 36, placeholder=" …"),
+            )
     if failures:
         raise StudyError(_failed(work, store, failures))
 
@@ -130,15 +137,11 @@ def _call(job: Job, key: str, store: Store, limits: Limits, parent: int) -> tupl
 
 
 def _bar() -> Progress:
+    columns = ("jobs {task.fields[finished]}/{task.fields[count]}", "left", "[dim]{task.fields[now]}")
+    count, left, now = (TextColumn(text, table_column=Column(no_wrap=True)) for text in columns)
+    bar = BarColumn(bar_width=20)
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        TextColumn("{task.fields[finished]}/{task.fields[count]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        TextColumn("[dim]{task.fields[now]}"),
-        console=Console(stderr=True),
+        count, bar, TimeElapsedColumn(), left, TimeRemainingColumn(), now, console=Console(stderr=True)
     )
 
 

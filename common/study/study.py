@@ -31,6 +31,8 @@ from common.study.runner import Plan, plan, run
 from common.study.store import Store
 from common.study.worker import Limits
 
+OFFLINE_PROFILES = ("smoke", "laptop")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -41,7 +43,7 @@ class Options:
         only: Ids of tables, figures and claims to restrict the run to.
         model: Hub id or path that replaces the profile's model.
         parameters: Configuration fields to override, as text.
-        workers: Worker processes; does not change a record. 0 means one a core.
+        workers: Worker processes; does not change a record. 0 means one a core, or one with a GPU.
         backend: joblib backend, ``loky`` or ``ray``.
     """
 
@@ -116,6 +118,12 @@ class Study:
         """Folder of the tracked results of this profile."""
         return results_root() / self.card.slug / self.profile
 
+    @property
+    def workers(self) -> int:
+        """Worker processes: as the user said, else one a core, or one where jobs share a GPU."""
+        default = (os.cpu_count() or 1) if self.profile in OFFLINE_PROFILES else 1
+        return self.options.workers or default
+
     def plan(self) -> Plan:
         """Jobs by key, pending ones first by expected time (from the committed manifest)."""
         return plan(self.jobs, self.store, past_seconds(self.committed))
@@ -128,8 +136,9 @@ class Study:
         """
         require_machine(self.profile, self.options.model)
         work = self.plan()
-        limits = Limits(offline=self.profile in ("smoke", "laptop"), **getattr(self.experiment, "LIMITS", {}))
-        run(work, self.store, self.options.workers or os.cpu_count() or 1, limits, self.options.backend)
+        bounds = getattr(self.experiment, "LIMITS", {}).get(self.profile, {})
+        limits = Limits(offline=self.profile in OFFLINE_PROFILES, **bounds)
+        run(work, self.store, self.workers, limits, self.options.backend)
         return work
 
     def frame(self) -> pd.DataFrame:
@@ -178,7 +187,7 @@ def require_machine(profile: str, model: str) -> None:
     Raises:
         StudyError: a GPU or the model hub is needed and not there.
     """
-    if profile in ("smoke", "laptop"):
+    if profile in OFFLINE_PROFILES:
         if model:
             raise StudyError(f"MODEL={model} needs PROFILE=gpu or paper: '{profile}' is offline by design")
         return

@@ -34,6 +34,7 @@ MASKS: dict[str, Mask] = {
     "inverted": "inverted",
 }
 BASELINES = ("mean", "sparse_mean", *MASKS)
+AVERAGED = ("grad_norm", "clip_low", "clip_high")
 KEPT = 0.2  # share of the responses whose advantage the sparsity-matched control keeps
 
 
@@ -106,10 +107,11 @@ def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long
     """Entry point of tier B; the config of the job is a `Setting`.
 
     Returns:
-        Series over T + 1 policies, exact: entropy, success, pass_at_16. Series over T batches: grad_norm,
-        clip_low, clip_high, mixed_groups, hard_groups, share_positive, share_zero, share_negative,
-        share_zero_predicted, entropy_positive, entropy_zero, entropy_negative. Series whose step is the
-        number of correct responses 0..G: group_counts, over the groups of all batches.
+        Series over T + 1 policies, exact: entropy, success. Series over T batches: mixed_groups, hard_groups,
+        share_positive, share_zero, share_negative, share_zero_predicted, entropy_positive, entropy_zero,
+        entropy_negative. Series whose step is the number of correct responses 0..G: group_counts, over the
+        groups of all batches. Scalars: pass_at_16 of the last policy, exact; grad_norm, clip_low and
+        clip_high, averaged over batches.
     """
     setting = Setting(**job.config)
     history = run(
@@ -120,7 +122,10 @@ def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long
         norm_rule=advantage_rule("mean", setting.k) if setting.matched_grad_norm else None,
     )
     gate = gate_series(history.counts, setting.group_size, setting.k)
-    return Record(series=history.exact | history.sampled | gate)
+    series = {**history.exact, **history.sampled, **gate}
+    scalars = {name: np.nanmean(series.pop(name), axis=1) for name in AVERAGED}
+    scalars["pass_at_16"] = series.pop("pass_at_16")[:, -1]
+    return Record(scalars, series)
 
 
 def advantage_rule(baseline: str, k: float) -> AdvantageRule:

@@ -65,7 +65,7 @@ class Config:
 
 PROFILES = {"smoke": {"steps": 2}, "laptop": {}, "gpu": {}, "paper": {}}
 ENTRY = "papers.toy.experiment:draw"
-LIMITS = {"seconds": float(os.environ.get("TOY_LIMIT", 60))}
+LIMITS = {"laptop": {"seconds": float(os.environ.get("TOY_LIMIT", 60))}}
 
 
 def jobs(config, seeds):

@@ -1,0 +1,80 @@
+"""Every paper at `smoke` through the command line, then nbval on every notebook."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from common.study.card import list_papers, load_card
+from common.study.paths import ROOT, papers_root
+
+
+def run(*command, **environment):
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+@pytest.fixture(scope="module", params=list_papers())
+def smoke(request, tmp_path_factory):
+    """A paper reproduced at `smoke` into a store and results of its own."""
+    root = tmp_path_factory.mktemp(request.param)
+    environment = {"REPRISE_STORE": str(root / "store"), "REPRISE_RESULTS": str(root / "results")}
+    command = (sys.executable, "-m", "common.study.cli", "reproduce", request.param, "--profile", "smoke")
+    done = run(*command, **environment)
+    assert done.returncode == 0, done.stderr
+    return request.param, root / "results" / request.param / "smoke.local", environment
+
+
+def test_smoke_makes_every_artefact_of_the_card(smoke):
+    slug, folder, _ = smoke
+    card = load_card(slug)
+    made = {path.stem for path in folder.glob("figures/*.png")} | {
+        path.stem for path in folder.glob("tables/*.md")
+    }
+    wanted = {name: entry for name, entry in (card.tables | card.figures).items() if entry.rung == "smoke"}
+    assert made == {name for name, entry in wanted.items() if not entry.absent}
+    claims = json.loads((folder / "claims.json").read_text())["claims"]
+    assert list(claims) == list(dict.fromkeys([*claims, *card.claims]))
+    assert all(
+        claims[name]["verdict"] != "untested" for name, claim in card.claims.items() if claim.rung == "smoke"
+    )
+
+
+def test_the_executed_notebook_repeats_itself_on_the_warm_store(smoke):
+    _, folder, environment = smoke
+    done = run(
+        sys.executable, "-m", "pytest", "--nbval-lax", "-q", str(folder / "reproduce.ipynb"), **environment
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "slug", [slug for slug in list_papers() if (papers_root() / slug / "method.ipynb").exists()]
+)
+def test_the_method_notebooks_stored_outputs_are_what_the_code_prints(slug):
+    done = run(
+        sys.executable, "-m", "pytest", "--nbval-lax", "-q", str(papers_root() / slug / "method.ipynb")
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "path", sorted(papers_root().glob("*/*.ipynb")), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_notebooks_are_short_and_reproduce_is_stored_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(cells) <= 25
+    assert max(len(cell.source.splitlines()) for cell in cells) <= 12
+    if path.name == "reproduce.ipynb":
+        assert not any(cell.outputs for cell in cells)
