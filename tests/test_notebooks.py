@@ -68,6 +68,12 @@ def test_the_method_notebooks_stored_outputs_are_what_the_code_prints(slug):
     assert " passed" in done.stdout
 
 
+def test_the_ledger_runs_on_the_committed_results():
+    done = run(sys.executable, "-m", "pytest", "--nbval-lax", "-q", str(ROOT / "notebooks" / "ledger.ipynb"))
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
 @pytest.mark.parametrize(
     "path", sorted(papers_root().glob("*/*.ipynb")), ids=lambda path: f"{path.parent.name}/{path.name}"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from rich.table import Table
 
 from common.study.card import Claim
+from common.study.paths import results_root
 from common.study.study import Study
 from common.study.verdicts import Verdict
 
@@ -96,6 +98,20 @@ def frame(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
         for name, verdict in verdicts.items()
     ]
     return pd.DataFrame(rows).set_index("id")
+
+
+def committed() -> pd.DataFrame:
+    """Every claim of every committed result: one row per paper, rung and claim; rungs are never merged."""
+    rows = []
+    for path in sorted(results_root().glob("*/*/claims.json")):
+        content = json.loads(path.read_text())
+        if path.parent.name == content["profile"]:
+            rows += [
+                {"paper": content["paper"], "rung": content["profile"], "id": name, **entry}
+                for name, entry in content["claims"].items()
+            ]
+    columns = ["paper", "rung", "id", "kind", "role", "verdict", "statement", "reported", "reason"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 MARKS = ("<!-- verdicts -->", "<!-- /verdicts -->")
