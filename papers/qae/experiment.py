@@ -144,7 +144,7 @@ OPCHAIN_MODELS = ("pocket", "scratch")
 POCKET: dict[str, Any] = {
     "model": "pocket",
     "task": "opchain",
-    "learning_rate": 3e-4,
+    "learning_rate": 1e-4,
     "batch": 128,
     "mini_batch": 16,
     "max_response": 32,
