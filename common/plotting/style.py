@@ -170,6 +170,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write ``path.png`` and ``path.svg``, reproducibly: no date, fixed ids."""
     with mpl.rc_context(STYLE):
         figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
+        figure.set_layout_engine("none")  # the layout is solved: solving it again costs more than drawing
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
 

@@ -133,7 +133,8 @@ def side_by_side(table: Table, block: pd.DataFrame | None) -> pd.DataFrame:
     columns = [("paper", column) for column in table.reported.columns]
     columns += [(table.ours, column) for column in ours.columns]
     index = pd.Index(rows, name="row")
-    return pd.DataFrame(cells, index=index, columns=pd.MultiIndex.from_tuples(columns))
+    heads = pd.MultiIndex.from_arrays([[block for block, _ in columns], [name for _, name in columns]])
+    return pd.DataFrame(cells, index=index, columns=heads)
 
 
 def _wide(block: pd.DataFrame) -> pd.DataFrame:

@@ -97,7 +97,8 @@ def frame(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
         }
         for name, verdict in verdicts.items()
     ]
-    return pd.DataFrame(rows).set_index("id")
+    columns = ["id", "kind", "claim", "reported", "verdict", "evidence"]
+    return pd.DataFrame(rows, columns=columns).set_index("id")
 
 
 def committed() -> pd.DataFrame:

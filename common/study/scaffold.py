@@ -93,7 +93,7 @@ from common.plotting.style import panels
 
 def fig1(frame: pd.DataFrame) -> pd.DataFrame:
     """Variance of a Bernoulli variable against its mean."""
-    return frame.pivot(index="step", columns="name", values="value").reset_index(drop=True)
+    return frame.pivot_table(index="step", columns="name", values="value").reset_index(drop=True)
 
 
 def plot_fig1(data: pd.DataFrame, reported: Mapping[str, float]) -> Figure:  # noqa: ARG001

@@ -108,7 +108,7 @@ class _Watch:
         process = psutil.Process()
         while True:
             self.peak = max(self.peak, process.memory_info().rss / 2**20)
-            if os.getppid() != self.parent and not psutil.pid_exists(self.parent):
+            if os.getppid() != self.parent and _gone(self.parent):
                 os._exit(1)
             if time.monotonic() > self.deadline:
                 self._end(f"took longer than {self.limits.seconds:g} s")
@@ -120,6 +120,14 @@ class _Watch:
     def _end(self, reason: str) -> None:
         write_json(self.folder / "ended.json", {"reason": reason})
         os._exit(1)
+
+
+def _gone(pid: int) -> bool:
+    """True if a process has ended, also where nobody reaps it (as the first process of some containers)."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def ended_reason(folder: Path) -> str | None:

@@ -1,8 +1,12 @@
 """The command line as a user types it, on the toy paper."""
 
 import json
+import subprocess
+import sys
 
 import pytest
+
+from common.study.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,14 @@ def test_overrides_go_elsewhere_and_are_marked_exploratory(run):
     assert content["claims"]["up"]["n"] == 3
 
 
+def test_a_figure_alone_or_a_claim_alone_makes_a_whole_notebook(run):
+    """The other tables show the paper's block, the ledger is empty, and nothing breaks."""
+    repository, _ = run
+    done = repository("reproduce", "toy", "--only", "fig1", "--set", "steps=1", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    assert "no claims" in done.stdout
+
+
 def test_verify_passes_and_status_plan_and_list_tell_the_state(run):
     repository, _ = run
     assert "toy/laptop: verified" in repository("verify", "toy").stdout
@@ -129,3 +141,20 @@ def test_help_names_every_verb(run):
     text = repository("--help").stdout
     for verb in ("reproduce", "plan", "status", "verify", "list", "new", "clean", "gc"):
         assert verb in text
+
+
+def test_a_scaffolded_paper_is_clean_and_reproduces_with_an_honest_untested_claim(repository):
+    assert repository("new", "second").returncode == 0
+    written = [str(repository.root / "papers" / "second"), str(repository.root / "tests" / "papers")]
+    config = ("--config", str(ROOT / "pyproject.toml"))
+    for verb in (("check",), ("format", "--check")):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *verb, *config, *written], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout
+    done = repository("reproduce", "second", "--profile", "smoke")
+    assert done.returncode == 0, done.stderr
+    assert "1 untested" in done.stdout
+    assert "not implemented yet" in done.stdout
+    assert repository("clean", "second").returncode == 0
+    assert not list((repository.root / ".reprise" / "store").glob("*/complete.json"))

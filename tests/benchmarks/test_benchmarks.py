@@ -1,0 +1,38 @@
+"""Each benchmark runs at a tiny setting and ends with one line of JSON; speed itself is not judged here."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from common.study.paths import ROOT
+
+KEYS = {"benchmark", "ratio", "min", "max", "n", "seconds", "bound", "seeds", "threads", "load", "machine"}
+FURTHER = {
+    "decoder": {"rows", "row_steps", "at_evaluation"},
+    "grpo_step": {
+        *("aim", "dense", "update_only", "rows_kept", "update_share_of_stock"),
+        *("prompts", "samples", "steps_per_batch", "parameters"),
+    },
+    "reproduce_warm": {"aim", "warm_seconds"},
+    "two_workers": {"aim", "host", "jobs"},
+}
+
+
+def test_every_benchmark_is_tested():
+    files = {path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")}
+    assert files == set(FURTHER)
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_the_output_is_one_line_of_json_with_the_bound_beside_the_measurement(name, tmp_path):
+    command = (sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--quick")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    content = json.loads(line)
+    assert set(content) == KEYS | FURTHER[name]
+    assert 0 < content["min"] <= content["ratio"] <= content["max"]
+    assert content["bound"] > 0
+    assert content["seeds"]

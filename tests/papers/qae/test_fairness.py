@@ -1,0 +1,74 @@
+"""What makes the comparison fair: held-out evaluation, equal budgets, equal seeds in every pair of arms."""
+
+from dataclasses import fields
+
+import pytest
+
+from common.study.card import load_card
+from papers.qae import train
+from papers.qae.experiment import BASES, PROFILES, Config, jobs
+from papers.qae.tasks import OpChain
+
+SEEDS = load_card("qae").seeds
+DIFFERS = {"baseline", "k", "quantile_k", "advantage_mask", "matched_grad_norm"}
+"""What two arms may differ in; `k` and `quantile_k` only describe the gate when the baseline is the mean."""
+
+
+def run_of(job) -> train.Run:
+    return train.Run(**{field.name: job.config[field.name] for field in fields(train.Run)})
+
+
+def training(profile, sweep):
+    config = Config(**PROFILES[profile])
+    return [job for job in jobs(config, SEEDS.judged) if job.sweep == sweep]
+
+
+def test_no_seed_trains_on_a_prompt_that_it_is_evaluated_on():
+    run = run_of(training("laptop", "main")[0])
+    for seed in (*SEEDS.judged[:10], *SEEDS.development[:3]):
+        task = OpChain(run, seed)
+        heldout = {item.prompt for item in task.heldout}
+        assert len(task.dataset) == run.training_prompts
+        assert len(heldout) == run.evaluation_prompts
+        assert not heldout & set(task.dataset["prompt"])
+
+
+def test_seeds_train_on_other_prompts_and_are_evaluated_on_the_same():
+    run = run_of(training("smoke", "main")[0])
+    first, second = (OpChain(run, seed) for seed in SEEDS.judged[:2])
+    assert first.heldout == second.heldout
+    assert first.dataset["prompt"] != second.dataset["prompt"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("base", BASES)
+def test_arms_of_a_base_have_equal_budgets_and_seeds(profile, base):
+    sweep = "main" if base == "clip_higher" else "bases"
+    arms = {}
+    for job in training(profile, sweep):
+        if job.config["base"] == base:
+            arms.setdefault(job.config["baseline"], []).append(job)
+    assert {"mean", "quantile"} <= set(arms)
+    plans = {
+        name: [
+            (job.seeds, job.entry, job.inputs, {k: v for k, v in job.config.items() if k not in DIFFERS})
+            for job in found
+        ]
+        for name, found in arms.items()
+    }
+    assert all(plan == plans["mean"] for plan in plans.values())
+    assert len({seeds for seeds, *_ in plans["mean"]}) == len(plans["mean"])
+
+
+@pytest.mark.parametrize("sweep", ["tabular_hard", "tabular_broad", "tabular_small_steps"])
+def test_tabular_arms_have_equal_budgets_and_seeds(sweep):
+    found = [job for job in jobs(Config(**PROFILES["laptop"]), SEEDS.judged) if job.sweep == sweep]
+    swept = {"epsilon_high", "optimizer", "inner_steps"}
+    plans = {}
+    for job in found:
+        part = plans.setdefault(tuple(job.labels.items()), [])
+        part.append((job.seeds, {k: v for k, v in job.config.items() if k not in DIFFERS | swept}))
+    assert len(plans) >= 6
+    reference = {}
+    for labels, plan in plans.items():
+        assert plan == reference.setdefault(dict(labels)["optimizer"], plan)

@@ -1,0 +1,139 @@
+"""Kill -9 a language-model run through the command line: the same command ends in the same bytes."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from common.rl.resume import MARKER
+from common.study.paths import ROOT
+
+MU = 8  # optimizer steps on one rollout buffer; checkpoints every three steps lie inside buffers
+COMMAND = (
+    *(sys.executable, "-m", "common.study.cli", "reproduce", "qae", "--profile", "smoke", "--workers", "2"),
+    *("--seeds", "1", "--only", "c9,fig3,coefficients", "--set", "save_every=3 theory_draws=50"),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store and results of their own, and the command that fills them."""
+
+    root: Path
+
+    def start(self) -> subprocess.Popen:
+        places = {"REPRISE_STORE": str(self.root / "store"), "REPRISE_RESULTS": str(self.root / "results")}
+        environment = {**os.environ, **places, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            COMMAND, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def finish(self, process: subprocess.Popen) -> str:
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        return output
+
+    def checkpoints(self, complete: bool) -> list[Path]:
+        found = (self.root / "store").glob("*/workspace/checkpoint-*")
+        return [path for path in found if (path / MARKER).is_file() is complete and path.is_dir()]
+
+    def newest(self) -> dict[Path, int]:
+        """Step of the last complete checkpoint by workspace."""
+        found = sorted(self.checkpoints(complete=True), key=step)
+        return {path.parent: step(path) for path in found}
+
+    def inside_a_buffer(self) -> list[Path]:
+        return [path for path in self.checkpoints(complete=True) if step(path) % MU]
+
+    def artefacts(self) -> dict[str, bytes]:
+        """Values, verdicts, tables and data twins; not the manifest, the pictures or the notebook."""
+        (folder,) = (path.parent for path in (self.root / "results").rglob("values.parquet"))
+        kinds = (".parquet", ".csv", ".md")
+        paths = [path for path in folder.rglob("*") if path.suffix in kinds or path.name == "claims.json"]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> dict[str, bytes]:
+    place = Place(tmp_path_factory.mktemp("uninterrupted"))
+    place.finish(place.start())
+    found = place.artefacts()
+    assert {"values.parquet", "claims.json", "figures/fig3.csv", "tables/coefficients.csv"} <= set(found)
+    return found
+
+
+def wait_for(process: subprocess.Popen, reached: Callable[[], Any]) -> Any:
+    """What `reached` returns once it is truthy."""
+    while not (found := reached()):
+        assert process.poll() is None, f"the run ended before the fault: {process.communicate()[1]}"
+        time.sleep(0.002)
+    return found
+
+
+def workers(process: subprocess.Popen) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def holder(process: subprocess.Popen, checkpoint: Path) -> psutil.Process:
+    """The worker that holds the lock of the job whose checkpoint this is."""
+    lock = str(checkpoint.parents[1] / "lock")
+    return next(worker for worker in workers(process) if lock in (file.path for file in worker.open_files()))
+
+
+def half_written(place: Place, process: subprocess.Popen) -> list[Path]:
+    """Checkpoints under way beside a complete one, their writers stopped; empty if the moment has passed."""
+    if not place.checkpoints(complete=False):
+        return []
+    stopped = workers(process)
+    for worker in stopped:
+        worker.suspend()
+    complete = place.newest()
+    found = [path for path in place.checkpoints(complete=False) if path.parent in complete]
+    for worker in stopped if not found else []:
+        worker.resume()
+    return found
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()
+
+
+def test_a_run_killed_three_times_ends_in_the_bytes_of_an_uninterrupted_one(tmp_path, uninterrupted):
+    place = Place(tmp_path)
+    process = place.start()
+
+    # A worker inside a rollout buffer; the run itself goes on with another one.
+    (checkpoint, *_) = wait_for(process, place.inside_a_buffer)
+    holder(process, checkpoint).kill()
+
+    # Everything, while a checkpoint is being written.
+    wait_for(process, lambda: half_written(place, process))
+    for worker in workers(process):
+        worker.kill()
+    kill(process)
+    before = place.newest()
+    assert place.checkpoints(complete=False)
+
+    # The parent alone: its workers, going on from complete checkpoints, have to leave by themselves.
+    process = place.start()
+    wait_for(process, lambda: any(place.newest().get(path) != last for path, last in before.items()))
+    orphans, written = workers(process), [path for path in place.inside_a_buffer() if path.parent in before]
+    kill(process)
+    assert all(step(path) >= before[path.parent] for path in written)
+    _, alive = psutil.wait_procs(orphans, timeout=20)
+    assert all(orphan.status() == psutil.STATUS_ZOMBIE for orphan in alive)
+
+    place.finish(place.start())
+    assert place.artefacts() == uninterrupted

@@ -1,0 +1,231 @@
+"""Every gate has a mutant: a bug put in on purpose turns the gate red, and without it the gate is green.
+
+A gate is an existing test, run by a pytest of its own inside this process so that the patch reaches it; or
+`verify`, run on results that somebody has touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from common.models import decoding
+from common.rl import advantages, resume
+from common.rl.trainer import GroupTrainer
+from common.study import keys, verdicts
+from common.study.paths import ROOT
+from common.tasks import opchain
+from papers.qae import experiment, quantile
+from tests.common.study.conftest import make_repository
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def group_order(patch):
+    """Rewards are read as if the first responses of all prompts came first."""
+    patch.setattr(advantages, "split_groups", lambda rewards, size: rewards.reshape(size, -1).T)
+
+
+def mask_at_eos(patch):
+    """The end-of-sequence token is left out of the loss."""
+    patch.setattr(decoding, "_until", lambda ids, eos: ((ids == eos).long().cumsum(dim=1) == 0).long())
+
+
+def log_of_advantages(patch):
+    """The log keeps TRL's own advantages, not those that train."""
+    patch.setattr(GroupTrainer, "_log_advantages", lambda *_: None)
+
+
+def seed_of_the_task(patch):
+    """Every seed gets the prompts of seed 0."""
+    items = opchain.items
+    patch.setattr(opchain, "items", lambda config: items(replace(config, seed=0)))
+
+
+def evaluation_items(patch):
+    """The policy is evaluated on prompts of the training split."""
+    patch.setattr(opchain, "HELDOUT", replace(opchain.HELDOUT, split="train", seed=1000))
+
+
+def halved_baseline(patch):
+    """The mean baseline trains half as long."""
+    make = experiment._training
+
+    def half(config, sweep, base, baseline, k, seed):
+        shorter = replace(config, iterations=max(1, config.iterations // 2))
+        return make(shorter if baseline == "mean" else config, sweep, base, baseline, k, seed)
+
+    patch.setattr(experiment, "_training", half)
+
+
+def no_control(patch):
+    """An effect counts although its control shows it too."""
+    patch.setattr(verdicts, "_against_control", lambda verdict, *_: verdict)
+
+
+def no_holm(patch):
+    """p values of many claims are taken as they come."""
+    patch.setattr(verdicts, "_holm", dict)
+
+
+def key_without_source(patch):
+    """Records survive a change of the code that made them."""
+    patch.setattr(keys, "_syntax", lambda _: "")
+
+
+def key_without_inputs(patch):
+    """Records survive a change of the checkpoint they start from."""
+    patch.setattr(keys, "file_hash", lambda _: "")
+
+
+def forgotten_buffer(patch):
+    """A resumed training draws a new rollout batch in the middle of one."""
+    patch.setattr(resume, "load_state", lambda *_: None)
+
+
+def upper_quantile(patch):
+    """A success rate of exactly 1 - K counts as easy."""
+    patch.setattr(quantile, "TOLERANCE", -1e-3)
+
+
+GATES: dict[Patch, tuple[str, str]] = {
+    group_order: (
+        "common/rl/test_trainer.py",
+        "test_unscored_completions_and_weighted_functions_equal_stock_trl",
+    ),
+    mask_at_eos: (
+        "common/models/test_decoding.py",
+        "test_mask_ends_with_the_end_token_and_padding_follows",
+    ),
+    log_of_advantages: (
+        "common/rl/test_trainer.py",
+        "test_logged_advantages_and_shares_are_those_used",
+    ),
+    forgotten_buffer: ("common/rl/test_resume.py", "test_a_stop_leaves_no_trace[step6]"),
+    seed_of_the_task: ("common/tasks/test_opchain.py", "test_seeds_share_no_stream"),
+    evaluation_items: (
+        "papers/qae/test_fairness.py",
+        "test_no_seed_trains_on_a_prompt_that_it_is_evaluated_on",
+    ),
+    halved_baseline: (
+        "papers/qae/test_fairness.py",
+        "test_arms_of_a_base_have_equal_budgets_and_seeds",
+    ),
+    upper_quantile: ("papers/qae/test_method.py", "test_two_regimes_of_equation_four"),
+    no_control: (
+        "common/study/test_verdicts.py",
+        "test_a_control_that_shows_the_effect_too_makes_it_inconclusive",
+    ),
+    no_holm: (
+        "common/study/test_verdicts.py",
+        "test_the_primary_claim_escapes_holm_and_controls_stay_outside_the_family",
+    ),
+    key_without_source: (
+        "common/study/test_store_and_keys.py",
+        "test_the_source_hash_follows_meaning_and_ignores_comments_and_the_engine",
+    ),
+    key_without_inputs: (
+        "common/study/test_store_and_keys.py",
+        "test_the_key_depends_on_everything_that_can_change_numbers",
+    ),
+}
+"""Mutant to its gate: a file below ``tests`` and a test in it."""
+
+
+class Failures:
+    """A pytest plugin that keeps the kinds of exceptions by which tests failed."""
+
+    def __init__(self) -> None:
+        self.kinds: list[type] = []
+
+    def pytest_exception_interact(self, call):
+        self.kinds.append(call.excinfo.type)
+
+
+def run(*gates: tuple[str, str]) -> tuple[int, set[type]]:
+    """Exit status of some gates and how their tests failed."""
+    failures = Failures()
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
+    with redirect_stdout(StringIO()):
+        code = pytest.main(
+            [*options, *(f"{ROOT / 'tests' / file}::{test}" for file, test in gates)], plugins=[failures]
+        )
+    return code, set(failures.kinds)
+
+
+@pytest.fixture(scope="module")
+def green():
+    """All gates let the code pass as it is."""
+    assert run(*GATES.values()) == (pytest.ExitCode.OK, set())
+
+
+@pytest.mark.usefixtures("green")
+@pytest.mark.parametrize("mutant", GATES, ids=lambda mutant: mutant.__name__)
+def test_a_mutant_turns_its_gate_red(mutant, monkeypatch):
+    mutant(monkeypatch)
+    assert run(GATES[mutant]) == (pytest.ExitCode.TESTS_FAILED, {AssertionError})
+
+
+@pytest.fixture(scope="module")
+def verified(tmp_path_factory):
+    """A toy paper with committed results that `verify` accepts."""
+    repository = make_repository(tmp_path_factory.mktemp("repository"))
+    assert repository("reproduce", "toy", "--update").returncode == 0
+    assert repository("verify", "toy").returncode == 0
+    return repository
+
+
+def stale_figure(folder: Path) -> None:
+    """The data twin is that of an older run."""
+    twin = folder / "figures" / "fig1.csv"
+    older = pd.read_csv(twin)
+    older[["mean", "low", "high"]] += 0.01
+    older.to_csv(twin, index=False)
+
+
+def stale_picture(folder: Path) -> None:
+    """The picture alone is one of an older run."""
+    picture = folder / "figures" / "fig1.svg"
+    picture.write_text(picture.read_text().replace("</svg>", "<!-- older --></svg>"))
+
+
+def typed_verdict(folder: Path) -> None:
+    """Somebody finds the control's outcome unfortunate."""
+    content = json.loads((folder / "claims.json").read_text())
+    assert content["claims"]["placebo"]["verdict"] != "reproduced"
+    content["claims"]["placebo"]["verdict"] = "reproduced"
+    (folder / "claims.json").write_text(json.dumps(content))
+
+
+def typed_number(folder: Path) -> None:
+    """A cell of a table is typed by hand."""
+    table = folder / "tables" / "table1.md"
+    table.write_text(table.read_text().replace(" n=6", " n=60"))
+
+
+TOUCHED = {
+    stale_figure: "figures/fig1.csv: column 'mean' differs",
+    stale_picture: "figures/fig1.svg: differs",
+    typed_verdict: "claim placebo: stored verdict is 'reproduced'",
+    typed_number: "tables/table1.md: text differs",
+}
+
+
+@pytest.mark.parametrize("mutant", TOUCHED, ids=lambda mutant: mutant.__name__)
+def test_results_that_somebody_touched_are_not_verified(verified, mutant):
+    folder = verified.results("laptop")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    mutant(folder)
+    assert any(path.read_bytes() != content for path, content in before.items())
+    done = verified("verify", "toy")
+    for path, content in before.items():
+        path.write_bytes(content)
+    assert done.returncode == 1
+    assert TOUCHED[mutant] in done.stdout
