@@ -253,12 +253,11 @@ def tabular_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         sweep = f"tabular_{mix}"
         for epsilon_high in EPSILON_HIGH_SWEEP:
             yield from _tabular(config, seeds, sweep, mix, "mean", epsilon_high=epsilon_high)
-        for level in K_SWEEP:
+        for level in K_SWEEP if mix == "broad" else (config.quantile_k,):
             yield from _tabular(config, seeds, sweep, mix, "quantile", k=level)
+            yield from _tabular(config, seeds, sweep, mix, "random_gate", k=level)
         for baseline in ("b0", "b1", "pos", "neg", "inverted", "sparse_mean"):
             yield from _tabular(config, seeds, sweep, mix, baseline)
-        for level in K_SWEEP:
-            yield from _tabular(config, seeds, sweep, mix, "random_gate", k=level)
         for baseline in ("quantile", "pos", "neg"):
             yield from _tabular(config, seeds, sweep, mix, baseline, epsilon_high=0.20)
         yield from _tabular(config, seeds, sweep, mix, "quantile", matched_grad_norm=True)
