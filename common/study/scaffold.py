@@ -168,7 +168,7 @@ def reproduce_notebook(slug: str) -> str:
         new_markdown_cell(
             f"# {slug}: reproduction\n\nRun `make reproduce PAPER={slug}`, or run all cells here."
         ),
-        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        new_code_cell(PARAMETERS.strip(), metadata={"tags": ["parameters"]}),
         new_code_cell(
             "from common.study.notebook import Notebook\n\n"
             f'study = Notebook("{slug}", profile, seeds, only, model, parameters)'
