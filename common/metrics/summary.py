@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from common.metrics.intervals import Interval, mean_interval
 
@@ -32,5 +33,9 @@ def summarise(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         by: Grouping columns; groups keep their order of appearance.
     """
     groups = frame.groupby(list(by), sort=False, observed=True, dropna=False)["value"]
-    rows = [[*(key if isinstance(key, tuple) else (key,)), *estimate(values)] for key, values in groups]
-    return pd.DataFrame(rows, columns=[*by, *ESTIMATE])
+    summary = groups.agg(["mean", "std", "count"]).reset_index()
+    n = summary["count"].to_numpy(dtype=float)
+    with np.errstate(invalid="ignore"):
+        half = stats.t.ppf(0.975, n - 1) * summary["std"] / np.sqrt(n)
+    summary = summary.assign(low=summary["mean"] - half, high=summary["mean"] + half)
+    return summary.rename(columns={"count": "n"})[[*by, *ESTIMATE]]

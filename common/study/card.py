@@ -22,6 +22,7 @@ RUNGS: tuple[Rung, ...] = ("smoke", "laptop", "gpu", "paper")
 Kind = Literal["theorem", "mechanism", "trend", "headline", "systems", "audit"]
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Cell = float | str | None
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Model(BaseModel):
@@ -302,7 +303,7 @@ def parse_card(path: Path) -> Card:
     """Load one card file; see `load_card`."""
     name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f" line {place.line + 1}" if place else ""

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,7 +95,9 @@ def recover(target: Path, backup: Path) -> None:
 
 
 def write(study: Study, artefacts: Artefacts, folder: Path, notebook: Callable[[Path], None]) -> None:
-    """Write every artefact of a run into `folder`, the executed notebook last but for the manifest.
+    """Write every artefact of a run into `folder`, the manifest last.
+
+    The notebook's kernel runs beside this process: both read the same records.
 
     Args:
         study: Paper and profile.
@@ -102,11 +105,13 @@ def write(study: Study, artefacts: Artefacts, folder: Path, notebook: Callable[[
         folder: Empty folder.
         notebook: Executes the notebook to the given path.
     """
-    write_values(artefacts.frame, folder / "values.parquet")
-    write_reports(study, artefacts, folder)
-    for name, _, plot in artefacts.figures():
-        save(plot, folder / "figures" / name)
-    notebook(folder / "reproduce.ipynb")
+    with ThreadPoolExecutor(1) as beside:
+        executed = beside.submit(notebook, folder / "reproduce.ipynb")
+        write_values(artefacts.frame, folder / "values.parquet")
+        write_reports(study, artefacts, folder)
+        for name, _, plot in artefacts.figures():
+            save(plot, folder / "figures" / name)
+        executed.result()
     content = manifest(study)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     content["files"] = {str(path.relative_to(folder)): file_hash(path) for path in files}

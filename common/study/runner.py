@@ -128,8 +128,10 @@ def _attempt(
     try:
         for future in as_completed([executor.submit(_call, *call) for call in calls]):
             yield future.result()
-    finally:
+    except BaseException:
         executor.shutdown(wait=True, kill_workers=True)
+        raise
+    executor.shutdown(wait=True)
 
 
 def _call(job: Job, key: str, store: Store, limits: Limits, parent: int) -> tuple[str, str | None]:

@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from common.metrics.intervals import mean_interval
 from common.study.card import Claim, Test
 from common.study.errors import StudyError
 
@@ -94,10 +95,6 @@ class _Column:
         if self.error == 0:
             return 0.0 if self.mean < bound else 1.0
         return float(stats.t.cdf((self.mean - bound) / self.error, self.n - 1))
-
-    def interval(self) -> tuple[float, float]:
-        half = float(stats.t.ppf(1 - LEVEL / 2, self.n - 1)) * self.error
-        return self.mean - half, self.mean + half
 
 
 @dataclass(frozen=True)
@@ -222,7 +219,7 @@ def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _decide(name: str, claim: Claim, item: _Evidence, p_adjusted: float) -> Verdict:
-    low, high = item.column.interval()
+    _, low, high, _ = mean_interval(item.sample, 1 - LEVEL)
     shown = f"{item.column.mean:.3g} [{low:.3g}, {high:.3g}], n = {item.column.n}"
     verdict = Verdict(
         name, "inconclusive", shown, item.column.n, item.column.mean, low, high, item.p, p_adjusted
@@ -248,10 +245,9 @@ def _against_control(
     if len(paired) < 2:
         raise StudyError(f"claim '{verdict.claim}' and control '{control}' share fewer than two seeds")
     sign = -1.0 if _test(claim).less is not None else 1.0
-    column = _Column.of(sign * paired.to_numpy(dtype=float))
-    low, _ = column.interval()
+    mean, low, _, _ = mean_interval(sign * paired.to_numpy(dtype=float), 1 - LEVEL)
     verb = "excludes" if low > 0 else "includes"
-    note = f"effect - control {sign * column.mean:.3g}, 95 % interval {verb} 0"
+    note = f"effect - control {sign * mean:.3g}, 95 % interval {verb} 0"
     if low > 0:
         return replace(verdict, reason=f"{verdict.reason}; {note}")
     return replace(

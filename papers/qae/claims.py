@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from common.metrics.records import after, average, final, rows
 from common.study.card import Card, load_card
 from common.study.errors import StudyError
-from papers.qae.arms import EPSILON_HIGH, MIXES, after, average, final, rows, scalar, tabular
+from papers.qae.arms import EPSILON_HIGH, MIXES, scalar, tabular
 from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP
 
 Errors = Float[np.ndarray, " N"]

@@ -58,7 +58,7 @@ class Config:
         training_prompts: Distinct training prompts; 0 means the whole dataset.
         generation_rounds: Most generation rounds per batch with dynamic sampling, the first included.
         evaluation_samples: Samples per question at the end.
-        curve_samples: Samples per question at the points of the learning curve.
+        curve_samples: Samples per question at the points of the learning curve; 0 leaves the curve out.
         evaluation_temperature: Sampling temperature of evaluations.
         evaluation_prompts: Held-out prompts, of each set; 0 means all.
         evaluation_tokens: Most tokens in the key-value cache of an evaluation of ``math``.
@@ -296,13 +296,15 @@ def _tabular(
 
 def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Language-model runs: the main pair with its control, the other bases, the other K."""
+    unseen = replace(config, curve_samples=0)  # no figure shows the curves of the control and the bases
     for seed in seeds[: config.main_seeds]:
-        for baseline in ("mean", "quantile", "random_gate"):
+        for baseline in ("mean", "quantile"):
             yield _training(config, "main", "clip_higher", baseline, config.quantile_k, seed)
+        yield _training(unseen, "main", "clip_higher", "random_gate", config.quantile_k, seed)
     for base in BASES[1:]:
         for seed in seeds[: config.base_seeds]:
             for baseline in ("mean", "quantile"):
-                yield _training(config, "bases", base, baseline, config.quantile_k, seed)
+                yield _training(unseen, "bases", base, baseline, config.quantile_k, seed)
     narrow = replace(config, epsilon_high=EPSILON_HIGH_SWEEP[0])
     for seed in seeds[: config.k_seeds]:
         yield _training(narrow, "clipping", "clip_higher", "mean", config.quantile_k, seed)

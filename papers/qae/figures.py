@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from common.metrics.records import average, curve, final, rows
 from common.metrics.summary import ESTIMATE, summarise
 from common.tasks.opchain import CONNECTORS, WAIT
-from papers.qae.arms import EPSILON_HIGH, MIXES, NAMES, K, average, curve, final, rows, tabular, training
+from papers.qae.arms import EPSILON_HIGH, MIXES, NAMES, K, tabular, training
 from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP
 
 MEAN, QAE = "mean baseline", "QAE"

@@ -155,7 +155,7 @@ def _over_success_rate(data: pd.DataFrame) -> Figure:
 
 def _by_mask(data: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(data["panel"]))
-    figure, axes = panels(len(names), width=2.7)
+    figure, axes = panels(len(names), width=3.1)
     for axis, name in zip(axes, names, strict=True):
         bars(axis, data[data["panel"] == name], "arm")
         label(axis, name)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from common.metrics.intervals import Interval
+from common.metrics.records import after, average, final, rows
 from common.metrics.summary import ESTIMATE, estimate
 from common.tasks.opchain import LEVELS
 from papers.qae.arms import (
@@ -20,10 +21,6 @@ from papers.qae.arms import (
     GATED,
     MIXES,
     NAMES,
-    after,
-    average,
-    final,
-    rows,
     scalar,
     tabular,
 )

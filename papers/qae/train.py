@@ -110,7 +110,9 @@ class Run:
 
     @property
     def points(self) -> list[int]:
-        """Rollout batches after which the policy is evaluated."""
+        """Rollout batches after which the policy is evaluated: the curve's, or the last one alone."""
+        if not self.curve_samples:
+            return [self.iterations]
         return sorted({round(share * self.iterations) for share in CURVE})
 
 
@@ -269,7 +271,7 @@ class Curve(TrainerCallback):
 
     def on_train_begin(self, _args: Any, state: Any, *_: Any, model: Any = None, **__: Any) -> None:
         """The warm start, unless a resumed run has it."""
-        if state.global_step == 0:
+        if state.global_step == 0 and 0 in self.run.points:
             self._measure(model, 0)
 
     def on_step_end(self, _args: Any, state: Any, *_: Any, model: Any = None, **__: Any) -> None:

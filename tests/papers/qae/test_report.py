@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal, assert_series_equal
 
+from common.metrics.records import rows
 from common.plotting.style import save
 from common.study.artefacts import TABLE_COLUMNS, side_by_side
 from common.study.card import load_card
@@ -17,7 +18,6 @@ from common.study.results import read_values, write_values
 from common.study.study import tidy
 from common.study.verdicts import judge
 from papers.qae import report
-from papers.qae.arms import rows
 
 CARD = load_card("qae")
 FIGURES = [name for name, figure in CARD.figures.items() if not figure.absent]

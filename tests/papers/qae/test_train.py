@@ -61,6 +61,16 @@ def test_the_record_holds_curves_and_final_values(uninterrupted):
     assert np.isfinite(uninterrupted.series["grad_norm"]).all()
 
 
+def test_the_learning_curve_does_not_touch_training(uninterrupted, tmp_path):
+    without = train(job(config=replace(TINY, curve_samples=0)), tmp_path)
+    np.testing.assert_array_equal(without.series["curve/iteration"], [[TINY.iterations]])
+    logged = {name: values for name, values in uninterrupted.series.items() if "curve/" not in name}
+    assert_equal(
+        Record(without.scalars, {name: without.series[name] for name in logged}),
+        Record(uninterrupted.scalars, logged),
+    )
+
+
 @pytest.mark.parametrize("stop", [MU + 1, 2 * MU - 1], ids=["saved in the first buffer", "in the second"])
 def test_a_stop_inside_a_rollout_buffer_leaves_no_trace(uninterrupted, tmp_path, monkeypatch, stop):
     """Checkpoints lie at the steps 3 and 6 of 8, both inside a buffer of four steps."""
