@@ -97,13 +97,22 @@ def _positions(mask: Int[Tensor, "N L"]) -> Int[Tensor, "N L"]:
 
 
 def _pick(
-    logits: Float[Tensor, "n V"], temperature: float, generator: torch.Generator | None
+    logits: Float[Tensor, "n V"], temperature: float, top_p: float, generator: torch.Generator | None
 ) -> Int[Tensor, " n"]:
     """Draw one token per row by an exponential race, the fastest exact sampler on a CPU; greedy at zero."""
     if temperature == 0:
         return logits.argmax(dim=-1)
     weights = torch.softmax(logits.float() / temperature, dim=-1)
+    if top_p < 1:
+        weights = _nucleus(weights, top_p)
     return weights.div_(torch.empty_like(weights).exponential_(generator=generator)).argmax(dim=-1)
+
+
+def _nucleus(probabilities: Float[Tensor, "n V"], top_p: float) -> Float[Tensor, "n V"]:
+    """Zero outside the smallest set of likeliest tokens whose probability reaches `top_p`; not normalised."""
+    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    kept = ordered.masked_fill(ordered.cumsum(dim=-1) - ordered >= top_p, 0.0)
+    return torch.zeros_like(kept).scatter(-1, order, kept)
 
 
 def _entropy(logits: Float[Tensor, "n V"], temperature: float) -> Float[Tensor, " n"]:
@@ -122,8 +131,9 @@ def sample(
     pad_id: int,
     generator: torch.Generator | None = None,
     entropies: bool = False,
+    top_p: float = 1.0,
 ) -> Completions:
-    """Sample one completion per row from the untruncated distribution softmax(logits / temperature).
+    """Sample one completion per row from softmax(logits / temperature), or from its nucleus.
 
     Args:
         model: A decoder-only model with full attention in every layer.
@@ -134,12 +144,16 @@ def sample(
         eos_id: Ends a completion.
         pad_id: Fills the rest.
         generator: Source of randomness, on the model's device; the global one if None.
-        entropies: Also return the entropy of each token's distribution (at temperature 1 when greedy).
+        entropies: Also return the entropy of each token's distribution (at temperature 1 when greedy),
+            before it is cut to its nucleus.
+        top_p: Probability of the nucleus; 1 keeps the whole distribution.
 
     Raises:
-        ValueError: padding on the right, an empty prompt, a negative temperature, `max_new_tokens` < 1, or a
-            model with other than full attention.
+        ValueError: padding on the right, an empty prompt, a negative temperature, `max_new_tokens` < 1,
+            `top_p` outside (0, 1], or a model with other than full attention.
     """
+    if not 0 < top_p <= 1:
+        raise ValueError(f"need 0 < top_p ≤ 1; got {top_p}")
     if max_new_tokens < 1 or temperature < 0:
         raise ValueError(
             f"need max_new_tokens ≥ 1 and temperature ≥ 0; got {max_new_tokens} and {temperature}"
@@ -155,7 +169,7 @@ def sample(
     rows = torch.arange(count, device=ids.device)  # the batch rows that the cache holds
     running = torch.ones_like(rows, dtype=torch.bool)
     for step in range(max_new_tokens):
-        token = _pick(logits, temperature, generator).where(running, pad_id)
+        token = _pick(logits, temperature, top_p, generator).where(running, pad_id)
         ids[rows, step] = token
         if nats is not None:
             nats[rows, step] = _entropy(logits, temperature).where(running, 0.0)

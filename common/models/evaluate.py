@@ -60,6 +60,7 @@ def evaluate(
     temperature: float,
     seed: int,
     max_new_tokens: int = MAX_COMPLETION,
+    top_p: float = 1.0,
 ) -> Evaluation:
     """Sample `samples` completions of every item and score them with the task's verifier.
 
@@ -84,6 +85,7 @@ def evaluate(
         pad_id=tokenizer.pad_token_id,
         generator=torch.Generator(model.device).manual_seed(seed),
         entropies=True,
+        top_p=top_p,
     )
     ids, mask = completions.ids.cpu().numpy(), completions.mask.bool().cpu().numpy()
     words = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))

@@ -232,11 +232,12 @@ class Card(Model):
     slug: Id
     title: str
     authors: tuple[str, ...] = Field(min_length=1)
-    arxiv: str = Field(pattern=r"^\d{4}\.\d{5}$")
+    arxiv: str = Field(pattern=r"^(\d{4}\.\d{5})?$")  # empty for a study of our own
     year: int
     bibtex: str
     code: str | None = None
     extra: str | None = None
+    notebook: str = ""
     summary: str
     tuning: str
     stand_ins: tuple[str, ...]

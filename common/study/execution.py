@@ -1,4 +1,4 @@
-"""Run a paper's `reproduce.ipynb` through papermill."""
+"""Run a paper's notebook through papermill."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from common.study.errors import StudyError
-from common.study.paths import papers_root
 from common.study.study import Study
 
 SIZE_LIMIT = 2**20
 
 
 def execute(study: Study, target: Path) -> None:
-    """Run ``reproduce.ipynb`` of a paper through papermill on the warm store.
+    """Run the notebook of a paper through papermill on the warm store.
 
     Raises:
         StudyError: a cell failed; names the cell and the error, and where the partial notebook lies.
     """
-    source = papers_root() / study.card.slug / "reproduce.ipynb"
+    source = study.notebook
     parameters = {
         "profile": study.profile,
         "seeds": study.options.seeds,

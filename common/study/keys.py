@@ -31,6 +31,7 @@ def job_key(job: Job) -> str:
         "inputs": {name: file_hash(ROOT / name) for name in sorted(job.inputs)},
         "environment": environment(),
         "source": source_hash(job.entry.partition(":")[0]),
+        **({"modules": {name: source_hash(name) for name in job.modules}} if job.modules else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 

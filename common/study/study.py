@@ -26,7 +26,7 @@ from common.study.configuration import configure
 from common.study.errors import StudyError
 from common.study.jobs import Job
 from common.study.keys import job_key
-from common.study.paths import results_root, store_root
+from common.study.paths import ROOT, papers_root, results_root, store_root
 from common.study.runner import Plan, plan, run
 from common.study.store import Store
 from common.study.worker import Limits
@@ -117,6 +117,12 @@ class Study:
     def committed(self) -> Path:
         """Folder of the tracked results of this profile."""
         return results_root() / self.card.slug / self.profile
+
+    @property
+    def notebook(self) -> Path:
+        """``reproduce.ipynb`` beside the card, or the notebook that the card names."""
+        own = papers_root() / self.card.slug / "reproduce.ipynb"
+        return ROOT / self.card.notebook if self.card.notebook else own
 
     @property
     def workers(self) -> int:

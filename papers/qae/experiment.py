@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from common.rlvr import run
+from common.rlvr.run import Run, fit_to_model
 from common.study.configuration import paper
-from common.study.errors import StudyError
 from common.study.jobs import Job, Scalar
 
 LIMITS = {
@@ -123,23 +123,9 @@ class Config:
     theory_draws: int = 1000
 
     def __post_init__(self) -> None:
-        """A model of its own at the `gpu` profile brings `ONE_GPU`; values that were overridden stay.
+        """A model of its own at the `gpu` profile brings `ONE_GPU`; values that were overridden stay."""
+        fit_to_model(self, PROFILES["gpu"], ONE_GPU)
 
-        Raises:
-            StudyError: the math task with a model that knows the words of OpChain only.
-        """
-        if self.model in OPCHAIN_MODELS:
-            if self.task == "math":
-                raise StudyError(
-                    f"task=math needs a language model: set MODEL, '{self.model}' knows OpChain only"
-                )
-        elif self.task == "opchain":
-            for name, value in ONE_GPU.items():
-                if getattr(self, name) == PROFILES["gpu"].get(name, getattr(Config, name)):
-                    object.__setattr__(self, name, value)
-
-
-OPCHAIN_MODELS = ("pocket", "scratch")
 
 POCKET: dict[str, Any] = {
     "model": "pocket",
@@ -190,23 +176,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
-# What MODEL changes at the `gpu` profile: about 0.5 to 1.5 B parameters on one GPU of 80 GB, without vLLM.
-ONE_GPU: dict[str, Any] = {
-    "task": "math",
-    "learning_rate": 1e-6,
-    "batch": 128,
-    "mini_batch": 16,
-    "max_response": 1536,
-    "training_prompts": 0,
-    "evaluation_sets": f"{Config.evaluation_sets},MATH500=HuggingFaceH4/MATH-500",
-    "evaluation_samples": 16,
-    "evaluation_prompts": 100,
-    "training_rows": 2,
-    "scoring_batch": 4,
-    "main_seeds": 1,
-    "base_seeds": 1,
-    "k_seeds": 1,
-}
+ONE_GPU = {**run.ONE_GPU, "main_seeds": 1, "base_seeds": 1, "k_seeds": 1}
 
 # The tabular worlds: V tokens, length L, spread of shared and private logits, Adam's learning rate.
 WORLDS: dict[str, dict[str, Any]] = {
@@ -318,19 +288,4 @@ def _training(config: Config, sweep: str, base: str, baseline: str, k: float, se
     fields = {name: value for name, value in asdict(config).items() if not name.startswith(outside)}
     arguments = {**fields, "quantile_k": k, "base": base, "baseline": baseline}
     labels = {"base": base, "baseline": baseline, "k": k, "epsilon_high": config.epsilon_high}
-    inputs = pocket_files(seed) if config.model == "pocket" else local_datasets(config)
-    return Job(sweep, labels, "papers.qae.train:train", arguments, (seed,), inputs)
-
-
-def local_datasets(config: Config) -> tuple[str, ...]:
-    """Paths of the JSONL files that the math task reads; their content is part of a record's key."""
-    if config.task != "math":
-        return ()
-    sources = [config.dataset, *(part.partition("=")[2] for part in config.evaluation_sets.split(","))]
-    return tuple(str(Path(source).absolute()) for source in sources if source.endswith(".jsonl"))
-
-
-def pocket_files(seed: int) -> tuple[str, ...]:
-    """Files of the committed warm start of a seed: three checkpoints take turns."""
-    folder = f"common/models/pocket/opchain-{seed % 3}"
-    return tuple(f"{folder}/{name}" for name in ("model.safetensors", "config.json"))
+    return Job(sweep, labels, "papers.qae.train:train", arguments, (seed,), Run.read(arguments).inputs(seed))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from common.plotting.layouts import curves_by_panel, points_by_panel
 from common.plotting.style import (
     PALETTE,
-    bars,
     caption,
     curves,
     label,
@@ -25,19 +24,17 @@ from papers.qae.figures import CLOSED_FORM
 Reported = Mapping[str, float]
 KIND_COLOURS = {"exploratory": PALETTE[1], "rigid": PALETTE[0], "other": (0.6, 0.6, 0.6)}
 TABULAR = "tabular policy in a language model's place"
-FLAT = 0.01  # a narrower axis would show rounding
-RATES = ("pass@1", "pass@16", "success")
 OPCHAIN = "OpChain, 0.1 M parameters"
 
 
 def plot_fig1(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Two panels over iterations."""
-    return _over_iterations(data, OPCHAIN)
+    return curves_by_panel(data, OPCHAIN)
 
 
 def plot_fig2(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Markers and pass@1 over iterations."""
-    return _over_iterations(data, f"{OPCHAIN}; tokens per response")
+    return curves_by_panel(data, f"{OPCHAIN}; tokens per response")
 
 
 def plot_fig3(data: pd.DataFrame, _reported: Reported) -> Figure:
@@ -47,7 +44,7 @@ def plot_fig3(data: pd.DataFrame, _reported: Reported) -> Figure:
 
 def plot_fig4a(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Entropy by sign."""
-    return _over_iterations(data, f"{TABULAR}, hard mix")
+    return curves_by_panel(data, f"{TABULAR}, hard mix")
 
 
 def plot_fig4b(data: pd.DataFrame, _reported: Reported) -> Figure:
@@ -62,12 +59,12 @@ def plot_fig4c(data: pd.DataFrame, _reported: Reported) -> Figure:
 
 def plot_fig5a(data: pd.DataFrame, _reported: Reported) -> Figure:
     """pass@1 and pass@16 over iterations."""
-    return _over_iterations(data, OPCHAIN)
+    return curves_by_panel(data, OPCHAIN)
 
 
 def plot_fig5b(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Entropy by sign."""
-    return _over_iterations(data, f"{TABULAR}, hard mix")
+    return curves_by_panel(data, f"{TABULAR}, hard mix")
 
 
 def plot_fig5c(data: pd.DataFrame, reported: Reported) -> Figure:
@@ -91,17 +88,17 @@ def plot_fig5c(data: pd.DataFrame, reported: Reported) -> Figure:
 
 def plot_fig6b(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Success and entropy by mask."""
-    return _by_mask(data)
+    return points_by_panel(data, TABULAR)
 
 
 def plot_fig6c(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Success and entropy by mask."""
-    return _by_mask(data)
+    return points_by_panel(data, TABULAR)
 
 
 def plot_fig7(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Markers and pass@1 over iterations."""
-    return _over_iterations(data, f"{OPCHAIN}; tokens per response")
+    return curves_by_panel(data, f"{OPCHAIN}; tokens per response")
 
 
 def plot_fig8(data: pd.DataFrame, _reported: Reported) -> Figure:
@@ -111,37 +108,12 @@ def plot_fig8(data: pd.DataFrame, _reported: Reported) -> Figure:
 
 def plot_fig9(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Five panels over iterations, one colour a K."""
-    return _over_iterations(data, f"tabular policy, broad mix, and {OPCHAIN}", columns=3)
+    return curves_by_panel(data, f"tabular policy, broad mix, and {OPCHAIN}", columns=3)
 
 
 def plot_fig10(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Three panels over iterations."""
-    return _over_iterations(data, OPCHAIN)
-
-
-def _over_iterations(data: pd.DataFrame, what: str, columns: int = 3) -> Figure:
-    """One panel per quantity, one colour per arm."""
-    names = list(dict.fromkeys(data["panel"]))
-    arms = list(dict.fromkeys(data["arm"]))
-    columns = min(columns, len(names))
-    figure, axes = panels(columns, -(-len(names) // columns), width=3.6 if columns > 1 else 5.2)
-    for axis, name in zip(axes, names, strict=False):
-        curves(axis, data[data["panel"] == name], "arm", order=arms)
-        label(axis, name, x="iteration", integer=True)
-        _bound(axis, rate=name.endswith(RATES))
-    for axis in axes[len(names) :]:
-        axis.set_visible(False)
-    legend(figure, columns=4)
-    caption(figure, f"{what}; {seeds(data)}")
-    return figure
-
-
-def _bound(axis: Axes, rate: bool) -> None:
-    """Cut off what the quantity cannot be: below 0, or above 1 for a rate; do not magnify rounding."""
-    axis.ticklabel_format(axis="y", useOffset=False)
-    low, high = axis.get_ylim()
-    room = FLAT / 2 if high - low < FLAT else 0.0
-    axis.set_ylim(max(0.0, low - room), min(1.0, high + room) if rate else high + room)
+    return curves_by_panel(data, OPCHAIN)
 
 
 def _over_success_rate(data: pd.DataFrame) -> Figure:
@@ -150,17 +122,6 @@ def _over_success_rate(data: pd.DataFrame) -> Figure:
     label(axes[0], data["panel"].iloc[0], x="success rate p of the prompt", y="weight")
     legend(figure)
     caption(figure, "closed form")
-    return figure
-
-
-def _by_mask(data: pd.DataFrame) -> Figure:
-    names = list(dict.fromkeys(data["panel"]))
-    figure, axes = panels(len(names), width=3.1)
-    for axis, name in zip(axes, names, strict=True):
-        bars(axis, data[data["panel"] == name], "arm")
-        label(axis, name)
-        _bound(axis, rate=name.startswith("Success"))
-    caption(figure, f"{TABULAR}; {seeds(data, 'whisker')}")
     return figure
 
 

@@ -188,3 +188,26 @@ def test_sliding_attention_is_refused(prompts):
     )
     with pytest.raises(ValueError, match="full attention in every layer"):
         draw(Qwen3ForCausalLM(config), *prompts)
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.7, 0.95])
+def test_a_nucleus_is_the_smallest_set_of_likeliest_tokens_that_reaches_top_p(model, top_p):
+    """The first token's frequencies against the law cut by hand and normalised."""
+    law = next_law(model, [1, 3])
+    order = law.argsort(descending=True).tolist()
+    size = next(n for n in range(1, len(order) + 1) if law[order[:n]].sum() >= top_p)
+    expected = torch.zeros_like(law)
+    expected[order[:size]] = law[order[:size]] / law[order[:size]].sum()
+    ids = torch.tensor([[1, 3]]).repeat(4000, 1)
+    found = draw(model, ids, torch.ones_like(ids), length=1, top_p=top_p).ids[:, 0]
+    counts = torch.bincount(found, minlength=len(law))
+    assert counts[expected == 0].sum() == 0
+    inside = expected > 0
+    if inside.sum() > 1:
+        assert stats.chisquare(counts[inside].numpy(), 4000 * expected[inside].numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("top_p", [0.0, 1.1])
+def test_an_impossible_nucleus_is_refused(model, prompts, top_p):
+    with pytest.raises(ValueError, match="0 < top_p"):
+        draw(model, *prompts, top_p=top_p)

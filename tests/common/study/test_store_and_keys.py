@@ -115,5 +115,9 @@ def test_the_key_depends_on_everything_that_can_change_numbers(package, monkeypa
     first = key(inputs=("weights",))
     (keys.ROOT / "weights").write_bytes(b"2")
     assert len({base, first, key(inputs=("weights",))}) == 3
+    named = key(modules=("papers.other",))
+    package(papers__other="y = 2")
+    assert len({base, named, key(modules=("papers.other",))}) == 3
+    assert key() == base
     monkeypatch.setattr(keys, "_versions", lambda: {"torch": "0"})
     assert key() != base

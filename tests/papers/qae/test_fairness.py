@@ -1,22 +1,16 @@
 """What makes the comparison fair: held-out evaluation, equal budgets, equal seeds in every pair of arms."""
 
-from dataclasses import fields
-
 import pytest
 
+from common.rlvr.tasks import OpChain
 from common.study.card import load_card
-from papers.qae import train
 from papers.qae.experiment import BASES, PROFILES, Config, jobs
-from papers.qae.tasks import OpChain
+from papers.qae.train import run_of
 
 SEEDS = load_card("qae").seeds
 DIFFERS = {"baseline", "k", "quantile_k", "advantage_mask", "matched_grad_norm"}
 WATCHED = {"curve_samples"}  # measures on the way; `test_train` shows that training does not notice
 """What two arms may differ in; `k` and `quantile_k` only describe the gate when the baseline is the mean."""
-
-
-def run_of(job) -> train.Run:
-    return train.Run(**{field.name: job.config[field.name] for field in fields(train.Run)})
 
 
 def training(profile, sweep):
@@ -25,7 +19,7 @@ def training(profile, sweep):
 
 
 def test_no_seed_trains_on_a_prompt_that_it_is_evaluated_on():
-    run = run_of(training("laptop", "main")[0])
+    run = run_of(training("laptop", "main")[0].config)
     for seed in (*SEEDS.judged[:10], *SEEDS.development[:3]):
         task = OpChain(run, seed)
         heldout = {item.prompt for item in task.heldout}
@@ -35,7 +29,7 @@ def test_no_seed_trains_on_a_prompt_that_it_is_evaluated_on():
 
 
 def test_seeds_train_on_other_prompts_and_are_evaluated_on_the_same():
-    run = run_of(training("smoke", "main")[0])
+    run = run_of(training("smoke", "main")[0].config)
     first, second = (OpChain(run, seed) for seed in SEEDS.judged[:2])
     assert first.heldout == second.heldout
     assert first.dataset["prompt"] != second.dataset["prompt"]

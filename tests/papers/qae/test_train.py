@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from common.rlvr import train as common_train
+from common.rlvr.train import Curve, logged_series
 from common.study.jobs import Job, Record
-from papers.qae import train as entry
 from papers.qae.experiment import PROFILES, Config, training_jobs
-from papers.qae.train import Curve, Run, logged_series, train, training_arguments
+from papers.qae.train import train, training_arguments
 
 TINY = Config(
     **PROFILES["smoke"]
@@ -30,10 +31,6 @@ def job(base: str = "clip_higher", baseline: str = "quantile", config: Config = 
     found = [each for each in training_jobs(config, (1,)) if each.sweep in ("main", "bases")]
     wanted = {"base": base, "baseline": baseline}
     return next(each for each in found if wanted.items() <= each.labels.items())
-
-
-def run_of(each: Job) -> Run:
-    return Run(**{field.name: each.config[field.name] for field in fields(Run)})
 
 
 def assert_equal(left: Record, right: Record) -> None:
@@ -81,13 +78,13 @@ def test_a_stop_inside_a_rollout_buffer_leaves_no_trace(uninterrupted, tmp_path,
             if state.global_step == stop:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(entry, "Curve", Stopping)
+    monkeypatch.setattr(common_train, "Curve", Stopping)
     with pytest.raises(KeyboardInterrupt):
         train(job(), tmp_path)
     saved = {int(path.name.rpartition("-")[2]) for path in tmp_path.glob("checkpoint-*")}
     assert saved
     assert all(step % MU for step in saved)
-    monkeypatch.setattr(entry, "Curve", Curve)
+    monkeypatch.setattr(common_train, "Curve", Curve)
     assert_equal(train(job(), tmp_path), uninterrupted)
 
 
@@ -117,13 +114,13 @@ def test_a_value_that_was_not_defined_is_nan():
 )
 def test_what_cannot_be_trained_is_a_clear_error(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        training_arguments(replace(run_of(job()), **change), 0, tmp_path)
+        training_arguments({**job().config, **change}, 0, tmp_path)
 
 
 @pytest.mark.parametrize("base", ["clip_higher", "clip_cov", "kl_cov", "gspo"])
 def test_the_arms_of_a_base_differ_in_the_baseline_only(base, tmp_path):
     arms = [
-        training_arguments(run_of(job(base, baseline)), 0, tmp_path).to_dict()
+        training_arguments(job(base, baseline).config, 0, tmp_path).to_dict()
         for baseline in ("mean", "quantile")
     ]
     different = {name for name, value in arms[0].items() if value != arms[1][name]}
@@ -134,7 +131,7 @@ def test_the_arms_of_a_base_differ_in_the_baseline_only(base, tmp_path):
 @pytest.mark.parametrize("base", ["clip_higher", "gspo"])
 def test_the_papers_batches_split_into_passes_of_one_completion(base, tmp_path):
     config = replace(Config(), vllm=False)
-    args = training_arguments(run_of(job(base, config=config)), 0, tmp_path)
+    args = training_arguments(job(base, config=config).config, 0, tmp_path)
     steps = {"clip_higher": 16, "gspo": 4}[base]
     assert args.optimizer_steps_per_rollout == steps
     assert args.per_device_train_batch_size == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from common.metrics.passk import pass_at_k
 from common.models.decoding import sample
 from common.models.evaluate import evaluate, high_entropy_positions
+from common.rlvr.run import Run
 from common.tasks import math_answers, opchain
 
 COUNTED = tuple(token for token in opchain.VOCABULARY if not token.startswith("<"))
@@ -28,16 +29,17 @@ class Task(Protocol):
 
     dataset: Dataset
 
-    def reward(self, completion_ids: list[list[int]], **columns: Any) -> list[float]:
-        """0/1 per completion, as TRL calls it."""
+    @property
+    def reward(self) -> Callable[..., list[float]]:
+        """0/1 per completion, as TRL calls it: ``completion_ids`` and the columns of the dataset by name."""
 
     def evaluate(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, samples: int, seed: int
     ) -> dict[str, float]:
-        """``pass_at_1/<level>``, ``pass_at_16/<level>``, ``length``, token statistics; held-out prompts."""
+        """``pass_at_1/<level>``, ``pass_at_<k>/<level>``, ``length``, token statistics; held-out prompts."""
 
 
-def build_task(run: Any, seed: int, tokenizer: PreTrainedTokenizerBase) -> Task:
+def build_task(run: Run, seed: int, tokenizer: PreTrainedTokenizerBase) -> Task:
     """The task of a run; `tokenizer` is the policy's.
 
     Raises:
@@ -54,9 +56,11 @@ def build_task(run: Any, seed: int, tokenizer: PreTrainedTokenizerBase) -> Task:
 class OpChain:
     """OpChain with training prompts drawn from the seed and one fixed held-out set."""
 
-    def __init__(self, run: Any, seed: int) -> None:
+    def __init__(self, run: Run, seed: int) -> None:
         self.run = run
-        self.training = opchain.items(opchain.OpChainConfig(seed=seed, size=run.training_prompts))
+        self.training = opchain.items(
+            opchain.OpChainConfig(seed=seed, size=run.training_prompts, mix=shares(run.mix))
+        )
         self.heldout = opchain.items(replace(opchain.HELDOUT, size=run.evaluation_prompts))
         self.dataset = Dataset.from_dict(
             {"prompt": [item.prompt for item in self.training], "index": list(range(len(self.training)))}
@@ -82,8 +86,13 @@ class OpChain:
             self.run.evaluation_temperature,
             seed,
             max_new_tokens=self.run.max_response,
+            top_p=self.run.evaluation_top_p,
         )
-        rates = {f"pass_at_{k}/{level}": rate for k in (1, 16) for level, rate in found.pass_at(k).items()}
+        rates = {
+            f"pass_at_{k}/{level}": rate
+            for k in (1, self.run.pass_at)
+            for level, rate in found.pass_at(k).items()
+        }
         chosen = high_entropy_positions(found.entropies, found.mask)
         ids = tokenizer.convert_tokens_to_ids(list(COUNTED))
         counts = np.bincount(found.ids[found.mask], minlength=len(tokenizer))[ids] / len(found.ids)
@@ -103,7 +112,7 @@ class Math:
     and else 0; `overlong_shaping` adds DAPO's length penalty.
     """
 
-    def __init__(self, run: Any, seed: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, run: Run, seed: int, tokenizer: PreTrainedTokenizerBase) -> None:
         self.run, self.tokenizer = run, tokenizer
         problems = math_answers.load_problems(run.dataset, "train")
         if run.training_prompts:
@@ -155,7 +164,7 @@ class Math:
         correct["all"] = np.concatenate(list(correct.values()))
         rates = {
             f"pass_at_{k}/{name}": float(pass_at_k(samples, counts, k).mean())
-            for k in (1, 16)
+            for k in (1, self.run.pass_at)
             for name, counts in correct.items()
         }
         return {**rates, "length": float(np.mean(lengths))}
@@ -163,7 +172,7 @@ class Math:
     def _sample(
         self,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: Any,
         rows: Sequence[math_answers.Problem],
         generator: torch.Generator,
     ) -> list[list[int]]:
@@ -192,10 +201,24 @@ class Math:
                     eos_id=tokenizer.eos_token_id,
                     pad_id=tokenizer.pad_token_id,
                     generator=generator,
+                    top_p=self.run.evaluation_top_p,
                 )
             ended = found.mask.sum(dim=1).tolist()
             completions += [row[:end] for row, end in zip(found.ids.tolist(), ended, strict=True)]
         return completions
+
+
+def shares(text: str) -> tuple[float, float, float, float]:
+    """``"0.2,0.3,0.35,0.15"`` as the shares of the levels E, M, H, X.
+
+    Raises:
+        ValueError: not four numbers.
+    """
+    try:
+        easy, medium, hard, extreme = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"mix='{text}'; write the shares of E, M, H, X, e.g. 0.2,0.3,0.35,0.15") from error
+    return easy, medium, hard, extreme
 
 
 def evaluation_sources(text: str) -> dict[str, str]:

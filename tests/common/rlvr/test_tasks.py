@@ -1,9 +1,9 @@
-"""The tasks of tier C: OpChain as it is, and final-answer mathematics on local files with a pocket policy."""
+"""The tasks: OpChain as it is, and final-answer mathematics on local files with a pocket policy."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from common.models.pocket import PocketConfig, build_model, build_tokenizer, load_policy, save_pocket
-from common.study.configuration import configure
-from common.study.errors import StudyError
-from common.study.jobs import Job
+from common.rl.config import GroupConfig
+from common.rl.trainer import GroupTrainer
+from common.rlvr.run import Run
+from common.rlvr.tasks import Math, OpChain, build_task, evaluation_sources
+from common.rlvr.train import shared_arguments, train_arm
+from common.study.jobs import Record
+from common.tasks import opchain
 from common.tasks.math_answers import format_prompt
-from papers.qae.experiment import ONE_GPU, PROFILES, Config, training_jobs
-from papers.qae.tasks import Math, build_task, evaluation_sources
-from papers.qae.train import train
 
 PROBLEMS = [{"problem": f"{a} + {b} ?", "answer": a + b} for a in (0, 1) for b in (0, 1)]
 WORDS = sorted({word for row in PROBLEMS for word in format_prompt(row["problem"]).split()})
@@ -43,30 +44,36 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def config(files):
-    return replace(
-        Config(**PROFILES["smoke"] | {"model": str(files / "policy"), "task": "math"}),
+    return Run(
+        model=str(files / "policy"),
+        task="math",
         dataset=str(files / "train.jsonl"),
         evaluation_sets=f"left={files / 'left.jsonl'},right={files / 'right.jsonl'}",
+        learning_rate=1e-2,
         batch=64,
         mini_batch=16,
+        group_size=16,
         max_response=8,
         iterations=1,
         training_prompts=0,
-        learning_rate=1e-2,
+        evaluation_samples=16,
+        curve_samples=16,
+        evaluation_temperature=0.7,
+        evaluation_prompts=12,
+        save_every=80,
+        training_rows=0,
+        scoring_batch=128,
+        vllm=False,
     )
 
 
-def run(config):
-    return SimpleNamespace(**asdict(config))
-
-
-def jobs(config) -> list[Job]:
-    return [job for job in training_jobs(config, (0,)) if job.sweep == "main"]
+def train(run: Run, workspace) -> Record:
+    args = GroupConfig(**shared_arguments(run, 0, workspace), loss_type="dapo")
+    return train_arm(run, 0, workspace, GroupTrainer, args)
 
 
 def test_the_whole_path_trains_a_policy_on_local_files(config, tmp_path):
-    job = jobs(config)[1]
-    records = [train(job, tmp_path / name) for name in ("once", "twice")]
+    records = [train(config, tmp_path / name) for name in ("once", "twice")]
     names = {f"final/pass_at_{k}/{level}" for k in (1, 16) for level in ("left", "right", "all")}
     assert set(records[0].scalars) == names | {"final/length"}
     assert 0 < records[0].scalars["final/pass_at_1/all"][0] < 1
@@ -82,14 +89,14 @@ def test_the_whole_path_trains_a_policy_on_local_files(config, tmp_path):
 
 def test_files_enter_the_key_of_a_job(config, files):
     names = [str(files / f"{name}.jsonl") for name in ("train", "left", "right")]
-    assert list(jobs(config)[0].inputs) == names
+    assert list(config.inputs(0)) == names
 
 
 def test_problems_are_distinct_and_drawn_from_the_seed(config):
-    whole = Math(run(config), 0, tokenizer()).dataset
+    whole = Math(config, 0, tokenizer()).dataset
     assert whole["prompt"][:] == [format_prompt(row["problem"]) for row in PROBLEMS]
     few = replace(config, training_prompts=3)
-    drawn = [tuple(Math(run(few), seed, tokenizer()).dataset["prompt"]) for seed in range(20)]
+    drawn = [tuple(Math(few, seed, tokenizer()).dataset["prompt"]) for seed in range(20)]
     assert all(len(set(prompts)) == 3 for prompts in drawn)
     assert len(set(drawn)) > 5
 
@@ -99,14 +106,14 @@ def encoded(*words):
 
 
 def test_the_reward_reads_tokens_and_is_binary(config):
-    task = Math(run(config), 0, tokenizer())
+    task = Math(config, 0, tokenizer())
     completions = [encoded(r"\boxed{1}"), encoded(r"\boxed{2}", "+"), encoded("1")]
     assert task.reward(completions, answer=["1", "1", "1"], prompts=None) == [1.0, 0.0, 0.0]
 
 
 def test_length_shaping_is_added_on_request(config):
     shaped = replace(config, overlong_shaping=True, overlong_cache=4)
-    task = Math(run(shaped), 0, tokenizer())
+    task = Math(shaped, 0, tokenizer())
     completions = [encoded(r"\boxed{1}"), encoded(*["+"] * 4, r"\boxed{1}"), encoded(*["+"] * 7)]
     assert task.reward(completions, answer=["1", "1", "1"]) == [1.0, 0.5, -1.0]
 
@@ -120,7 +127,7 @@ def test_evaluation_in_batches_is_that_of_one_prompt_at_a_time(config, template)
     found = []
     for budget in (1, 100, 10_000):
         greedy = replace(config, evaluation_tokens=budget, evaluation_temperature=0.0)
-        found.append(build_task(run(greedy), 0, words).evaluate(model, words, samples=16, seed=0))
+        found.append(build_task(greedy, 0, words).evaluate(model, words, samples=16, seed=0))
     assert found[0] == found[1] == found[2]
 
 
@@ -132,9 +139,9 @@ def test_the_cache_stays_within_its_budget(config, monkeypatch):
         ids = torch.tensor([encoded(r"\boxed{1}")]).repeat(len(ids), 1)
         return SimpleNamespace(ids=ids, mask=torch.ones_like(ids))
 
-    monkeypatch.setattr("papers.qae.tasks.sample", sample)
+    monkeypatch.setattr("common.rlvr.tasks.sample", sample)
     small = replace(config, evaluation_tokens=200)
-    found = Math(run(small), 0, tokenizer()).evaluate(
+    found = Math(small, 0, tokenizer()).evaluate(
         SimpleNamespace(device=torch.device("cpu")), tokenizer(), samples=16, seed=0
     )
     assert sum(rows for rows, _ in seen) == 16 * len(PROBLEMS)
@@ -148,7 +155,7 @@ def test_the_cache_stays_within_its_budget(config, monkeypatch):
 def test_a_chat_template_makes_a_conversation(config):
     words = tokenizer()
     words.chat_template = CHAT
-    (first, *_) = Math(run(config), 0, words).dataset["prompt"]
+    (first, *_) = Math(config, 0, words).dataset["prompt"]
     assert first == [{"role": "user", "content": format_prompt(PROBLEMS[0]["problem"])}]
 
 
@@ -157,7 +164,7 @@ def test_training_on_a_chat_template(config, files, tmp_path):
     words.chat_template = CHAT
     model, _ = load_policy(str(files / "policy"))
     save_pocket(model, words, tmp_path / "policy", {})
-    record = train(jobs(replace(config, model=str(tmp_path / "policy")))[0], tmp_path / "work")
+    record = train(replace(config, model=str(tmp_path / "policy")), tmp_path / "work")
     assert 0 < record.series["reward"][0, 0] < 1
 
 
@@ -172,29 +179,16 @@ def test_an_unknown_task_is_a_clear_error():
         build_task(SimpleNamespace(task="chess"), 0, tokenizer())
 
 
-def test_a_model_at_the_gpu_profile_brings_mathematics_for_one_gpu():
-    plain = configure(Config, PROFILES, "gpu")
-    swapped = configure(Config, PROFILES, "gpu", {"model": "Qwen/Qwen3-0.6B-Base"})
-    changed = {name for name, value in asdict(plain).items() if asdict(swapped)[name] != value}
-    assert plain.task == "opchain"
-    assert changed == {"model", *ONE_GPU}
-    assert {name: getattr(swapped, name) for name in ONE_GPU} == ONE_GPU
-    assert set(evaluation_sources(swapped.evaluation_sets)) == {"AIME25", "AIME24", "AMC23", "MATH500"}
+def test_the_mix_of_levels_is_that_of_the_run(config):
+    run = replace(config, model="pocket", task="opchain", training_prompts=100, mix="0.6,0.3,0.1,0")
+    levels = [item.level for item in OpChain(run, 0).training]
+    assert [levels.count(level) for level in opchain.LEVELS] == [60, 30, 10, 0]
+    with pytest.raises(ValueError, match="shares of E, M, H, X"):
+        OpChain(replace(run, mix="0.5,0.5"), 0)
 
 
-def test_what_the_user_set_stands_beside_a_model():
-    chosen = {"model": "a/b", "batch": "64", "evaluation_sets": "mine=mine.jsonl", "main_seeds": "4"}
-    swapped = configure(Config, PROFILES, "gpu", chosen)
-    assert (swapped.batch, swapped.evaluation_sets, swapped.main_seeds) == (64, "mine=mine.jsonl", 4)
-    assert swapped.max_response == ONE_GPU["max_response"]
-
-
-def test_a_pocket_model_cannot_do_mathematics():
-    with pytest.raises(StudyError, match="set MODEL"):
-        configure(Config, PROFILES, "laptop", {"task": "math"})
-
-
-def test_the_paper_profile_is_untouched_by_the_rule():
-    assert configure(Config, PROFILES, "paper", {"model": "Qwen/Qwen3-14B-Base"}) == replace(
-        Config(), model="Qwen/Qwen3-14B-Base"
-    )
+def test_pass_at_k_is_the_runs(config):
+    words = tokenizer()
+    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32, context=128), words, seed=3).eval()
+    found = build_task(replace(config, pass_at=8), 0, words).evaluate(model, words, samples=16, seed=0)
+    assert {name for name in found if name.endswith("all")} == {"pass_at_1/all", "pass_at_8/all"}

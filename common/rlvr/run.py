@@ -1,0 +1,167 @@
+"""One training run on verifiable rewards, as flat values that a job can carry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from common.study.errors import StudyError
+
+OPCHAIN_MODELS = ("pocket", "scratch")
+"""Models that know OpChain only: the committed checkpoints, and a larger warm start built on first use."""
+
+CURVE = (0.0, 20 / 300, 80 / 300, 200 / 300, 1.0)
+"""Evaluation points of the learning curve as shares of the training."""
+
+MATH_SETS = "AIME25=math-ai/aime25,AIME24=math-ai/aime24,AMC23=math-ai/amc23"
+"""Evaluation sets of mathematics, ``NAME=SOURCE`` with commas between."""
+
+ONE_GPU: Mapping[str, Any] = {
+    "task": "math",
+    "learning_rate": 1e-6,
+    "batch": 128,
+    "mini_batch": 16,
+    "max_response": 1536,
+    "training_prompts": 0,
+    "evaluation_sets": f"{MATH_SETS},MATH500=HuggingFaceH4/MATH-500",
+    "evaluation_samples": 16,
+    "evaluation_prompts": 100,
+    "training_rows": 2,
+    "scoring_batch": 4,
+}
+"""What a model of the user's own changes at the `gpu` profile: about 0.5 to 1.5 B parameters on one GPU of
+80 GB, without vLLM."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about a run but the method: policy, task, budgets, evaluation.
+
+    Attributes:
+        model: Hub id, folder, ``pocket`` (committed checkpoints) or ``scratch`` (built on first use).
+        task: ``math`` or ``opchain``.
+        dataset: Training problems of ``math``: hub id, folder, or JSONL file with ``problem`` and ``answer``.
+        evaluation_sets: Evaluation sets of ``math``, ``NAME=SOURCE`` with commas between.
+        learning_rate: AdamW's, constant.
+        batch: Completions per rollout batch.
+        mini_batch: Completions per optimizer step; batch / mini_batch is μ.
+        group_size: Completions per prompt, G.
+        max_response: Most tokens of a response.
+        iterations: Rollout batches.
+        training_prompts: Distinct training prompts; 0 means the whole dataset.
+        evaluation_samples: Samples per question at the end.
+        curve_samples: Samples per question at the points of the learning curve; 0 leaves the curve out.
+        evaluation_temperature: Sampling temperature of evaluations.
+        evaluation_prompts: Held-out prompts, of each set; 0 means all.
+        save_every: Optimizer steps between checkpoints.
+        training_rows: Most completions per forward-backward pass; 0 is a whole mini-batch.
+        scoring_batch: Rows per forward when sampled completions are scored.
+        vllm: Sample rollouts with vLLM in the trainer's process.
+        generation_rounds: Most generation rounds per batch with dynamic sampling, the first included.
+        kl_coefficient: Weight of the KL term to the reference.
+        overlong_cache: Length over which the soft length penalty ramps up.
+        overlong_shaping: Add that penalty to the rewards of ``math``.
+        evaluation_tokens: Most tokens in the key-value cache of an evaluation of ``math``.
+        evaluation_top_p: Nucleus of the evaluation's sampling.
+        pass_at: The k of the reported pass@k beside pass@1.
+        curve_every: Rollout batches between the points of the learning curve; 0 is `CURVE`.
+        mix: Shares of OpChain's levels E, M, H, X among the training prompts, with commas between.
+    """
+
+    model: str
+    task: str
+    dataset: str
+    evaluation_sets: str
+    learning_rate: float
+    batch: int
+    mini_batch: int
+    group_size: int
+    max_response: int
+    iterations: int
+    training_prompts: int
+    evaluation_samples: int
+    curve_samples: int
+    evaluation_temperature: float
+    evaluation_prompts: int
+    save_every: int
+    training_rows: int
+    scoring_batch: int
+    vllm: bool
+    generation_rounds: int = 1
+    kl_coefficient: float = 0.0
+    overlong_cache: int = 0
+    overlong_shaping: bool = False
+    evaluation_tokens: int = 131072
+    evaluation_top_p: float = 1.0
+    pass_at: int = 16
+    curve_every: int = 0
+    mix: str = "0.20,0.30,0.35,0.15"
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Run:
+        """The run that a job's configuration describes; other entries of it are the paper's own."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in config.items() if name in known})
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Optimizer steps on one rollout batch, μ."""
+        return self.batch // self.mini_batch
+
+    @property
+    def micro_batches(self) -> int:
+        """Forward-backward passes per optimizer step of one process."""
+        return math.ceil(self.mini_batch / self.training_rows) if self.training_rows else 1
+
+    @property
+    def points(self) -> list[int]:
+        """Rollout batches after which the policy is evaluated: the curve's, or the last one alone."""
+        if not self.curve_samples:
+            return [self.iterations]
+        if self.curve_every:
+            return sorted({*range(0, self.iterations, self.curve_every), self.iterations})
+        return sorted({round(share * self.iterations) for share in CURVE})
+
+    def inputs(self, seed: int) -> tuple[str, ...]:
+        """Files that a run reads, whose content is part of a record's key: checkpoints, local data."""
+        files = pocket_files(seed) if self.model == "pocket" else ()
+        if self.task != "math":
+            return files
+        sources = [self.dataset, *(part.partition("=")[2] for part in self.evaluation_sets.split(","))]
+        return (
+            *files,
+            *(str(Path(source).absolute()) for source in sources if source.endswith(".jsonl")),
+        )
+
+
+def pocket_files(seed: int) -> tuple[str, ...]:
+    """Files of the committed warm start of a seed: three checkpoints take turns."""
+    folder = f"common/models/pocket/opchain-{seed % 3}"
+    return tuple(f"{folder}/{name}" for name in ("model.safetensors", "config.json"))
+
+
+def fit_to_model(config: Any, gpu: Mapping[str, Any], one_gpu: Mapping[str, Any]) -> None:
+    """Give a configuration of OpChain with the user's own model what that model needs; for ``__post_init__``.
+
+    A field changes only if it still has the value of the `gpu` profile, so what the user set stands.
+
+    Args:
+        config: Frozen dataclass with the fields of `Run`.
+        gpu: The paper's `gpu` profile.
+        one_gpu: The changes, usually `ONE_GPU` and the numbers of seeds.
+
+    Raises:
+        StudyError: the math task with a model that knows the words of OpChain only.
+    """
+    if config.model in OPCHAIN_MODELS:
+        if config.task == "math":
+            raise StudyError(
+                f"task=math needs a language model: set MODEL, '{config.model}' knows OpChain only"
+            )
+    elif config.task == "opchain":
+        for name, value in one_gpu.items():
+            if getattr(config, name) == gpu.get(name, getattr(type(config), name)):
+                object.__setattr__(config, name, value)
