@@ -20,6 +20,8 @@ from common.study.paths import results_root, store_root
 from common.study.study import Options, Study, parse_parameters
 
 CONSOLE = Console()
+# jsonschema, below papermill, would build a grammar of IRIs for seconds; without it, it does not check them.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 PROFILE = click.option(
     "--profile",
     default="laptop",

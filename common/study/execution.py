@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import IPython  # noqa: F401  papermill imports it late, in its thread, while matplotlib looks at it
 import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
