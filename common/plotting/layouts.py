@@ -18,7 +18,12 @@ FLAT = 0.01  # a narrower axis would show rounding
 
 
 def curves_by_panel(
-    data: pd.DataFrame, what: str, x: str = "iteration", columns: int = 3, rates: Sequence[str] = RATES
+    data: pd.DataFrame,
+    what: str,
+    x: str = "iteration",
+    columns: int = 3,
+    rates: Sequence[str] = RATES,
+    band: bool = True,
 ) -> Figure:
     """Mean curves with bands over `step`.
 
@@ -28,19 +33,20 @@ def curves_by_panel(
         x: Name of the horizontal axis.
         columns: Most panels in a row.
         rates: Endings of the panel names whose quantity lies in [0, 1].
+        band: Draw the intervals.
     """
     names = list(dict.fromkeys(data["panel"]))
     arms = list(dict.fromkeys(data["arm"]))
     columns = min(columns, len(names))
     figure, axes = panels(columns, -(-len(names) // columns), width=3.6 if columns > 1 else 5.2)
     for axis, name in zip(axes, names, strict=False):
-        curves(axis, data[data["panel"] == name], "arm", order=arms)
+        curves(axis, data[data["panel"] == name], "arm", order=arms, band=band)
         label(axis, name, x=x, integer=True)
         bound(axis, rate=name.endswith(tuple(rates)))
     for axis in axes[len(names) :]:
         axis.set_visible(False)
     legend(figure, columns=4)
-    caption(figure, f"{what}; {seeds(data)}")
+    caption(figure, f"{what}; {seeds(data)}" if band else f"{what}; means of n = {data['n'].max():.0f} seeds")
     return figure
 
 

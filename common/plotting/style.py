@@ -50,7 +50,12 @@ def panels(columns: int, rows: int = 1, width: float = 3.6, height: float = 2.9)
 
 
 def curves(
-    axes: Axes, data: pd.DataFrame, hue: str, x: str = "step", order: Sequence[str] | None = None
+    axes: Axes,
+    data: pd.DataFrame,
+    hue: str,
+    x: str = "step",
+    order: Sequence[str] | None = None,
+    band: bool = True,
 ) -> None:
     """Mean curve and 95 % band per level of `hue`, told apart by colour and dashes, labelled for a legend.
 
@@ -61,6 +66,7 @@ def curves(
         x: Column of the horizontal axis.
         order: Levels in legend order; order of appearance by default. A level keeps its colour in every
             panel that is given the same order; a level without data is left out.
+        band: Draw the intervals; without, many curves stay readable (give the intervals in a table).
     """
     for index, level in enumerate(order or list(dict.fromkeys(data[hue]))):
         part = data[data[hue] == level].sort_values(x)
@@ -70,7 +76,8 @@ def curves(
         positions = part[x].to_numpy(dtype=float)
         mean, low, high = (part[name].to_numpy(dtype=float) for name in ("mean", "low", "high"))
         axes.plot(positions, mean, color=colour, ls=dashes, label=str(level), lw=1.6)
-        axes.fill_between(positions, low, high, color=colour, alpha=0.18, lw=0)
+        if band:
+            axes.fill_between(positions, low, high, color=colour, alpha=0.18, lw=0)
 
 
 def bars(axes: Axes, data: pd.DataFrame, x: str) -> None:
