@@ -1,0 +1,271 @@
+"""Claims and Table 1 of QAE on hand-made numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from common.metrics.records import rows
+from common.study.card import load_card
+from common.study.errors import StudyError
+from common.study.study import tidy
+from papers.qae import report
+
+CARD = load_card("qae")
+TABULAR = {
+    "baseline": "mean", "k": 0.4, "epsilon_high": 0.28, "inner_steps": 8, "optimizer": "adam",
+    "matched_grad_norm": False,
+}  # fmt: skip
+
+
+def shuffled(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.sample(frac=1.0, random_state=7)
+
+
+def arm(sweep: str, name: str, values: dict[int, list[float] | float], **labels: object) -> pd.DataFrame:
+    """One arm's curve (a list) or scalar (a number) by seed."""
+    parts = [
+        pd.DataFrame(
+            {
+                "seed": seed,
+                "name": name,
+                "step": pd.array(range(len(curve)) if isinstance(curve, list) else [pd.NA], dtype="Int32"),
+                "value": curve if isinstance(curve, list) else [curve],
+            }
+        )
+        for seed, curve in values.items()
+    ]
+    return pd.concat(parts, ignore_index=True).assign(sweep=sweep, **labels)
+
+
+def tabular(name: str, mix: str, values: dict[int, list[float]], **labels: object) -> pd.DataFrame:
+    return arm(f"tabular_{mix}", name, values, mix=mix, **{**TABULAR, **labels})
+
+
+def trained(sweep: str, base: str, baseline: str, name: str, values: dict[int, float]) -> pd.DataFrame:
+    return arm(sweep, name, values, base=base, baseline=baseline, k=0.4, epsilon_high=0.28)
+
+
+def ramp(start: float, slope: float, length: int = 17) -> list[float]:
+    return [start + slope * step for step in range(length)]
+
+
+def test_two_arms_under_one_selection_are_refused(study_frame):
+    with pytest.raises(StudyError, match="more than one arm"):
+        rows(study_frame, "tabular_hard", "entropy", baseline="mean")
+    with pytest.raises(StudyError, match="no record of 'entropy' of sweep 'main'"):
+        rows(study_frame, "main", "entropy", baseline="b0")
+
+
+def test_c1_linear_counts_beyond_one_and_at_sixteen():
+    frame = tidy(
+        [
+            arm("theory", "k", {0: [0.2, 0.2, 0.4, 0.55]}, analysis="linear_mismatches"),
+            arm("theory", "group_size", {0: [8.0, 8.0, 16.0, 16.0]}, analysis="linear_mismatches"),
+        ]
+    )
+    assert report.c1_linear(frame).tolist() == [1, 0, 0, 0, 1, 0, 0]  # pairs (.2,8) (.4,16) (.55,16), then K
+
+
+def test_c3_is_one_where_the_entropy_change_does_not_rise():
+    frame = tidy(
+        [
+            arm("theory", "increment", {0: [1e-9, 0.0, -1e-9]}, analysis="entropy_safety"),
+            arm("theory", "centred_spread", {0: [0.0, 1e-11]}, analysis="entropy_safety"),
+        ]
+    )
+    assert report.c3(frame).tolist() == [0, 1, 1]
+    assert report.c3_centred(frame).tolist() == [1, 0]
+
+
+def test_c5a_compares_batch_by_batch_and_leaves_out_those_without_mixed_groups():
+    parts = []
+    for mix, k, measured in (("hard", 0.4, [0.5, 0.6, np.nan]), ("broad", 0.8, [0.1, 0.2, 0.3])):
+        parts.append(tabular("share_zero", mix, {3: measured}, baseline="quantile", k=k))
+        parts.append(tabular("share_zero_predicted", mix, {3: [0.5, 0.5, np.nan]}, baseline="quantile", k=k))
+        parts.append(tabular("mixed_groups", mix, {3: [1.0, 0.5, 0.0]}, baseline="quantile", k=k))
+    parts.append(tabular("share_zero", "hard", {3: [0.0, 0.25]}))
+    parts.append(tabular("mixed_groups", "hard", {3: [1.0, 1.0]}))
+    frame = shuffled(tidy(parts))
+    assert_allclose(report.c5a(frame), [-0.4, -0.3, 0.0, 0.1])
+    assert report.c5a_mean(frame).tolist() == [0.0, 0.25]
+
+
+def test_c6_is_the_mean_over_the_first_quarter_on_the_broad_mix():
+    slopes = {0.2: 1.0, 0.4: 2.0, 0.6: 3.0, 0.8: 4.0}
+    parts = [
+        tabular("entropy", "broad", {1: ramp(1, s), 2: ramp(2, s)}, baseline=baseline, k=k)
+        for k, s in slopes.items()
+        for baseline in ("quantile", "random_gate")
+    ]
+    decoys = [
+        tabular("entropy", "hard", {1: ramp(9, 9), 2: ramp(9, 9)}, baseline="quantile"),
+        tabular("entropy", "broad", {1: ramp(9, 9)}, baseline="quantile", matched_grad_norm=True),
+        tabular("entropy", "broad", {1: ramp(9, 9)}, baseline="quantile", epsilon_high=0.2),
+    ]
+    values = report.c6(shuffled(tidy(parts + decoys)))
+    assert list(values) == ["k02", "k04", "k06", "k08"]
+    assert values.loc[1].tolist() == [3.5, 6.0, 8.5, 11.0]  # iterations 1 to 4 of 16
+    assert values.loc[2].tolist() == [4.5, 7.0, 9.5, 12.0]
+
+
+def hard_curves() -> list[pd.DataFrame]:
+    """Entropies on the hard mix that grow linearly, one slope per baseline, and absurd decoys."""
+    slopes = {
+        "mean": 0.3,
+        "quantile": 0.1,
+        "random_gate": 0.2,
+        "pos": 0.5,
+        "b1": 0.7,
+        "neg": 0.05,
+        "b0": -0.1,
+    }
+    slopes["sparse_mean"] = 0.25
+    parts = [
+        tabular("entropy", "hard", {5: ramp(1, s), 4: ramp(2, 2 * s)}, baseline=baseline)
+        for baseline, s in slopes.items()
+    ]
+    parts += [
+        tabular("entropy", "hard", {5: ramp(0, 1), 4: ramp(0, 2)}, baseline="pos", epsilon_high=0.2),
+        tabular("entropy", "hard", {5: ramp(0, 2), 4: ramp(0, 1)}, baseline="neg", epsilon_high=0.2),
+        tabular("entropy", "hard", {5: ramp(99, 9), 4: ramp(99, 9)}, epsilon_high=0.2),
+        tabular("entropy", "hard", {5: ramp(99, 9), 4: ramp(99, 9)}, baseline="quantile", k=0.8),
+        tabular("entropy", "broad", {5: ramp(-99, 9), 4: ramp(-99, 9)}, baseline="quantile"),
+    ]
+    return parts
+
+
+def test_c7a_is_a_paired_difference_after_fifteen_iterations():
+    frame = shuffled(tidy(hard_curves()))
+    assert_allclose(report.c7a(frame)[[4, 5]], [-6.0, -3.0])
+    assert_allclose(report.c7a_gate(frame)[[4, 5]], [-3.0, -1.5])
+
+
+def test_c7a_refuses_a_run_that_is_too_short():
+    frame = tidy([tabular("entropy", "hard", {1: ramp(1, 1, 11)}, baseline=b) for b in ("mean", "quantile")])
+    with pytest.raises(StudyError, match="after 15 iterations"):
+        report.c7a(frame)
+
+
+def test_c7b_reads_the_entropy_after_five_iterations():
+    frame = shuffled(tidy(hard_curves()))
+    values = report.c7b(frame)
+    assert list(values) == ["mean", "pos_mask", "b1"]
+    assert_allclose(values.loc[5], [2.5, 3.5, 4.5])
+    assert_allclose(values.loc[4], [5.0, 7.0, 9.0])
+    controls = report.c7b_positives(frame)
+    assert list(controls) == ["mean", "neg_mask", "b0"]
+    assert_allclose(controls.loc[5], [2.5, 1.25, 0.5])
+
+
+def test_c8d_is_the_mean_entropy_over_training_without_the_start():
+    frame = shuffled(tidy(hard_curves()))
+    values = report.c8d(frame)
+    assert_allclose(values.loc[5], [0.45 * 8.5, -8.5])
+    assert_allclose(values.loc[4], [0.9 * 8.5, 8.5])
+    assert_allclose(report.c8d_random(frame)[[4, 5]], [0.1 * 8.5, 0.05 * 8.5])
+
+
+def successes() -> pd.DataFrame:
+    """Success at the end by baseline and range on the hard mix; the other mix and earlier steps mislead."""
+    wide = {"neg": 0.6, "quantile": 0.7, "pos": 0.4, "random_gate": 0.5, "mean": 0.45}
+    narrow = {"neg": 0.2, "pos": 0.3, "quantile": 0.1, "mean": 0.05}
+    parts = []
+    for epsilon_high, ends in ((0.28, wide), (0.2, narrow)):
+        for baseline, end in ends.items():
+            labels = {"baseline": baseline, "epsilon_high": epsilon_high}
+            parts.append(tabular("success", "hard", {7: [1.0, 0.0, end], 8: [0.0, 1.0, end / 2]}, **labels))
+            parts.append(tabular("success", "broad", {7: [0.0, 0.0, 1 - end], 8: [0.0] * 3}, **labels))
+    for epsilon_high in (0.22, 0.24, 0.26):
+        parts.append(tabular("success", "hard", {7: [0.0, epsilon_high]}, epsilon_high=epsilon_high))
+        parts[-1] = pd.concat([parts[-1], parts[-1].assign(seed=8)])
+        parts.append(tabular("success", "broad", {7: [0.0], 8: [1.0]}, epsilon_high=epsilon_high))
+    return shuffled(tidy(parts))
+
+
+@pytest.mark.parametrize(
+    ("name", "difference"),
+    [("c8a", -0.1), ("c8b", 0.3), ("c8b_gate", 0.1), ("c8c", 0.1), ("c8c_wide", -0.2)],
+)
+def test_c8_pairs_the_successes_at_the_end(name, difference):
+    assert_allclose(getattr(report, name)(successes())[[7, 8]], [difference, difference / 2])
+
+
+def test_c10_compares_with_every_range():
+    values = report.c10(successes())
+    assert_allclose(values.loc[7], [0.65, 0.48, 0.46, 0.44, 0.25])
+    assert_allclose(values.loc[8], [0.325, 0.13, 0.11, 0.09, 0.125])
+    assert_allclose(report.c10_gate(successes()).loc[7], [0.45, 0.28, 0.26, 0.24, 0.05])
+
+
+def test_table1_is_in_percent_by_mix():
+    block = report.table1(successes()).set_index(["row", "column"])
+    assert list(block.loc["QAE, eps_high=0.28", "hard mix"])[:1] == pytest.approx([52.5])  # of 70 and 35
+    assert block.loc[("QAE, eps_high=0.28", "broad mix"), "mean"] == pytest.approx(15.0)
+    assert block.loc[("mean, eps_high=0.20", "hard mix"), "mean"] == pytest.approx(3.75)
+    assert set(block["n"]) == {2}
+
+
+def test_c9_pairs_by_seed_and_keeps_sweeps_apart():
+    ones = {"mean": {1: 0.2, 2: 0.5}, "quantile": {1: 0.5, 2: 0.6}, "random_gate": {1: 0.1, 2: 0.55}}
+    parts = []
+    for baseline, scores in ones.items():
+        parts.append(trained("main", "clip_higher", baseline, "final/pass_at_1/all", scores))
+        parts.append(trained("main", "clip_higher", baseline, "final/pass_at_1/E", {1: 9.0, 2: 9.0}))
+        doubled = {seed: 2 * score for seed, score in scores.items()}
+        parts.append(trained("main", "clip_higher", baseline, "final/pass_at_16/all", doubled))
+    for base, gain in (("clip_cov", 0.1), ("kl_cov", 0.2), ("gspo", -0.3)):
+        for baseline, score in (("mean", 0.4), ("quantile", 0.4 + gain)):
+            parts.append(trained("bases", base, baseline, "final/pass_at_1/all", {2: score, 1: score}))
+    parts.append(trained("k", "clip_higher", "quantile", "final/pass_at_1/all", {1: 77.0, 2: 77.0}))
+    frame = shuffled(tidy(parts))
+    assert_allclose(report.c9(frame)[[1, 2]], [0.3, 0.1])
+    assert_allclose(report.c9_gate(frame)[[1, 2]], [-0.1, 0.05])
+    assert_allclose(report.c9_pass16(frame)[[1, 2]], [0.6, 0.2])
+    assert_allclose(report.c9_clip_cov(frame)[[1, 2]], [0.1, 0.1])
+    assert_allclose(report.c9_kl_cov(frame)[[1, 2]], [0.2, 0.2])
+    assert_allclose(report.c9_gspo(frame)[[1, 2]], [-0.3, -0.3])
+
+
+def test_c11_is_relative_to_the_mean_drop_over_seeds():
+    curves = {
+        "mean": {1: [2.0, 1.5, 1.0], 2: [2.0, 1.0, -1.0]},  # drops 1 and 3, on average 2
+        "quantile": {1: [2.0, 1.6, 1.2], 2: [2.0, 1.2, -0.6]},
+        "b0": {1: [2.0, 1.5, 0.8], 2: [2.0, 1.0, -1.0]},
+    }
+    parts = []
+    for baseline, values in curves.items():
+        labels = {**TABULAR, "mix": "hard", "baseline": baseline, "inner_steps": 1}
+        parts.append(arm("tabular_small_steps", "entropy", values, **{**labels, "optimizer": "sgd"}))
+        parts.append(arm("tabular_small_steps", "entropy", {1: [9.0, 0.0], 2: [9.0, 0.0]}, **labels))
+    frame = shuffled(tidy(parts))
+    values = report.c11(frame)
+    assert_allclose(values["quantile, average"][[1, 2]], [0.075, 0.15])
+    assert_allclose(values["quantile, end"][[1, 2]], [0.1, 0.2])
+    assert_allclose(values["b0, average"][[1, 2]], [-0.05, 0.0])
+    assert_allclose(values["b0, end"][[1, 2]], [-0.1, 0.0], atol=1e-15)
+    assert report.c11_drop(frame)[[1, 2]].tolist() == [1.0, 3.0]
+
+
+def with_cell(table: str, row: str, column: int, value: float):
+    block = CARD.tables[table].reported
+    cells = list(block.rows[row])
+    cells[column] = value
+    changed = block.model_copy(update={"rows": {**block.rows, row: tuple(cells)}})
+    tables = {**CARD.tables, table: CARD.tables[table].model_copy(update={"reported": changed})}
+    return CARD.model_copy(update={"tables": tables})
+
+
+def test_audits_read_the_card(monkeypatch):
+    none = pd.DataFrame()
+    assert report.audit_cells(none).tolist() == [0]
+    assert len(report.audit_relative(none)) == 5
+    assert len(report.audit_possible(none)) == 5 + 8 * 3
+    for audit in ("audit_relative", "audit_possible"):
+        assert np.abs(getattr(report, audit)(none)).max() <= CARD.claims[audit].test.exact
+
+    row = "8B Clip-Higher + QAE"
+    monkeypatch.setattr("papers.qae.claims.load_card", lambda slug: with_cell("table2", row, 2, 39.68))
+    assert report.audit_cells(none).tolist() == [1]
+    assert report.audit_relative(none)[-1] == pytest.approx(21.5 + 100 / 3969)
+    assert np.abs(report.audit_possible(none)).max() == pytest.approx(39.6875 - 39.68)
