@@ -1,0 +1,218 @@
+"""The online loop on bandits: optimistic estimate, comparison, label; many seeds at once.
+
+Seeds share no random numbers and no reduction, so a seed's record does not depend on the others in its job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from common.preferences.bradley_terry import contrast_information, first_wins
+from common.preferences.tabular import draw, soft_value, value
+from common.study.jobs import Job, Record
+from papers.rlhf_exploration.instances import Bandit, random_bandits, saturated, two_arms
+from papers.rlhf_exploration.protocols import PROTOCOLS, Protocol
+from papers.rlhf_exploration.solvers import Ascent, Lattice, Solver
+
+CHECKPOINTS = 50
+BATCH = 4  # responses of which "extremes" compares the best with the worst
+Rows = Float[np.ndarray, "S K"]
+Indices = Int[np.ndarray, " S"]
+
+
+@dataclass(frozen=True)
+class History:
+    """What S runs of T rounds did.
+
+    Attributes:
+        regret: J(π*) - J(π_t), in units of the reward; the partner is not charged.
+        movement: ‖π_t - π_cal‖_1, the size of the bonus gradient over α.
+        mixed: Whether the two responses differed, so that the label said something.
+        comparisons: Symmetric number of comparisons of each pair of arms up to each checkpoint.
+    """
+
+    regret: Float[np.ndarray, "S T"]
+    movement: Float[np.ndarray, "S T"]
+    mixed: Bool[np.ndarray, "S T"]
+    comparisons: Float[np.ndarray, "S C K K"]
+
+
+def run_online(
+    bandit: Bandit,
+    protocol: Protocol,
+    solver: Solver,
+    uniforms: Float[np.ndarray, "S T U"],
+    coin: bool = False,
+) -> History:
+    """T rounds of: r_t by the solver, a ~ π_t, b from the protocol's partner, a Bradley-Terry label.
+
+    Args:
+        bandit: One bandit per run.
+        protocol: Calibration of the bonus and partner.
+        solver: Holds α and the data of the runs.
+        uniforms: Numbers of [0, 1), five per round: label, then up to four responses.
+        coin: Labels are fair coins, a control.
+    """
+    runs, horizon = uniforms.shape[:2]
+    arms, everyone = bandit.rewards.shape[1], np.arange(runs)
+    regret, movement = np.empty((runs, horizon)), np.empty((runs, horizon))
+    mixed = np.empty((runs, horizon), dtype=bool)
+    counts, snapshots = np.zeros((runs, arms, arms)), [np.zeros((runs, arms, arms))]
+    previous = bandit.calibration
+    for t in range(horizon):
+        calibration = previous if protocol.bonus == "prev" else bandit.calibration
+        estimate, policy, regret[:, t] = solver.maximise(calibration)
+        first, second = pair(protocol, bandit, policy, previous, estimate, uniforms[:, t, 1:])
+        margin = bandit.rewards[everyone, first] - bandit.rewards[everyone, second]
+        wins = first_wins(0 * margin if coin else margin, uniforms[:, t, 0])
+        mixed[:, t] = first != second
+        rows = np.flatnonzero(mixed[:, t])  # a pair of equal responses says nothing; the round still counts
+        winner, loser = np.where(wins, first, second)[rows], np.where(wins, second, first)[rows]
+        solver.observe(rows, winner, loser)
+        counts[rows, winner, loser] += 1
+        counts[rows, loser, winner] += 1
+        movement[:, t] = np.abs(policy - calibration).sum(axis=1)
+        previous = policy
+        if (t + 1) * CHECKPOINTS // horizon > t * CHECKPOINTS // horizon:
+            snapshots.append(counts.copy())
+    return History(regret, movement, mixed, np.stack(snapshots, axis=1))
+
+
+def pair(
+    protocol: Protocol, bandit: Bandit, policy: Rows, previous: Rows, estimate: Rows, uniforms: Rows
+) -> tuple[Indices, Indices]:
+    """The two responses of a round."""
+    if protocol.partner == "extremes":
+        batch = np.stack([draw(policy, uniforms[:, i]) for i in range(BATCH)], axis=1)
+        fitted = np.take_along_axis(estimate, batch, axis=1)
+        picks = np.stack([fitted.argmax(axis=1), fitted.argmin(axis=1)], axis=1)
+        first, second = np.take_along_axis(batch, picks, axis=1).T
+        return first, second
+    partners = {"self": policy, "ref": bandit.reference, "prev": previous}
+    uniform = np.full_like(policy, 1 / policy.shape[1])
+    partner = partners.get(protocol.partner, uniform)
+    return draw(policy, uniforms[:, 0]), draw(partner, uniforms[:, 1])
+
+
+def noise(seeds: Sequence[int], horizon: int) -> Float[np.ndarray, "S T U"]:
+    """The random numbers of a run, the same for every protocol, so that methods are paired by seed."""
+    return np.stack([np.random.default_rng([seed, horizon]).random((horizon, 1 + BATCH)) for seed in seeds])
+
+
+def bandit_of(config: Mapping[str, Any], seeds: Sequence[int]) -> Bandit:
+    """The instance that a job's config names.
+
+    Raises:
+        ValueError: an unknown instance.
+    """
+    match config["instance"]:
+        case "ce1":
+            return two_arms(np.full(len(seeds), config["gap"]), config["beta"])
+        case "ce2":
+            return saturated(len(seeds), config["beta"], config["gap"], config["mass"])
+        case "random" | "benign" | "hard_prior" as kind:
+            return random_bandits(seeds, config["beta"], config["arms"], kind)
+    raise ValueError(f"unknown instance '{config['instance']}'")
+
+
+def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long: nothing to resume)
+    """Entry point of the bandit sweeps.
+
+    Config: `instance` with `beta` and `gap`, `mass` or `arms`; `protocol`, `horizon`, `alpha`, `coin`.
+
+    Returns:
+        Series over 51 checkpoints (0, T/50, ..., T), cumulative: `regret`, `mixed` (share of rounds with two
+        different responses, up to there), `information` (Fisher information about the difference of the two
+        best arms). Scalars: `total` and `half`, the regret after T and T/2 rounds; `first`, the regret of the
+        first round; `partner`, the regret of the second responses' policies; `residual`, the mean of
+        ‖π_t - π_cal‖_1 over the last tenth; `gain`, the mean of J(π_t) - J(π_ref) over the second half.
+    """
+    config = job.config
+    bandit = bandit_of(config, job.seeds)
+    alpha, horizon = np.full(len(job.seeds), float(config["alpha"] or 0)), int(config["horizon"] or 0)
+    protocol = PROTOCOLS[str(config["protocol"])]
+    if protocol.bonus == "none":
+        alpha = 0 * alpha
+    every = max(1, bandit.rewards.shape[1] // 5)
+    lattice = config["instance"] in ("ce1", "ce2")
+    solver: Solver = Lattice(bandit, alpha) if lattice else Ascent(bandit, alpha, every=every)
+    history = run_online(bandit, protocol, solver, noise(job.seeds, horizon), bool(config["coin"]))
+    return Record(scalars_of(history, bandit, protocol), series_of(history, bandit))
+
+
+def scalars_of(history: History, bandit: Bandit, protocol: Protocol) -> dict[str, np.ndarray]:
+    """One number per seed; see `simulate`."""
+    regret, horizon = history.regret, history.regret.shape[1]
+    optimum = soft_value(bandit.reference, bandit.rewards, bandit.beta)
+    reached = optimum - regret[:, horizon // 2 :].mean(axis=1)
+    start = value(bandit.reference, bandit.reference, bandit.rewards, bandit.beta)
+    return {
+        "total": regret.sum(axis=1),
+        "half": regret[:, : horizon // 2].sum(axis=1),
+        "first": regret[:, 0].copy(),
+        "partner": partner_regret(history, bandit, protocol),
+        "residual": history.movement[:, -max(1, horizon // 10) :].mean(axis=1),
+        "gain": reached - start,
+    }
+
+
+def partner_regret(history: History, bandit: Bandit, protocol: Protocol) -> Float[np.ndarray, " S"]:
+    """Regret of the policy behind the second response, summed over rounds."""
+    total, horizon = history.regret.sum(axis=1), history.regret.shape[1]
+    optimum = soft_value(bandit.reference, bandit.rewards, bandit.beta)
+
+    def gap(policy: Rows) -> Float[np.ndarray, " S"]:
+        return optimum - value(policy, bandit.reference, bandit.rewards, bandit.beta)
+
+    match protocol.partner:
+        case "prev":
+            return total - history.regret[:, -1] + gap(bandit.calibration)
+        case "ref":
+            return horizon * gap(bandit.reference)
+        case "uniform":
+            return horizon * gap(np.full_like(bandit.reference, 1 / bandit.reference.shape[1]))
+    return total
+
+
+def series_of(history: History, bandit: Bandit) -> dict[str, np.ndarray]:
+    """Curves over checkpoints; see `simulate`."""
+    horizon = history.regret.shape[1]
+    ends = np.arange(CHECKPOINTS + 1) * horizon // CHECKPOINTS
+    mixed = _cumulative(history.mixed.astype(float), ends) / np.maximum(ends, 1)
+    best = np.argsort(-bandit.rewards, axis=1, kind="stable")[:, :2]
+    information = [
+        [contrast_information(rewards, counts, *map(int, pair)) for counts in snapshots]
+        for rewards, pair, snapshots in zip(bandit.rewards, best, history.comparisons, strict=True)
+    ]
+    return {
+        "regret": _cumulative(history.regret, ends),
+        "mixed": mixed,
+        "information": np.array(information),
+    }
+
+
+def _cumulative(values: Float[np.ndarray, "S T"], ends: Int[np.ndarray, " C"]) -> Float[np.ndarray, "S C"]:
+    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)[:, ends]
+
+
+def envelope(job: Job, workspace: Path) -> Record:  # noqa: ARG001
+    """Entry point of the exponent sweep: CE1 with each of several gaps, R = gap, at one horizon.
+
+    Config: `beta`, `protocol`, `horizon`, `alpha`, and `gaps` with commas between.
+
+    Returns:
+        Series `regret` whose step is the gap's place in the list: the regret after T rounds.
+    """
+    config = job.config
+    gaps = np.array([float(part) for part in str(config["gaps"]).split(",")])
+    bandit = two_arms(np.tile(gaps, len(job.seeds)), float(config["beta"] or 0))
+    alpha = np.full(len(bandit.rewards), float(config["alpha"] or 0))
+    uniforms = np.repeat(noise(job.seeds, int(config["horizon"] or 0)), len(gaps), axis=0)
+    history = run_online(bandit, PROTOCOLS[str(config["protocol"])], Lattice(bandit, alpha), uniforms)
+    return Record(series={"regret": history.regret.sum(axis=1).reshape(len(job.seeds), len(gaps))})

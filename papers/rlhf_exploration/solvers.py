@@ -1,0 +1,178 @@
+"""r_t = argmax over width(r) ≤ R of ℓ(r) + α [J*(r) - ⟨π_cal, r⟩]: a concave plus a convex function.
+
+One run from the maximum-likelihood estimate would miss the optimistic maxima, which are the subject. With two
+or three arms a lattice finds the global one; with more, minorise-maximise ascent from K + 2 starts does.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from common.preferences.bradley_terry import log_likelihood, log_sigmoid
+from common.preferences.tabular import gibbs_policy, kl, soft_value
+from papers.rlhf_exploration.instances import Bandit
+
+TIE = 1e-9  # weight of the tie-break: of equally good rewards the one nearest to a constant wins
+POINTS = 201  # lattice of a difference of two rewards
+Rows = Float[np.ndarray, "S K"]
+
+
+class Solver(Protocol):
+    """Keeps the comparisons of S runs and maximises the optimistic objective of each."""
+
+    def observe(
+        self, rows: Int[np.ndarray, " N"], winner: Int[np.ndarray, " N"], loser: Int[np.ndarray, " N"]
+    ) -> None:
+        """Add one comparison to each of the given runs."""
+
+    def maximise(self, calibration: Rows) -> tuple[Rows, Rows, Float[np.ndarray, " S"]]:
+        """Optimistic rewards, their policies, and the regret J(π*) - J(π) of these."""
+
+
+def lattice(arms: int, width: float) -> Float[np.ndarray, "P K"]:
+    """Rewards of width at most `width` with the last one 0: 201 points for two arms, steps of R/20 to 0.25
+    for three.
+
+    Raises:
+        ValueError: another number of arms.
+    """
+    if arms == 2:
+        axes = [np.linspace(-width, width, POINTS)]
+    elif arms == 3:
+        step = 0.25 if width >= 5 else 0.125 if width >= 2 else width / 20
+        half = round(width / step)
+        axes = [step * np.arange(-half, half + 1)] * 2
+    else:
+        raise ValueError(f"the lattice covers 2 or 3 arms, not {arms}; use Ascent")
+    mesh = np.meshgrid(*axes, [0.0], indexing="ij")
+    points = np.stack([axis.ravel() for axis in mesh], axis=1)
+    return points[np.ptp(points, axis=1) <= width + 1e-9]
+
+
+class Lattice:
+    """Global maximum over a lattice.
+
+    The log-likelihood depends on win counts alone; it is kept as its values on the lattice, to which a
+    comparison adds one precomputed row. Runs of the same bandit share these rows.
+
+    Args:
+        bandit: Runs of one bandit, or of several whose lattices have equally many points.
+        alpha: Weight of the bonus, one per run.
+    """
+
+    def __init__(self, bandit: Bandit, alpha: Float[np.ndarray, " S"]) -> None:
+        told = np.concatenate([bandit.rewards, bandit.reference, bandit.width[:, None]], axis=1)
+        _, first, kind = np.unique(told, axis=0, return_index=True, return_inverse=True)
+        self.kind: Int[np.ndarray, " S"] = kind.reshape(-1)
+        width = bandit.width[first]
+        self.rewards = np.stack([lattice(bandit.rewards.shape[1], float(size)) for size in width])
+        reference = bandit.reference[first, None]
+        self.columns = np.ascontiguousarray(self.rewards.transpose(0, 2, 1))
+        self.labels = log_sigmoid(self.columns[:, :, None] - self.columns[:, None])
+        self.policies = gibbs_policy(reference, self.rewards, bandit.beta)
+        best = gibbs_policy(reference, bandit.rewards[first, None], bandit.beta)
+        self.regrets = bandit.beta * kl(self.policies, best)
+        nearest = TIE * np.var(self.rewards, axis=2) / width[:, None] ** 2
+        soft = soft_value(reference, self.rewards, bandit.beta)
+        self.alpha = alpha
+        self.score = alpha[:, None] * soft[self.kind] - nearest[self.kind]
+        self.calibration = np.full(bandit.rewards.shape, np.nan)
+        self.stale: Bool[np.ndarray, " S"] = np.ones(len(alpha), dtype=bool)
+        self.chosen = np.zeros(len(alpha), dtype=np.int64)
+
+    def observe(
+        self, rows: Int[np.ndarray, " N"], winner: Int[np.ndarray, " N"], loser: Int[np.ndarray, " N"]
+    ) -> None:
+        """Add one comparison to each of the given runs."""
+        self.score[rows] += self.labels[self.kind[rows], winner, loser]
+        self.stale[rows] = True
+
+    def maximise(self, calibration: Rows) -> tuple[Rows, Rows, Float[np.ndarray, " S"]]:
+        """Optimistic rewards, their policies and regrets; runs without news keep their last answer."""
+        rows = np.flatnonzero(self.stale | (calibration != self.calibration).any(axis=1))
+        if len(rows):
+            weights = self.alpha[rows, None] * calibration[rows]
+            kinds = self.kind[rows] if len(self.columns) > 1 else slice(None)
+            objective = self.score[rows]
+            for arm in range(self.columns.shape[1] - 1):  # the last reward is 0
+                objective -= weights[:, arm, None] * self.columns[kinds, arm]
+            self.chosen[rows] = objective.argmax(axis=1)
+            self.calibration = calibration
+            self.stale[:] = False
+        at = self.kind, self.chosen
+        return self.rewards[at], self.policies[at], self.regrets[at]
+
+
+class Ascent:
+    """Minorise-maximise ascent from K + 2 starts, for any number of arms and a bandit of its own per run.
+
+    J* is minorised by its tangent, ℓ by a parabola with curvature n(a)/2 along coordinate a, where arm a was
+    compared n(a) times. So a step is closed form, stays in the box and never lowers the objective. A reward
+    of width at most R has a shift in [0, R]^K, and shifts change nothing. Starts: the last optimistic reward,
+    the maximum-likelihood estimate, and that estimate with one arm raised to R.
+
+    Args:
+        bandit: One bandit per run.
+        alpha: Weight of the bonus, one per run.
+        steps: Steps per round and start.
+        every: Rounds between searches from all starts; the rounds between follow the last optimistic reward.
+    """
+
+    def __init__(
+        self, bandit: Bandit, alpha: Float[np.ndarray, " S"], steps: int = 8, every: int = 1
+    ) -> None:
+        self.bandit, self.alpha, self.steps, self.every = bandit, alpha, steps, every
+        runs, arms = bandit.rewards.shape
+        self.best = gibbs_policy(bandit.reference, bandit.rewards, bandit.beta)
+        self.wins = np.zeros((runs, arms, arms))
+        self.current = np.repeat(bandit.width[:, None] / 2, arms, axis=1)
+        self.likeliest = self.current.copy()
+        self.round = 0
+
+    def observe(
+        self, rows: Int[np.ndarray, " N"], winner: Int[np.ndarray, " N"], loser: Int[np.ndarray, " N"]
+    ) -> None:
+        """Add one comparison to each of the given runs."""
+        self.wins[rows, winner, loser] += 1
+
+    def maximise(self, calibration: Rows) -> tuple[Rows, Rows, Float[np.ndarray, " S"]]:
+        """Optimistic rewards, their policies and regrets."""
+        starts = [self.likeliest[:, None], self.current[:, None]]
+        if self.round % self.every == 0:
+            arms = self.current.shape[1]
+            raised = np.where(
+                np.eye(arms, dtype=bool), self.bandit.width[:, None, None], self.likeliest[:, None]
+            )
+            starts += [self.likeliest[:, None], raised]
+        self.round += 1
+        ends = self._climb(np.concatenate(starts, axis=1), calibration)
+        self.likeliest, candidates = ends[:, 0], ends[:, 1:]
+        best = self.objective(candidates, calibration).argmax(axis=1)
+        self.current = candidates[np.arange(len(ends)), best]
+        policy = gibbs_policy(self.bandit.reference, self.current, self.bandit.beta)
+        return self.current, policy, self.bandit.beta * kl(policy, self.best)
+
+    def objective(self, rewards: Float[np.ndarray, "S N K"], calibration: Rows) -> Float[np.ndarray, "S N"]:
+        """ℓ(r) + α [J*(r) - ⟨π_cal, r⟩] of N candidates per run."""
+        soft = soft_value(self.bandit.reference[:, None], rewards, self.bandit.beta)
+        bonus = soft - (calibration[:, None] * rewards).sum(axis=2)
+        return log_likelihood(rewards, self.wins[:, None]) + self.alpha[:, None] * bonus
+
+    def _climb(self, starts: Float[np.ndarray, "S N K"], calibration: Rows) -> Float[np.ndarray, "S N K"]:
+        """Ends of the ascents; the first start climbs the likelihood alone."""
+        won = self.wins.sum(axis=2)[:, None]
+        compared = (self.wins + self.wins.transpose(0, 2, 1))[:, None]
+        curvature = np.maximum(compared.sum(axis=3) / 2, 1e-9)  # without data: to the box
+        alpha = self.alpha[:, None] * (np.arange(starts.shape[1]) > 0)
+        rewards = starts
+        for _ in range(self.steps):
+            strength = np.exp(rewards)
+            beats = strength[..., :, None] / (strength[..., :, None] + strength[..., None, :])
+            policy = gibbs_policy(self.bandit.reference[:, None], rewards, self.bandit.beta)
+            slope = won - (compared * beats).sum(axis=3)
+            slope = slope + alpha[..., None] * (policy - calibration[:, None])
+            rewards = np.clip(rewards + slope / curvature, 0.0, self.bandit.width[:, None, None])
+        return rewards

@@ -1,0 +1,103 @@
+"""The study: every objective on one OpChain mix with equal tuning, and what a rollout batch of each costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from common.rlvr.run import Run
+from common.study.jobs import Job
+from papers.zoo.objectives import OBJECTIVES
+
+LIMITS = {
+    "smoke": {"seconds": 300.0, "memory": 1800.0},
+    "laptop": {"seconds": 900.0, "memory": 1800.0},
+    "gpu": {"seconds": 86400.0, "memory": 120_000.0},
+    "paper": {"seconds": 86400.0, "memory": 120_000.0},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run for all objectives; fields as in `common.rlvr.run.Run`.
+
+    Attributes:
+        train_seeds: Seeds of each objective.
+        cost_seeds: Rounds of the timing, in each of which every objective takes its turn.
+        cost_iterations: Rollout batches timed per turn, after one that is not.
+    """
+
+    model: str = "pocket"
+    task: str = "opchain"
+    dataset: str = ""
+    evaluation_sets: str = ""
+    mix: str = "0.20,0.30,0.35,0.15"
+    learning_rate: float = 1e-4
+    batch: int = 128
+    mini_batch: int = 16
+    group_size: int = 16
+    max_response: int = 32
+    iterations: int = 20
+    training_prompts: int = 600
+    evaluation_samples: int = 16
+    curve_samples: int = 16
+    curve_every: int = 4
+    evaluation_temperature: float = 1.0
+    evaluation_prompts: int = 200
+    save_every: int = 80
+    training_rows: int = 0
+    scoring_batch: int = 128
+    vllm: bool = False
+    train_seeds: int = 10
+    cost_seeds: int = 5
+    cost_iterations: int = 3
+
+
+LARGER: dict[str, Any] = {
+    "model": "scratch",
+    "batch": 384,
+    "mini_batch": 48,
+    "max_response": 40,
+    "iterations": 100,
+}
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "iterations": 2,
+        "curve_every": 2,
+        "training_prompts": 40,
+        "evaluation_prompts": 8,
+        "batch": 32,
+        "train_seeds": 2,
+        "cost_seeds": 1,
+        "cost_iterations": 1,
+    },
+    "laptop": {},
+    "gpu": {**LARGER, "curve_every": 10},
+    "paper": {**LARGER, "curve_every": 10},
+}
+
+
+def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
+    """Sweeps ``train`` (one job per objective and seed) and ``cost`` (one job, objectives interleaved)."""
+    run = {name: value for name, value in asdict(config).items() if not name.startswith(("train_", "cost_"))}
+    changes = {name: objective.changes(config.batch) for name, objective in OBJECTIVES.items()}
+    found = [
+        Job(
+            "train",
+            {"objective": name},
+            "papers.zoo.train:train",
+            {**run, **changes[name]},
+            (seed,),
+            Run.read(run).inputs(seed),
+            (objective.module,),
+        )
+        for name, objective in OBJECTIVES.items()
+        for seed in seeds[: config.train_seeds]
+    ]
+    timed = {**run, "objectives": json.dumps(changes), "timed_iterations": config.cost_iterations}
+    modules = tuple(sorted({objective.module for objective in OBJECTIVES.values()}))
+    rounds = tuple(seeds[: config.cost_seeds])
+    return [*found, Job("cost", {}, "papers.zoo.train:cost", timed, rounds, Run.read(run).inputs(0), modules)]

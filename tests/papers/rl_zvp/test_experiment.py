@@ -1,0 +1,61 @@
+"""The study's configuration: the paper's values, sweeps that the card can ask for, equal budgets."""
+
+import pytest
+
+from common.study.card import load_card
+from common.study.configuration import configure, paper_values
+from papers.rl_zvp.experiment import PROFILES, Config, jobs
+
+CARD = load_card("rl_zvp")
+
+
+def test_the_paper_profile_is_the_table_transcribed_in_the_card():
+    config = configure(Config, PROFILES, "paper")
+    declared = paper_values(Config)
+    assert set(CARD.hyperparameters) == set(declared)
+    for name, sourced in CARD.hyperparameters.items():
+        assert getattr(config, name) == sourced.value
+        assert declared[name] == (sourced.value, sourced.place)
+
+
+def test_the_papers_rollouts_and_steps():
+    config = Config()
+    assert config.iterations * config.batch == 172_032
+    assert config.iterations * config.batch // config.mini_batch == 672
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_sweep_of_the_card_has_jobs_at_every_profile(profile):
+    found = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
+    assert CARD.needs() == found
+
+
+def test_judged_profiles_use_judged_seeds_only():
+    found = jobs(configure(Config, PROFILES, "laptop"), CARD.seeds.judged)
+    assert {seed for job in found for seed in job.seeds} == set(CARD.seeds.judged)
+    assert len({(job.sweep, *job.labels.values(), job.seeds) for job in found}) == len(found)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_arms_of_a_sweep_have_equal_budgets_and_seeds(profile):
+    differs = {"arm", "alpha"}
+    plans = {}
+    for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged):
+        if job.sweep == "theory":
+            continue
+        config = {
+            name: value for name, value in job.config.items() if name not in differs | {"curve_samples"}
+        }
+        if job.labels["arm"] == "ds" and job.sweep != "filters":
+            assert config.pop("generation_rounds") == 2
+            config |= {"generation_rounds": 1, "iterations": 2 * config["iterations"]}
+        plans.setdefault((job.sweep, job.labels["mix"], *job.seeds), []).append(config)
+    for plan in plans.values():
+        assert all(config == plan[0] for config in plan)
+
+
+def test_a_model_of_the_users_own_brings_mathematics_and_the_papers_nucleus():
+    config = Config(**PROFILES["gpu"] | {"model": "Qwen/Qwen3-0.6B-Base", "max_response": 2048})
+    assert (config.task, config.evaluation_top_p, config.max_response) == ("math", 0.7, 2048)
+    datasets = {job.sweep: job.config["dataset"] for job in jobs(config, (0,)) if "dataset" in job.config}
+    assert datasets == {"easy": config.dataset, "hard": config.hard_dataset}

@@ -1,0 +1,150 @@
+"""Tables, figures and claims: complete against the card, right on hand-made numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from numpy.testing import assert_allclose
+
+from common.plotting.style import save
+from common.study.artefacts import TABLE_COLUMNS
+from common.study.card import load_card
+from common.study.verdicts import judge
+from papers.rlhf_exploration import report
+from papers.rlhf_exploration.arms import exponent, jackknife, slope
+from papers.rlhf_exploration.claims import GROWTH_BETAS
+
+CARD = load_card("rlhf_exploration")
+TESTED = {name: claim for name, claim in CARD.claims.items() if claim.test}
+COLUMNS = ["sweep", "protocol", "instance", "beta", "gap", "arms", "horizon", "policy", "analysis"]
+
+
+def cell(sweep: str, name: str, values: list[float], **labels: object) -> pd.DataFrame:
+    """A scalar by seed 0, 1, ..."""
+    seeds = range(len(values))
+    step = pd.array([pd.NA] * len(values), dtype="Int32")
+    frame = pd.DataFrame({"seed": seeds, "name": name, "step": step, "value": values})
+    return frame.assign(**{**dict.fromkeys(COLUMNS), "sweep": sweep, **labels})
+
+
+def frame_of(*cells: pd.DataFrame) -> pd.DataFrame:
+    told = [part.drop(columns=[name for name in COLUMNS if part[name].isna().all()]) for part in cells]
+    return pd.concat(told, ignore_index=True)
+
+
+@pytest.mark.parametrize("name", CARD.tables)
+def test_tables_are_long_and_complete(study_frame, name):
+    table = getattr(report, name)(study_frame)
+    assert list(table.columns) == TABLE_COLUMNS
+    assert not table.duplicated(["row", "column"]).any()
+    assert np.isfinite(table["mean"].astype(float)).all()
+    assert set(CARD.tables[name].counterparts.values()) <= set(table["row"])
+
+
+@pytest.mark.parametrize("name", CARD.figures)
+def test_figures_draw_from_their_twins(study_frame, name, tmp_path):
+    data = getattr(report, name)(study_frame)
+    figure = getattr(report, f"plot_{name}")(data, {})
+    assert isinstance(figure, Figure)
+    titles = {axes.get_title() for axes in figure.axes if axes.get_visible()}
+    assert titles == set(data["panel"])
+    assert all(axes.has_data() for axes in figure.axes if axes.get_visible())
+    save(figure, tmp_path / name)
+
+
+def test_every_tested_claim_is_judged(study_frame):
+    values = {name: getattr(report, name)(study_frame) for name in TESTED}
+    verdicts = judge(CARD.claims, values)
+    assert set(verdicts) == set(TESTED)
+    exact = [name for name, claim in TESTED.items() if claim.test.kind == "exact"]
+    for name in exact:
+        assert verdicts[name].verdict == ("contradicted" if name == "c1_flipped" else "reproduced"), name
+
+
+def test_the_linear_share_is_one_for_a_policy_that_never_moves():
+    parts = [
+        cell("ce1", name, values, protocol="vpo", beta=0.15, horizon=200)
+        for name, values in {"total": [200.0, 100.0], "first": [1.0, 1.0]}.items()
+    ]
+    assert_allclose(report.c2(frame_of(*parts)), [1.0, 0.5])
+
+
+def test_growth_reads_the_exponent_in_one_over_beta():
+    parts = [
+        cell("ce1", "total", [np.exp(c / beta) for c in (0.7, 1.1)], protocol="vpo", beta=beta)
+        for beta in GROWTH_BETAS
+    ]
+    assert_allclose(report.c2_growth(frame_of(*parts)), [0.7, 1.1])
+
+
+def test_gaps_and_degrees():
+    parts = []
+    for gap in (2.0, 4.0, 10.0):
+        parts.append(cell("ce2", "total", [gap**2, 2 * gap**2], protocol="proposed", gap=gap))
+        parts.append(cell("ce2", "half", [gap**2 / 2, gap**2], protocol="proposed", gap=gap))
+    for beta in (1.0, 0.25):
+        parts.append(cell("ce1", "total", [3 / beta, 3 / beta], protocol="proposed", beta=beta))
+    frame = frame_of(*parts)
+    degrees = report.c4_polynomial(frame)
+    assert_allclose(degrees["gap"], 2)
+    assert_allclose(degrees["1/beta"], 1)
+    assert_allclose(report.c3_proposed(frame), [100 / 24, 200 / 24])
+    assert_allclose(report.c3_linear_proposed(frame), 2)
+
+
+def test_ratios_are_over_the_proposal_and_paired():
+    proposal = cell("ce2", "total", [10.0, 20.0], protocol="proposed", gap=8.0)
+    ablation = cell("ce2", "total", [50.0, 400.0], protocol="ablation_a", gap=8.0)
+    assert_allclose(report.c5_a(frame_of(proposal, ablation)), np.log([5, 20]))
+
+
+def test_benign_ratios_are_powers_of_two_averaged_over_beta():
+    regrets = {"proposed": (4.0, 4.0), "vpo": (8.0, 2.0), "xpo": (16.0, 4.0), "passive": (4.0, 4.0)}
+    parts = [
+        cell("benign", "total", [value, value], protocol=name, beta=beta)
+        for name, values in regrets.items()
+        for beta, value in zip((0.5, 1.0), values, strict=True)
+    ]
+    ratios = report.c8(frame_of(*parts))
+    assert_allclose(ratios.loc[0], [0.0, 1.0, 0.0])
+    assert list(ratios.columns) == ["vpo", "xpo", "passive"]
+
+
+def envelope_frame(regrets: np.ndarray) -> pd.DataFrame:
+    """Regrets by seed, gap and horizon as the sweep's records."""
+    parts = []
+    for column, horizon in enumerate((100, 1000)):
+        for gap in range(regrets.shape[1]):
+            part = cell("envelope", "regret", list(regrets[:, gap, column]), protocol="proposed", beta=1.0)
+            parts.append(part.assign(horizon=horizon, step=pd.array([gap] * len(regrets), dtype="Int32")))
+    return frame_of(*parts)
+
+
+def test_the_exponent_takes_the_worst_gap_at_each_horizon():
+    regrets = np.array([[[5.0, 5.0], [1.0, 50.0]]])  # another gap is the worst at each horizon
+    assert_allclose(exponent(np.array([100.0, 1000.0]), regrets), 1)
+
+
+def test_jackknife_pseudo_values_average_to_the_exponent_if_seeds_agree():
+    regrets = np.tile(np.array([[1.0, 2.0], [3.0, 9.0]]), (4, 1, 1))
+    values = jackknife(envelope_frame(regrets), "proposed", 1.0)
+    assert_allclose(values, np.log10(3))
+    assert list(values.index) == [0, 1, 2, 3]
+    excess = report.c6(envelope_frame(regrets))
+    assert_allclose(excess["beta=1"], np.log10(3) - 2 / 3)
+
+
+def test_jackknife_intervals_cover_a_known_slope():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(60):
+        regrets = np.array([10.0, 40.0]) * rng.lognormal(0, 0.5, (20, 1, 2))
+        values = jackknife(envelope_frame(regrets), "proposed", 1.0)
+        half = 2.093 * values.std(ddof=1) / np.sqrt(20)
+        covered += abs(values.mean() - np.log10(4)) <= half
+    assert covered >= 51
+
+
+def test_slopes_by_row():
+    x = np.array([1.0, 2.0, 4.0])
+    assert_allclose(slope(x, np.array([3 * x + 1, -x])), [3, -1])

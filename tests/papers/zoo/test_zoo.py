@@ -1,0 +1,142 @@
+"""The zoo: budgets read off by hand, objectives that are what their names say, keys that stay."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from common.rl.rollout import Rollout
+from common.rlvr.run import Run
+from common.study.card import load_card
+from common.study.keys import job_key
+from papers.zoo import budgets, experiment, report
+from papers.zoo.dr_grpo import DrGRPOTrainer
+from papers.zoo.experiment import PROFILES, Config, jobs
+from papers.zoo.objectives import OBJECTIVES, Objective
+from papers.zoo.train import build
+
+SEEDS = load_card("zoo").seeds.development
+SMOKE = Config(**PROFILES["smoke"])
+
+
+def series(name, values, objective, seed, sweep="train"):
+    steps = pd.array([pd.NA] if np.isscalar(values) else range(len(values)), dtype="Int32")
+    values = [values] if np.isscalar(values) else values
+    return pd.DataFrame(
+        {"sweep": sweep, "objective": objective, "seed": seed, "name": name, "step": steps, "value": values}
+    )
+
+
+def make_frame(seeds=(0, 1, 2)):
+    """Every objective gains a point a batch; DAPO draws two batches an iteration, and GSPO is slow."""
+    parts = []
+    for objective in OBJECTIVES:
+        for seed in seeds:
+            at = np.array([0.0, 2.0, 4.0])
+            rise = 0.1 + 0.01 * seed + 0.01 * at
+            values = {"curve/iteration": at, "curve/pass_at_1": rise, "curve/pass_at_16": rise + 0.3}
+            values |= {name: np.full(4, 0.5) for name in ("reward", "entropy", "share_zero", "length")}
+            if objective == "dapo":
+                values["rollouts_generated"] = np.full(4, 200.0)
+            parts += [series(name, list(found), objective, seed) for name, found in values.items()]
+            parts.append(series("batch", 100.0, objective, seed))
+    for objective in OBJECTIVES:
+        pace = 2.0 if objective == "gspo" else 1.0
+        parts += [series(f"seconds/{objective}", pace, pd.NA, seed, "cost") for seed in seeds]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return make_frame()
+
+
+def test_equal_rollouts_make_dynamic_sampling_pay_for_what_it_drops(frame):
+    scores = budgets.at_equal_rollouts(frame)
+    np.testing.assert_allclose(scores["grpo"], [0.14, 0.15, 0.16])
+    np.testing.assert_allclose(scores["dapo"], [0.12, 0.13, 0.14])
+    np.testing.assert_allclose(scores["gspo"], scores["grpo"])
+
+
+def test_equal_time_reads_a_slow_objective_earlier(frame):
+    scores = budgets.at_equal_time(frame)
+    np.testing.assert_allclose(scores["gspo"], [0.12, 0.13, 0.14])
+    np.testing.assert_allclose(scores["dapo"], scores["grpo"])
+    np.testing.assert_allclose(budgets.at_equal_time(frame, "pass@16")["gspo"], scores["gspo"] + 0.3)
+
+
+def test_the_questions_are_differences_by_seed(frame):
+    np.testing.assert_allclose(report.z1(frame)["grpo"], 0.04)
+    np.testing.assert_allclose(report.z1(frame)["dapo"], 0.02)
+    np.testing.assert_allclose(report.z2(frame).drop(columns="dapo"), 0.0, atol=1e-15)
+    np.testing.assert_allclose(report.z4(frame), -0.02)
+    np.testing.assert_allclose(report.z3(frame)["gspo"], -0.02)
+
+
+def test_every_artefact_of_the_card_is_made(frame):
+    card = load_card("zoo")
+    for name in card.figures:
+        assert getattr(report, f"plot_{name}")(getattr(report, name)(frame), {}).axes
+    for name in card.tables:
+        block = getattr(report, name)(frame)
+        assert set(block["row"]) == {objective.name for objective in OBJECTIVES.values()}
+        assert not block.duplicated(["row", "column"]).any()
+    drawn = report.table2(frame).set_index(["row", "column"])["mean"]
+    assert drawn["DAPO", "rollouts per iteration"] == 200
+    assert drawn["GSPO", "time, GRPO = 1"] == 2
+
+
+def test_a_new_objective_leaves_the_records_of_the_others_alone(monkeypatch):
+    def keys():
+        return {
+            job.labels["objective"]: job_key(job) for job in jobs(SMOKE, SEEDS[:1]) if job.sweep == "train"
+        }
+
+    before = keys()
+    monkeypatch.setitem(OBJECTIVES, "new", replace(OBJECTIVES["grpo"], arguments={"epsilon": 0.1}))
+    after = keys()
+    assert after.pop("new") not in before.values()
+    assert after == before
+    assert len(set(before.values())) == len(before)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_arms_differ_in_their_objective_only(name, tmp_path):
+    """Everything that is not named in the table of objectives equals GRPO's."""
+    found = {job.labels["objective"]: job for job in jobs(SMOKE, SEEDS[:1]) if job.sweep == "train"}
+    own, reference = (
+        build(found[arm].config, Run.read(found[arm].config), 0, tmp_path)[1].to_dict()
+        for arm in (name, "grpo")
+    )
+    different = {key for key in reference if own[key] != reference[key]}
+    allowed = {*OBJECTIVES[name].arguments, *OBJECTIVES["grpo"].arguments, "delta", "logging_dir"}
+    if OBJECTIVES[name].optimizer_steps:
+        allowed |= {"per_device_train_batch_size", "steps_per_generation", "max_steps", "logging_steps"}
+    assert different <= allowed
+    for key, value in OBJECTIVES[name].arguments.items():
+        assert own[key] == value
+
+
+def test_dr_grpo_divides_by_nothing(tmp_path):
+    rewards = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, float("nan"), 1.0, 0.0, 0.0])
+    empty = torch.zeros(12, 1, dtype=torch.long)
+    batch = Rollout(empty, empty, empty, empty, 4, slice(4, 12), 0, lambda: (empty, empty))
+    found = DrGRPOTrainer.advantages(object.__new__(DrGRPOTrainer), rewards, batch)
+    torch.testing.assert_close(found, torch.tensor([0, 0, 0, 0, 0, 2 / 3, -1 / 3, -1 / 3]))
+
+
+def test_the_study_trains_as_many_optimizer_steps_as_an_objective_asks_for():
+    gspo = next(job for job in jobs(Config(), SEEDS) if job.labels.get("objective") == "gspo")
+    assert Run.read(gspo.config).optimizer_steps == OBJECTIVES["gspo"].optimizer_steps == 4
+    assert experiment.Config().batch // experiment.Config().mini_batch == 8
+
+
+def test_an_objective_is_found_by_its_prefix(tmp_path):
+    objective = Objective("X", "", "common.rl.trainer:Group", {"epsilon": 0.15})
+    run = Run.read(
+        {name: value for name, value in vars(SMOKE).items() if not name.startswith(("train_", "cost_"))}
+    )
+    trainer, args = build({**vars(run), **objective.changes(run.batch)}, run, 0, tmp_path)
+    assert (trainer.__name__, args.epsilon, args.optimizer_steps_per_rollout) == ("GroupTrainer", 0.15, 2)
