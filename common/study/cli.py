@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -245,12 +246,9 @@ def new(paper: str) -> None:
 @click.argument("paper")
 def clean(paper: str) -> None:
     """Remove the records and untracked results of PAPER; committed results stay."""
-    from common.study.keys import job_key
-
     for slug in _slugs(paper):
         store = store_root()
-        profiles = Study(slug, "smoke").experiment.PROFILES
-        keys = {job_key(job) for profile in profiles for job in Study(slug, profile).jobs}
+        keys = _keys(slug)
         folders = [store / key for key in keys if (store / key).exists()]
         base = results_root() / slug
         folders += [path for path in base.glob("*") if path.is_dir() and not _is_committed(path.name)]
@@ -261,19 +259,23 @@ def clean(paper: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def gc(dry_run: bool) -> None:
     """Remove records that no profile of any paper asks for any more."""
-    from common.study.keys import job_key
-
-    wanted = {
-        job_key(job)
-        for slug in list_papers()
-        for profile in Study(slug, "smoke").experiment.PROFILES
-        for job in Study(slug, profile).jobs
-    }
+    wanted = {key for slug in list_papers() for key in _keys(slug)}
     folders = [path for path in store_root().glob("*") if path.is_dir() and path.name not in wanted]
     if dry_run:
         CONSOLE.print(f"{len(folders)} record(s) would be removed")
         return
     _remove(folders)
+
+
+def _keys(slug: str) -> set[str]:
+    """Keys of the jobs of every profile of a paper; a profile that cannot run has none."""
+    from common.study.keys import job_key
+
+    found: set[str] = set()
+    for profile in Study(slug, "smoke").experiment.PROFILES:
+        with suppress(StudyError):
+            found.update(job_key(job) for job in Study(slug, profile).jobs)
+    return found
 
 
 def _remove(folders: Sequence[Path]) -> None:
