@@ -64,6 +64,7 @@ bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 
 pocket-models: $(READY) ## Rebuild the committed pocket checkpoints
 	@$(BIN)/python -m common.models.warmstart
+	@$(BIN)/python -m papers.fcp.base
 
 clean: $(READY) ## Remove the records and untracked results of PAPER
 	@$(need-paper)$(REPRISE) clean "$(PAPER)"

@@ -1,0 +1,10 @@
+"""Everything that the card asks for by id: tables, figures with `plot_<id>`, tested claims.
+
+Each function maps the frame of records (columns sweep, labels, seed, name, step, value) to a frame or to the
+numbers that decide a claim.
+"""
+
+from papers.fcp.claims import *  # noqa: F403
+from papers.fcp.figures import *  # noqa: F403
+from papers.fcp.plots import *  # noqa: F403
+from papers.fcp.tables import *  # noqa: F403
