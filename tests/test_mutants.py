@@ -22,7 +22,10 @@ from common.rl.trainer import GroupTrainer
 from common.study import keys, verdicts
 from common.study.paths import ROOT
 from common.tasks import opchain
+from papers.fcp.method import FCPConfig
 from papers.qae import experiment, quantile
+from papers.rl_zvp import zero_variance
+from papers.rlhf_exploration import simulate
 from tests.common.study.conftest import make_repository
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -95,7 +98,42 @@ def upper_quantile(patch):
     patch.setattr(quantile, "TOLERANCE", -1e-3)
 
 
+def equal_up_to_rounding(patch):
+    """Rewards that are nearly equal count as a group without variance."""
+    exact = zero_variance.group_range
+
+    def coarse(rewards, size):
+        return exact((rewards * 1e3).round() / 1e3, size)
+
+    patch.setattr(zero_variance, "group_range", coarse)
+
+
+def trained_under_praise(patch):
+    """Rollouts are trained under the praise that they were sampled under."""
+    check = FCPConfig.__post_init__
+
+    def post_init(config):
+        check(config)
+        config.condition = "rollout"
+
+    patch.setattr(FCPConfig, "__post_init__", post_init)
+
+
+def repeated_labels(patch):
+    """The winner of a comparison is always the first response."""
+    patch.setattr(simulate, "first_wins", lambda margin, uniforms: uniforms >= 0)
+
+
 GATES: dict[Patch, tuple[str, str]] = {
+    equal_up_to_rounding: (
+        "papers/rl_zvp/test_zero_variance.py",
+        "test_equality_decides_and_not_a_small_standard_deviation",
+    ),
+    trained_under_praise: (
+        "papers/fcp/test_trainers.py",
+        "test_the_loss_sees_the_fresh_critique_and_never_the_praise",
+    ),
+    repeated_labels: ("papers/rlhf_exploration/test_simulate.py", "test_the_loop_is_the_algorithm"),
     group_order: (
         "common/rl/test_trainer.py",
         "test_unscored_completions_and_weighted_functions_equal_stock_trl",

@@ -44,10 +44,14 @@ class Notebook:
         """Every measured value of the run, tidy."""
         return self.artefacts.frame
 
-    def table(self, name: str) -> pd.DataFrame:
-        """The paper's rows beside ours; without ours if this run has no such table."""
+    def table(self, name: str) -> pd.DataFrame | str:
+        """The paper's rows beside ours; without ours if this run has no such table, the reason if there are
+        neither.
+        """
         entry = self.study.card.tables[name]
         reason = self.artefacts.missing(name)
+        if reason and not entry.reported.rows:
+            return f"{name}: {reason}"
         block = None if reason else self.artefacts.table(name, entry)
         return side_by_side(entry, block)
 
