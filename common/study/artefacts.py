@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -23,14 +24,19 @@ class Artefacts:
 
     Args:
         study: The paper and profile.
-        frame: Its records, from the store or from a stored ``values.parquet``.
+        frame: Its records from a stored ``values.parquet``; by default those of the store, read on first use.
     """
 
-    def __init__(self, study: Study, frame: pd.DataFrame) -> None:
+    def __init__(self, study: Study, frame: pd.DataFrame | None = None) -> None:
         self.study = study
-        self.frame = frame
+        self._stored = frame
         self._results: dict[str, Any] = {}
         self._verdicts: dict[str, Verdict] | None = None
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Every measured value of the run, tidy."""
+        return self.study.frame() if self._stored is None else self._stored
 
     def tables(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """(id, long table) of every table that this run can make."""

@@ -109,7 +109,7 @@ def _reproduce(study: Study, update: bool) -> None:
     results.check_writable(target)
     work = study.run()
     CONSOLE.print(f"{len(work.jobs) - len(work.pending)} jobs were there, {len(work.pending)} ran")
-    artefacts = Artefacts(study, study.frame())
+    artefacts = Artefacts(study)
     with CONSOLE.status("tables, figures, notebook"), results.staged(target) as folder:
         results.write(study, artefacts, folder, lambda path: execution.execute(study, path))
         compared = "" if update else verify.compare_runs(folder, study.committed)

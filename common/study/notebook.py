@@ -37,7 +37,7 @@ class Notebook:
         options = Options(seeds, tuple(filter(None, only.split(","))), model, parse_parameters(parameters))
         self.study = Study(paper, profile, options)
         self.study.run()
-        self.artefacts = Artefacts(self.study, self.study.frame())
+        self.artefacts = Artefacts(self.study)
 
     @property
     def frame(self) -> pd.DataFrame:
