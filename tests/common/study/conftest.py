@@ -83,21 +83,23 @@ def draw(job, workspace):
     start = int(done.read_text()) if done.exists() else 0
     for step in range(start, job.config["steps"]):
         done.write_text(str(step + 1))
-        if fault.exists():
+        try:
             what = fault.read_text()
-            if what == "die once":
-                fault.unlink()
-                os._exit(9)
-            if what == "die":
-                os._exit(9)
-            if what == "raise":
-                raise ValueError("the toy broke")
-            if what == "sleep":
-                time.sleep(60)
-            if what == "connect":
-                import socket
+        except FileNotFoundError:  # no fault, or the other worker has just taken it
+            continue
+        if what == "die once":
+            fault.unlink(missing_ok=True)
+            os._exit(9)
+        if what == "die":
+            os._exit(9)
+        if what == "raise":
+            raise ValueError("the toy broke")
+        if what == "sleep":
+            time.sleep(60)
+        if what == "connect":
+            import socket
 
-                socket.create_connection(("198.51.100.1", 9), timeout=1)
+            socket.create_connection(("198.51.100.1", 9), timeout=1)
     rng = np.random.default_rng(job.seeds[0])
     values = rng.normal(size=job.config["steps"]) * 0.1 + job.config["shift"]
     return Record({"score": values.mean(keepdims=True)}, {"path": values[None]})

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,13 @@ def half_written(place: Place, process: subprocess.Popen) -> list[Path]:
         return []
     stopped = workers(process)
     for worker in stopped:
-        worker.suspend()
+        with suppress(psutil.NoSuchProcess):  # a neighbour of the worker killed before may still be leaving
+            worker.suspend()
     complete = place.newest()
     found = [path for path in place.checkpoints(complete=False) if path.parent in complete]
     for worker in stopped if not found else []:
-        worker.resume()
+        with suppress(psutil.NoSuchProcess):
+            worker.resume()
     return found
 
 
