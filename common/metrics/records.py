@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from common.metrics.summary import summarise
 from common.study.errors import StudyError
@@ -42,6 +43,21 @@ def rows(frame: pd.DataFrame, sweep: str, name: str, **labels: Any) -> pd.DataFr
 def scalar(frame: pd.DataFrame, sweep: str, name: str, **labels: Any) -> pd.Series:
     """A scalar of one arm, one value per seed."""
     return rows(frame, sweep, name, **labels).set_index("seed")["value"]
+
+
+def values(frame: pd.DataFrame, sweep: str, *names: str, **labels: Any) -> Float[np.ndarray, " N"]:
+    """The values of several records of one arm, one record after the other."""
+    return np.concatenate([rows(frame, sweep, name, **labels)["value"].to_numpy() for name in names])
+
+
+def learning_curve(frame: pd.DataFrame, sweep: str, name: str, **labels: Any) -> pd.DataFrame:
+    """`rows` of a trained arm (`common.rlvr.train`); the steps of a ``curve/`` series become iterations."""
+    part = rows(frame, sweep, name, **labels)
+    if not name.startswith("curve/"):
+        return part
+    points = rows(frame, sweep, "curve/iteration", **labels)
+    joined = part.merge(points, on=["seed", "step"], suffixes=("", "_point"), validate="one_to_one")
+    return joined.assign(step=joined["value_point"])[["seed", "step", "value"]]
 
 
 def curve(part: pd.DataFrame, **labels: str) -> pd.DataFrame:

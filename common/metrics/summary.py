@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,9 @@ from scipy import stats
 from common.metrics.intervals import Interval, mean_interval
 
 ESTIMATE = ["mean", "low", "high", "n"]
+TABLE_COLUMNS = ["row", "column", *ESTIMATE]
+Cell = tuple[str, str, Interval]
+"""Row, column and value of a table."""
 
 
 def estimate(values: pd.Series) -> Interval:
@@ -39,3 +42,8 @@ def summarise(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         half = stats.t.ppf(0.975, n - 1) * summary["std"] / np.sqrt(n)
     summary = summary.assign(low=summary["mean"] - half, high=summary["mean"] + half)
     return summary.rename(columns={"count": "n"})[[*by, *ESTIMATE]]
+
+
+def long_table(cells: Iterable[Cell]) -> pd.DataFrame:
+    """A table in long form, one line per cell: row, column, mean, low, high, n."""
+    return pd.DataFrame([(row, column, *value) for row, column, value in cells], columns=TABLE_COLUMNS)

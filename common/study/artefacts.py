@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure as Plot
 
+from common.metrics.summary import TABLE_COLUMNS
 from common.study.card import Table
 from common.study.errors import StudyError
 from common.study.study import Study
@@ -16,7 +17,6 @@ from common.study.verdicts import Verdict, judge
 
 NO_COUNTERPART = "no counterpart at this profile"
 EMPTY = "-"
-TABLE_COLUMNS = ["row", "column", "mean", "low", "high", "n"]
 
 
 class Artefacts:

@@ -64,11 +64,7 @@ def staged(target: Path) -> Iterator[Path]:
     Two runs take turns; what a killed one left behind is repaired by the next.
     """
     parent = target.parent
-    for place in (*reversed(parent.parents), parent, target):
-        if place.exists() and not place.is_dir():
-            raise StudyError(
-                f"results cannot be written: {place} is a file where a folder has to be; move it away"
-            )
+    check_writable(target)
     parent.mkdir(parents=True, exist_ok=True)
     backup = parent / f".{target.name}.old"
     with FileLock(parent / f".{target.name}.lock"):

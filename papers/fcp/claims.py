@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from common.metrics.records import rows, scalar
+from common.metrics.records import rows, scalar, values
 from common.study.card import Table, load_card
 
 Errors = Float[np.ndarray, " N"]
@@ -238,7 +238,7 @@ def _number(cell: float | str | None) -> float:
 
 
 def _theory(frame: pd.DataFrame, analysis: str, *names: str) -> Errors:
-    return np.concatenate([rows(frame, "theory", name, analysis=analysis)["value"] for name in names])
+    return values(frame, "theory", *names, analysis=analysis)
 
 
 def _between(frame: pd.DataFrame, arm: str) -> pd.DataFrame:

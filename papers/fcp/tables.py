@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
 from common.metrics.intervals import Interval
-from common.metrics.summary import ESTIMATE, estimate
+from common.metrics.summary import estimate, long_table
 from papers.fcp.claims import value
 
-Cell = tuple[str, str, Interval]
 METHODS = {
     "Base": "base",
     "GRPO": "grpo",
@@ -44,7 +43,7 @@ ABLATIONS = ("default", "several updates", "seq-mean-token-sum", "praise per rol
 
 def table1(frame: pd.DataFrame) -> pd.DataFrame:
     """Every method at temperature 1 by number of terms, and greedy; then what the responses look like."""
-    return _long(
+    return long_table(
         (row, column, _cell(frame, arm, measure))
         for row, arm in METHODS.items()
         for column, measure in COLUMNS.items()
@@ -60,7 +59,7 @@ def table3(frame: pd.DataFrame) -> pd.DataFrame:
         "FCP, shuffled critiques": ("shuffled", "controls"),
     }
     columns = {"accuracy": "accuracy", "code ratio": "code", "length": "length"}
-    return _long(
+    return long_table(
         (f"{row}, {condition}", column, _cell(frame, f"{arm}@{condition}", measure, sweep))
         for row, (arm, sweep) in sweeps.items()
         for condition in CONDITIONS
@@ -70,7 +69,7 @@ def table3(frame: pd.DataFrame) -> pd.DataFrame:
 
 def table5(frame: pd.DataFrame) -> pd.DataFrame:
     """The online stage and its variants."""
-    return _long((arm, "accuracy", _cell(frame, arm, "accuracy", "ablations")) for arm in ABLATIONS)
+    return long_table((arm, "accuracy", _cell(frame, arm, "accuracy", "ablations")) for arm in ABLATIONS)
 
 
 def composition(frame: pd.DataFrame) -> pd.DataFrame:
@@ -79,7 +78,7 @@ def composition(frame: pd.DataFrame) -> pd.DataFrame:
     arms = {"reference policy": "reference"}
     for kind, name in KINDS.items():
         arms |= {f"{name}, ({sign[0]}, {sign[1]})": f"{kind}@{sign}" for sign in ("++", "+-", "-+")}
-    return _long(
+    return long_table(
         (row, column, _cell(frame, arm, measure, "composition"))
         for row, arm in arms.items()
         for column, measure in columns.items()
@@ -95,9 +94,3 @@ KINDS: Mapping[str, str] = {
 
 def _cell(frame: pd.DataFrame, arm: str, measure: str, sweep: str = "") -> Interval:
     return estimate(UNITS.get(measure, 100.0) * value(frame, arm, measure, sweep))
-
-
-def _long(cells: Iterable[Cell]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [(row, column, *interval) for row, column, interval in cells], columns=["row", "column", *ESTIMATE]
-    )

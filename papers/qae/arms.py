@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.metrics.records import rows
+from common.metrics.records import learning_curve, rows
 from papers.qae.experiment import Config
 
 K, EPSILON_HIGH = Config().quantile_k, Config().epsilon_high
@@ -41,13 +41,8 @@ def tabular(
 
 
 def training(frame: pd.DataFrame, sweep: str, name: str, baseline: str, **labels: Any) -> pd.DataFrame:
-    """`rows` of a language-model arm; the steps of a ``curve/`` series become iterations."""
-    part = rows(frame, sweep, name, baseline=baseline, **labels)
-    if not name.startswith("curve/"):
-        return part
-    points = rows(frame, sweep, "curve/iteration", baseline=baseline, **labels)
-    joined = part.merge(points, on=["seed", "step"], suffixes=("", "_point"), validate="one_to_one")
-    return joined.assign(step=joined["value_point"])[["seed", "step", "value"]]
+    """`learning_curve` of a language-model arm."""
+    return learning_curve(frame, sweep, name, baseline=baseline, **labels)
 
 
 def scalar(frame: pd.DataFrame, sweep: str, name: str, baseline: str, **labels: Any) -> pd.Series:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from common.metrics.records import after, average, final, rows
+from common.metrics.records import after, average, final, rows, values
 from common.study.card import Card, load_card
 from common.study.errors import StudyError
 from papers.qae.arms import EPSILON_HIGH, MIXES, scalar, tabular
@@ -271,7 +271,7 @@ def _number(text: str) -> float:
 
 
 def _theory(frame: pd.DataFrame, analysis: str, *names: str) -> Errors:
-    return np.concatenate([rows(frame, "theory", name, analysis=analysis)["value"] for name in names])
+    return values(frame, "theory", *names, analysis=analysis)
 
 
 def _batches(frame: pd.DataFrame, name: str, baseline: str) -> pd.Series:

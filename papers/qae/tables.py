@@ -5,7 +5,7 @@ Scores of Tables 1 and 2 are in percent, like the paper's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 
 from common.metrics.intervals import Interval
 from common.metrics.records import after, average, final, rows
-from common.metrics.summary import ESTIMATE, estimate
+from common.metrics.summary import Cell, estimate, long_table
 from common.tasks.opchain import LEVELS
 from papers.qae.arms import (
     BASES,
@@ -26,7 +26,6 @@ from papers.qae.arms import (
 )
 from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP
 
-Cell = tuple[str, str, Interval]
 GROUP_SIZES = (8, 16, 32)
 SUCCESS_RATES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MISMATCH_SIZES = (4, 8, 16, 32)
@@ -38,7 +37,7 @@ def table1(frame: pd.DataFrame) -> pd.DataFrame:
     """Success at the end (percent) of the mean baseline at five upper clip ranges, and of QAE."""
     arms = {f"mean, eps_high={e:.2f}": ("mean", e) for e in EPSILON_HIGH_SWEEP}
     arms[f"QAE, eps_high={EPSILON_HIGH:.2f}"] = ("quantile", EPSILON_HIGH)
-    return _long(
+    return long_table(
         (row, f"{mix} mix", estimate(100 * final(tabular(frame, "success", mix, baseline, epsilon_high=e))))
         for row, (baseline, e) in arms.items()
         for mix in MIXES
@@ -49,7 +48,7 @@ def table2(frame: pd.DataFrame) -> pd.DataFrame:
     """Held-out pass@1 and pass@16 (percent) by level and base algorithm, with the permuted-gate control."""
     arms = [("main", "clip_higher", baseline) for baseline in ("mean", "quantile", "random_gate")]
     arms += [("bases", base, baseline) for base in list(BASES)[1:] for baseline in ("mean", "quantile")]
-    return _long(
+    return long_table(
         (
             BASES[base] + {"mean": "", "quantile": " + QAE", "random_gate": " + permuted gate"}[baseline],
             f"{level} p@{k}",
@@ -73,7 +72,7 @@ def coefficients(frame: pd.DataFrame) -> pd.DataFrame:
                     values = rows(frame, "theory", name, **labels)["value"][np.isclose(p, rate)]
                     yield f"G={size}, p={rate:.2f}", column, _exact(values)
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def mismatches(frame: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +82,7 @@ def mismatches(frame: pd.DataFrame) -> pd.DataFrame:
         name: rows(frame, "theory", name, analysis="linear_mismatches")["value"]
         for name in ("k", "group_size", *names)
     }
-    return _long(
+    return long_table(
         (
             f"K={k:.1f}, G={size}",
             column,
@@ -111,7 +110,7 @@ def controls(frame: pd.DataFrame) -> pd.DataFrame:
             arm["k"],
         )
     )
-    return _long(cell for arm in arms for cell in _arm_cells(frame, arm))
+    return long_table(cell for arm in arms for cell in _arm_cells(frame, arm))
 
 
 def _arm_cells(frame: pd.DataFrame, arm: dict[str, Any]) -> Iterator[Cell]:
@@ -146,9 +145,3 @@ def _arm_name(arm: dict[str, Any]) -> str:
 def _exact(values: pd.Series) -> Interval:
     """A computed value: no interval, no seeds; NaN if there is none."""
     return Interval(float(values.iloc[0]) if len(values) else np.nan, np.nan, np.nan, 0)
-
-
-def _long(cells: Iterable[Cell]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [(row, column, *interval) for row, column, interval in cells], columns=["row", "column", *ESTIMATE]
-    )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.metrics.records import rows
+from common.metrics.records import learning_curve, rows
 from papers.rl_zvp.experiment import Config
 
 ALPHA = Config().zvp_alpha
@@ -74,13 +74,8 @@ def drawdown(part: pd.DataFrame) -> pd.Series:
 
 
 def training(frame: pd.DataFrame, sweep: str, name: str, arm: str, **labels: Any) -> pd.DataFrame:
-    """`rows` of a language-model arm; the steps of a ``curve/`` series become iterations."""
-    part = rows(frame, sweep, name, arm=arm, **labels)
-    if not name.startswith("curve/"):
-        return part
-    points = rows(frame, sweep, "curve/iteration", arm=arm, **labels)
-    joined = part.merge(points, on=["seed", "step"], suffixes=("", "_point"), validate="one_to_one")
-    return joined.assign(step=joined["value_point"])[["seed", "step", "value"]]
+    """`learning_curve` of a language-model arm."""
+    return learning_curve(frame, sweep, name, arm=arm, **labels)
 
 
 def half(frame: pd.DataFrame, name: str) -> pd.DataFrame:

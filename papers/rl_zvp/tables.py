@@ -5,14 +5,14 @@ Scores are in percent, like the paper's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from common.metrics.intervals import Interval
 from common.metrics.records import average, final, scalar
-from common.metrics.summary import ESTIMATE, estimate
+from common.metrics.summary import Cell, estimate, long_table
 from common.tasks.opchain import LEVELS
 from papers.rl_zvp.arms import (
     ALPHA,
@@ -31,7 +31,6 @@ from papers.rl_zvp.arms import (
 from papers.rl_zvp.enumeration import RATES
 from papers.rl_zvp.experiment import ALPHAS, CONTROLS, PROFILES, TABULAR, Config
 
-Cell = tuple[str, str, Interval]
 ABLATIONS = ("zvp", "no_negative", "no_positive", "unit", "grpo", *CONTROLS)
 LANGUAGE_ARMS = {"grpo": "GRPO", "ds": "DS-r", "zvp": "RL-ZVP", "const": "const", "shuffle": "shuffle"}
 FACTS = {
@@ -48,7 +47,7 @@ FACTS = {
 
 def table1(frame: pd.DataFrame) -> pd.DataFrame:
     """Held-out Acc@8 and Pass@8 by OpChain level, both settings."""
-    return _long(
+    return long_table(
         (
             f"{mix}: {name}",
             f"{level} {kind}",
@@ -64,7 +63,7 @@ def table1(frame: pd.DataFrame) -> pd.DataFrame:
 
 def table2(frame: pd.DataFrame) -> pd.DataFrame:
     """Success and pass@8 at the end of the ablations and controls, both mixes."""
-    return _long(cell for arm in ABLATIONS for cell in _scores(frame, NAMES[arm], arm, ALPHA))
+    return long_table(cell for arm in ABLATIONS for cell in _scores(frame, NAMES[arm], arm, ALPHA))
 
 
 def table3(frame: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +76,7 @@ def table3(frame: pd.DataFrame) -> pd.DataFrame:
         for alpha in ALPHAS:
             yield from _scores(frame, f"const, alpha = {alpha:.2f}", "const", alpha, ("hard",))
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def table5(frame: pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +92,7 @@ def table5(frame: pd.DataFrame) -> pd.DataFrame:
             for column, numbers in values.items():
                 yield f"{mix}: {name}", column, estimate(numbers)
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def table6(_frame: pd.DataFrame) -> pd.DataFrame:
@@ -115,7 +114,7 @@ def table6(_frame: pd.DataFrame) -> pd.DataFrame:
         "alpha": (config.zvp_alpha, config.zvp_alpha),
     }
     columns = ("OpChain", "tabular policy")
-    return _long(
+    return long_table(
         (row, column, Interval(float(value), np.nan, np.nan, 0))
         for row, pair in values.items()
         for column, value in zip(columns, pair, strict=True)
@@ -124,7 +123,7 @@ def table6(_frame: pd.DataFrame) -> pd.DataFrame:
 
 def averages(frame: pd.DataFrame) -> pd.DataFrame:
     """Success and pass@8 at the end of the six methods, both mixes."""
-    return _long(
+    return long_table(
         (f"{mix}: {name}", column, estimate(100 * values))
         for mix, name, scores, *_ in methods(frame)
         for column, values in scores.items()
@@ -134,7 +133,7 @@ def averages(frame: pd.DataFrame) -> pd.DataFrame:
 def facts(frame: pd.DataFrame) -> pd.DataFrame:
     """Size, direction and noise of both halves over enumerated policies."""
     found = {column: half(frame, name) for column, name in FACTS.items()}
-    return _long(
+    return long_table(
         (f"p = {rate:g}", column, estimate(policies[rate]))
         for rate in RATES
         for column, policies in found.items()
@@ -161,7 +160,7 @@ def controls(frame: pd.DataFrame) -> pd.DataFrame:
                 for column, values in columns.items():
                     yield f"{mix}: {NAMES[arm]}", column, estimate(values)
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def _scores(
@@ -191,9 +190,3 @@ def methods(frame: pd.DataFrame) -> Iterator[tuple[str, str, dict[str, pd.Series
             for suffix, steps in {"r": stop(frame, mix, arm), "g": whole}.items():
                 scores = {column: at(curve, steps) for column, curve in curves.items()}
                 yield mix, f"{name}-{suffix}", scores, steps, at(rollouts, steps)
-
-
-def _long(cells: Iterable[Cell]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [(row, column, *interval) for row, column, interval in cells], columns=["row", "column", *ESTIMATE]
-    )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from common.metrics.records import final, rows
+from common.metrics.records import final, rows, values
 from papers.rlhf_exploration.arms import bound, growth, jackknife, levels, regret, slope
 from papers.rlhf_exploration.experiment import COIN_BETA, HARD_BETA, HARD_GAP
 
@@ -209,8 +209,7 @@ def c9_passive_pattern(frame: pd.DataFrame) -> pd.Series:
 
 
 def _theory(frame: pd.DataFrame, analysis: str, *names: str) -> Errors:
-    parts = [rows(frame, "theory", name, analysis=analysis)["value"].to_numpy() for name in names]
-    return np.concatenate(parts)
+    return values(frame, "theory", *names, analysis=analysis)
 
 
 def _linear_share(frame: pd.DataFrame, protocol: str) -> pd.Series:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from common.metrics.intervals import Interval
 from common.metrics.records import rows
-from common.metrics.summary import ESTIMATE, estimate
+from common.metrics.summary import Cell, estimate, long_table
 from papers.rlhf_exploration.arms import NAMES, bound, growth, jackknife, levels, regret
 from papers.rlhf_exploration.experiment import PAIR
-
-Cell = tuple[str, str, Interval]
 
 
 def table_a(frame: pd.DataFrame) -> pd.DataFrame:
@@ -31,17 +29,17 @@ def table_a(frame: pd.DataFrame) -> pd.DataFrame:
                 second = regret(frame, sweep, protocol, "partner", **{label: level})
                 yield row, f"{column}: R_T of the partner", estimate(second)
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def ce1_regret(frame: pd.DataFrame) -> pd.DataFrame:
     """R_T by β."""
-    return _long(_by_level(frame, "beta", "β={:g}", {"ce1": "", "ce1_constant": ", constant alpha"}))
+    return long_table(_by_level(frame, "beta", "β={:g}", {"ce1": "", "ce1_constant": ", constant alpha"}))
 
 
 def ce2_regret(frame: pd.DataFrame) -> pd.DataFrame:
     """R_T by gap."""
-    return _long(_by_level(frame, "gap", "gap {:g}", {"ce2": "", "ce2_wide": ", mass 0.01"}))
+    return long_table(_by_level(frame, "gap", "gap {:g}", {"ce2": "", "ce2_wide": ", mass 0.01"}))
 
 
 def exponents(frame: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +52,7 @@ def exponents(frame: pd.DataFrame) -> pd.DataFrame:
             for protocol in PAIR:
                 yield row, NAMES[protocol], estimate(jackknife(frame, protocol, beta))
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def controls(frame: pd.DataFrame) -> pd.DataFrame:
@@ -74,7 +72,7 @@ def controls(frame: pd.DataFrame) -> pd.DataFrame:
             residual = regret(frame, sweep, protocol, "residual", **labels)
             yield row, "|π_t - π_cal|, last tenth", estimate(residual)
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def closed_forms(frame: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +90,7 @@ def closed_forms(frame: pd.DataFrame) -> pd.DataFrame:
                 for column, value in zip(("enumerated", "closed form", "leading term"), values, strict=True):
                     yield row.format(level), column, Interval(value, np.nan, np.nan, 0)
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def _by_level(frame: pd.DataFrame, label: str, column: str, sweeps: dict[str, str]) -> Iterator[Cell]:
@@ -103,9 +101,3 @@ def _by_level(frame: pd.DataFrame, label: str, column: str, sweeps: dict[str, st
                 for level in levels(frame, sweep, label):
                     values = regret(here, sweep, protocol, **{label: level})
                     yield name + suffix, column.format(level), estimate(values)
-
-
-def _long(cells: Iterable[Cell]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [(row, column, *interval) for row, column, interval in cells], columns=["row", "column", *ESTIMATE]
-    )

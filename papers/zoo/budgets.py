@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from common.metrics.records import rows, scalar
+from common.metrics.records import learning_curve, rows, scalar
 from papers.zoo.objectives import OBJECTIVES
 
 METRICS = {"pass@1": "curve/pass_at_1", "pass@16": "curve/pass_at_16"}
@@ -16,11 +16,9 @@ Curve = dict[int, tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]]
 
 def points(frame: pd.DataFrame, objective: str, metric: str) -> Curve:
     """A learning curve over iterations."""
-    values = rows(frame, "train", METRICS[metric], objective=objective)
-    steps = rows(frame, "train", "curve/iteration", objective=objective)
+    part = learning_curve(frame, "train", METRICS[metric], objective=objective)
     return {
-        int(seed): (steps.loc[part.index, "value"].to_numpy(), part["value"].to_numpy())
-        for seed, part in values.groupby("seed")
+        int(seed): (own["step"].to_numpy(), own["value"].to_numpy()) for seed, own in part.groupby("seed")
     }
 
 

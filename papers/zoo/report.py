@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from common.metrics.intervals import Interval, iqm_interval, probability_of_improvement
 from common.metrics.records import average, curve, final, rows
-from common.metrics.summary import ESTIMATE, estimate, summarise
+from common.metrics.summary import ESTIMATE, Cell, estimate, long_table, summarise
 from common.plotting.layouts import curves_by_panel
 from common.plotting.style import bars, caption, curves, label, legend, panels
 from papers.zoo.budgets import (
@@ -25,7 +25,6 @@ from papers.zoo.budgets import (
 from papers.zoo.budgets import rollouts as rollouts_of
 from papers.zoo.objectives import OBJECTIVES, REFERENCE
 
-Cell = tuple[str, str, Interval]
 WHAT = "OpChain, 0.1 M parameters"
 BOOTSTRAP_SEED = 0
 GRID = 21
@@ -49,7 +48,7 @@ def table1(frame: pd.DataFrame) -> pd.DataFrame:
                 yield row, f"{column}: P(better than GRPO)", _improvement(scores, objective)
                 yield row, f"{column}: pass@16", estimate(100 * wide[objective])
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def table2(frame: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +68,7 @@ def table2(frame: pd.DataFrame) -> pd.DataFrame:
             yield objective.name, "entropy at the end (nats)", estimate(final(entropy))
             yield objective.name, "zero-advantage share", estimate(average(zero))
 
-    return _long(cells())
+    return long_table(cells())
 
 
 def fig1(frame: pd.DataFrame) -> pd.DataFrame:
@@ -187,8 +186,3 @@ def _on_grid(found: Curve, allowed: float, panel: str, arm: str) -> pd.DataFrame
     ]
     summary = summarise(pd.concat(parts, ignore_index=True), ["step"])
     return summary.assign(panel=panel, arm=arm)[["panel", "arm", *summary.columns]]
-
-
-def _long(cells: Iterator[Cell]) -> pd.DataFrame:
-    found = [(row, column, *interval) for row, column, interval in cells]
-    return pd.DataFrame(found, columns=["row", "column", *ESTIMATE])
