@@ -1,0 +1,87 @@
+"""What a forward costs: the latency table, and the number of tokens at which computation is the bound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from common.speculative.target import Target
+
+
+def _synchronise(target: Target) -> None:
+    if target.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+@torch.no_grad()
+def forward_seconds(
+    target: Target, rows: int, tokens: int, context: int, repeats: int, warmups: int = 2
+) -> list[float]:
+    """Seconds of each of `repeats` forwards of `tokens` staged tokens a row behind `context` committed."""
+    lengths = torch.full((rows,), context, device=target.device)
+    cache = target.new_cache(torch.zeros_like(lengths), context + tokens)
+    steps = torch.arange(max(context, tokens), device=target.device)
+    ids = steps.expand(rows, -1) % target.vocabulary
+    for count in (context, tokens):
+        places = steps[:count].expand(rows, -1) + cache.lengths[:, None]
+        visible = (steps[:count, None] >= steps[:count]).expand(rows, -1, -1)
+        seconds = []
+        for _ in range(1 if count == context and not cache.start else warmups + repeats):
+            _synchronise(target)
+            clock = time.perf_counter()
+            cache.stage(count)
+            target.read(ids[:, :count], places, cache.mask(visible, target.dtype), cache)
+            _synchronise(target)
+            seconds.append(time.perf_counter() - clock)
+        if not cache.start:
+            cache.commit(steps[:context].expand(rows, -1), lengths)
+    return seconds[warmups:]
+
+
+def latency_table(
+    target: Target,
+    batch_sizes: Sequence[int],
+    token_counts: Sequence[int],
+    context: int = 64,
+    repeats: int = 7,
+) -> pd.DataFrame:
+    """Median seconds of a forward by rows and tokens a row; columns ``rows, tokens, seconds``.
+
+    Cells are measured in turn, `repeats` times round, so that a slow moment of the machine does not fall on
+    one.
+    """
+    cells = [(rows, tokens) for rows in batch_sizes for tokens in token_counts]
+    found: dict[tuple[int, int], list[float]] = {cell: [] for cell in cells}
+    for _ in range(repeats):
+        for rows, tokens in cells:
+            found[rows, tokens] += forward_seconds(target, rows, tokens, context, repeats=1, warmups=1)
+    return pd.DataFrame(
+        [(*cell, float(np.median(seconds))) for cell, seconds in found.items()],
+        columns=["rows", "tokens", "seconds"],
+    )
+
+
+def measure_c_peak(
+    target: Target,
+    batch_sizes: Sequence[int] = (1, *range(8, 257, 8)),
+    context: int = 64,
+    repeats: int = 30,
+    warmups: int = 10,
+    share: float = 0.95,
+) -> tuple[int, pd.DataFrame]:
+    """C_peak: the smallest batch whose single-token forward reaches `share` of the best throughput.
+
+    Returns:
+        C_peak, and the curve with columns ``rows, seconds, throughput`` (tokens per second).
+    """
+    seconds = [
+        float(np.median(forward_seconds(target, rows, 1, context, repeats, warmups))) for rows in batch_sizes
+    ]
+    curve = pd.DataFrame({"rows": list(batch_sizes), "seconds": seconds})
+    curve["throughput"] = curve["rows"] / curve["seconds"]
+    reached = curve["throughput"] >= share * curve["throughput"].max()
+    return int(curve.loc[reached.idxmax(), "rows"]), curve

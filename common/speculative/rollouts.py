@@ -1,0 +1,70 @@
+"""The seam to the group trainers: rollouts sampled by the speculative engine."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from common.rl.trainer import GroupTrainer
+from common.speculative.generate import Generation, SpeculativeGenerator
+from common.speculative.verify import SamplingParams
+
+
+class SpeculativeRollouts(GroupTrainer):
+    """`GroupTrainer` that samples with a `SpeculativeGenerator`; a subclass says which in `speculation`.
+
+    The completions have the distribution of plain sampling, not its random numbers. `last_generation` holds
+    what the engine returned, for a draft that learns online.
+
+    Raises:
+        ValueError: an option of sampling that the engine does not know.
+    """
+
+    last_generation: Generation | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.tools or self._is_vlm or self.args.use_vllm:
+            raise ValueError("speculative rollouts know neither tools, images nor vLLM")
+        odd = [
+            name
+            for name, neutral in (
+                ("top_k", (0, None)),
+                ("min_p", (None, 0.0)),
+                ("repetition_penalty", (1.0,)),
+            )
+            if getattr(self.args, name) not in neutral
+        ]
+        if odd:
+            raise ValueError(f"speculative rollouts sample with temperature and top_p only; unset {odd}")
+
+    def speculation(self, model: PreTrainedModel) -> SpeculativeGenerator | None:
+        """The engine for the model as it is now; None leaves sampling to the parent class."""
+        return None
+
+    def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
+        """Called once per rollout batch, before rewards and update."""
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], *rest: Any, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Runs of equal prompts are read once and sampled as often as they stand there."""
+        engine = self.speculation(self.accelerator.unwrap_model(self.model))
+        if engine is None:
+            return super()._generate_single_turn(prompt_ids, *rest, **kwargs)
+        runs = [(prompt, len(list(equal))) for prompt, equal in groupby(prompt_ids)]
+        params = SamplingParams(
+            self.max_completion_length, self.temperature, self.top_p, tuple(self.eos_token_ids)
+        )
+        device = self.accelerator.device
+        self.last_generation = engine.generate(
+            [torch.tensor(prompt, device=device) for prompt, _ in runs],
+            params,
+            samples=torch.tensor([count for _, count in runs], device=device),
+            return_features=bool(engine.target.taps),
+        )
+        self.after_generation(self.last_generation, prompt_ids)
+        return [tokens.tolist() for tokens in self.last_generation.tokens], None
