@@ -144,6 +144,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     | {
         "iterations": 2,
         "batch": 32,
+        "max_response": 16,
         "training_prompts": 40,
         "evaluation_prompts": 12,
         "easy_seeds": 1,

@@ -70,6 +70,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "training_prompts": 40,
         "evaluation_prompts": 8,
         "batch": 32,
+        "max_response": 16,
         "train_seeds": 2,
         "cost_seeds": 1,
         "cost_iterations": 1,
