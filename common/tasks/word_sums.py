@@ -1,0 +1,90 @@
+"""Chains of sums in words, worked out line by line: `7 + 5 = 12`, with an exact verifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.tasks.dialogue import SLOTS, words
+
+LARGEST = 20  # every number of a chain, given or computed, lies in 0 … LARGEST
+SIGNS = {"plus": "+", "minus": "-", "times": "*"}
+VOCABULARY = (
+    *map(str, range(LARGEST + 1)),
+    *SIGNS,
+    *SIGNS.values(),
+    *words("has how many does have ? = so gives nl answer"),
+)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A person's start value and what happens to it, from left to right."""
+
+    name: str
+    start: int
+    steps: tuple[tuple[str, int], ...]
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Running values, the start first."""
+        values = [self.start]
+        for word, operand in self.steps:
+            values.append(_apply(word, values[-1], operand))
+        return tuple(values)
+
+    @property
+    def answer(self) -> int:
+        """The last value."""
+        return self.values[-1]
+
+    @property
+    def key(self) -> str:
+        """The chain without the name, which decides the split."""
+        return " ".join([str(self.start), *(f"{word} {operand}" for word, operand in self.steps)])
+
+    @property
+    def question(self) -> str:
+        """The problem in words."""
+        return f"{self.name} has {self.key} . how many does {self.name} have ?"
+
+    def worked(self, rng: np.random.Generator, paraphrases: tuple[float, ...]) -> str:
+        """The solution, one step a line, each in one of two wordings, and the answer."""
+        values, lines = self.values, []
+        short = paraphrases[0] / (paraphrases[0] + paraphrases[1])
+        for (word, operand), before, after in zip(self.steps, values[:-1], values[1:], strict=True):
+            wordings = (
+                f"{before} {SIGNS[word]} {operand} = {after} nl",
+                f"so {before} {word} {operand} gives {after} nl",
+            )
+            lines.append(wordings[int(rng.random() >= short)])
+        return " ".join([*lines, "answer", str(self.answer)])
+
+    def correct(self, answer: Sequence[str]) -> bool:
+        """True iff the text ends with ``answer`` and the right number."""
+        return list(answer[-2:]) == ["answer", str(self.answer)]
+
+
+def _apply(word: str, a: int, b: int) -> int:
+    return {"plus": a + b, "minus": a - b, "times": a * b}[word]
+
+
+def draw(rng: np.random.Generator, operations: tuple[int, int], slot_values: int) -> Chain:
+    """A chain with a uniform number of operations, none of which leaves 0 … `LARGEST`."""
+    name = SLOTS["name"][rng.integers(slot_values)]
+    start = value = int(rng.integers(1, LARGEST + 1))
+    steps: list[tuple[str, int]] = []
+    for _ in range(int(rng.integers(operations[0], operations[1] + 1))):
+        word, operand = _step(value, rng)
+        steps.append((word, operand))
+        value = _apply(word, value, operand)
+    return Chain(name, start, tuple(steps))
+
+
+def _step(value: int, rng: np.random.Generator) -> tuple[str, int]:
+    options = ["plus"] * (value < LARGEST) + ["minus"] * (value > 0) + ["times"] * (0 < value <= LARGEST // 2)
+    word = options[rng.integers(len(options))]
+    highest = {"plus": LARGEST - value, "minus": value, "times": LARGEST // max(value, 1)}[word]
+    return word, int(rng.integers(2 if word == "times" else 1, highest + 1))
