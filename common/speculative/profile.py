@@ -65,6 +65,11 @@ def latency_table(
     )
 
 
+def knee(curve: pd.DataFrame, share: float = 0.95) -> int:
+    """The smallest `rows` whose `throughput` reaches `share` of the best."""
+    return int(curve.loc[curve["throughput"] >= share * curve["throughput"].max(), "rows"].min())
+
+
 def measure_c_peak(
     target: Target,
     batch_sizes: Sequence[int] = (1, *range(8, 257, 8)),
@@ -73,7 +78,7 @@ def measure_c_peak(
     warmups: int = 10,
     share: float = 0.95,
 ) -> tuple[int, pd.DataFrame]:
-    """C_peak: the smallest batch whose single-token forward reaches `share` of the best throughput.
+    """C_peak: the `knee` of single-token forwards over batch sizes (arXiv:2509.21792, App. B).
 
     Returns:
         C_peak, and the curve with columns ``rows, seconds, throughput`` (tokens per second).
@@ -83,5 +88,4 @@ def measure_c_peak(
     ]
     curve = pd.DataFrame({"rows": list(batch_sizes), "seconds": seconds})
     curve["throughput"] = curve["rows"] / curve["seconds"]
-    reached = curve["throughput"] >= share * curve["throughput"].max()
-    return int(curve.loc[reached.idxmax(), "rows"]), curve
+    return knee(curve, share), curve

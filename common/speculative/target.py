@@ -136,7 +136,7 @@ class Target:
         self_only = torch.ones(1, 1, 1, dtype=torch.bool, device=self.device)
         try:
             self.read(lengths[None], lengths[None], cache.mask(self_only, self.dtype), cache)
-        except (TypeError, AttributeError, IndexError) as error:
+        except (TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(_no_cache(self.model)) from error
         if not cache.filled:
             raise ValueError(_no_cache(self.model))

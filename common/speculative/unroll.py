@@ -149,7 +149,7 @@ def masked_mean(values: Float[Tensor, "B S J"], mask: Bool[Tensor, "B S J"]) -> 
 def eagle3_loss(text: TextUnroll, decay: float = 0.8) -> Float[Tensor, ""]:
     """Soft cross-entropy of every step, step j weighted by ``decay ** j`` (0.8 in EAGLE-3's code)."""
     losses = masked_mean(soft_cross_entropy(text.unrolled.logits, text.logits), text.mask)
-    weights = decay ** torch.arange(len(losses), device=losses.device)
+    weights = decay ** torch.arange(len(losses), device=losses.device, dtype=losses.dtype)
     return (weights * losses).sum()
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import TopPLogitsWarper
 
@@ -89,6 +89,12 @@ def draw(weights: Float[Tensor, "*B V"], generator: torch.Generator | None = Non
     return (weights / torch.empty_like(weights).exponential_(generator=generator)).argmax(dim=-1)
 
 
+def coin(chance: Float[Tensor, " B"], generator: torch.Generator | None = None) -> Bool[Tensor, " B"]:
+    """True with the given probabilities."""
+    uniform = torch.rand(chance.shape, generator=generator, device=chance.device, dtype=chance.dtype)
+    return uniform < chance
+
+
 def verify_greedy(
     logits: Float[Tensor, "B N+1 V"],
     tree: DraftTree,
@@ -151,10 +157,11 @@ def verify_recursive_rejection(
         start = here.clone()
         for node in range(nodes):
             tried = running & ~moved & (tree.parent[:, node] + 1 == start)
+            if not bool(tried.any()):
+                continue
             token = tree.tokens[:, node]
             chance = residual[every, token] / residual.sum(dim=-1).clamp(min=torch.finfo(residual.dtype).tiny)
-            coin = torch.rand(rows, generator=generator, device=logits.device, dtype=residual.dtype)
-            yes = tried & (coin < chance)
+            yes = tried & coin(chance, generator)
             no = tried & ~yes
             residual[every[no], token[no]] = 0.0
             residual = torch.where(yes[:, None], target[:, node + 1], residual)
