@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -42,24 +44,33 @@ class Target:
         wrong = [tap for tap in taps if not 0 <= tap <= len(self.layers)]
         if wrong:
             raise ValueError(f"taps {wrong} lie outside 0 … {len(self.layers)}, the layers of this model")
-        self._seen: dict[int, Tensor] | None = None
-        for tap in set(taps):
-            if tap < len(self.layers):
-                self.layers[tap].register_forward_pre_hook(self._before_layer(tap), with_kwargs=True)
-            else:
-                model.get_decoder().register_forward_hook(self._after_norm)
         self._check_cache()
 
-    def _before_layer(self, tap: int) -> Any:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self._seen is not None:
-                self._seen[tap] = args[0] if args else kwargs["hidden_states"]
+    @contextmanager
+    def _tapped(self) -> Iterator[dict[int, Tensor]]:
+        """Hidden states by tap, filled by the forwards inside; the hooks go when it ends."""
+        seen: dict[int, Tensor] = {}
 
-        return hook
+        def before_layer(tap: int) -> Any:
+            def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                seen[tap] = args[0] if args else kwargs["hidden_states"]
 
-    def _after_norm(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self._seen is not None:
-            self._seen[len(self.layers)] = output.last_hidden_state
+            return hook
+
+        def after_norm(module: nn.Module, args: Any, output: Any) -> None:
+            seen[len(self.layers)] = output.last_hidden_state
+
+        handles = [
+            self.layers[tap].register_forward_pre_hook(before_layer(tap), with_kwargs=True)
+            if tap < len(self.layers)
+            else self.model.get_decoder().register_forward_hook(after_norm)
+            for tap in set(self.taps)
+        ]
+        try:
+            yield seen
+        finally:
+            for handle in handles:
+                handle.remove()
 
     @property
     def hidden(self) -> int:
@@ -112,8 +123,7 @@ class Target:
             cache: Where keys and values are kept.
             logits_to_keep: Logits of the last so many tokens only; 0 means all. Features are kept of all.
         """
-        self._seen = {}
-        try:
+        with self._tapped() as seen:
             logits = self.model(
                 input_ids=tokens,
                 position_ids=positions,
@@ -122,9 +132,7 @@ class Target:
                 use_cache=cache is not None,
                 logits_to_keep=logits_to_keep,
             ).logits
-            parts = [self._seen[tap] for tap in self.taps]
-        finally:
-            self._seen = None
+        parts = [seen[tap] for tap in self.taps]
         features = torch.cat(parts, dim=-1) if parts else logits.new_empty(*tokens.shape, 0)
         return Reading(logits, features)
 
