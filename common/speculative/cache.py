@@ -108,12 +108,13 @@ class RaggedKVCache(Cache):
 
     def mask(self, visible: Bool[Tensor, "B Q E"], dtype: torch.dtype) -> Float[Tensor, "B 1 Q S"]:
         """Additive attention mask: every committed entry, and the `visible` ones of the E staged."""
-        rows, queries, _ = visible.shape
-        slots = torch.arange(self.start, device=visible.device)
-        committed = (slots < self.lengths[:, None])[:, None].expand(rows, queries, -1)
-        seen = torch.cat([committed, visible], dim=-1)
-        mask = torch.zeros(seen.shape, dtype=dtype, device=visible.device)
-        return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+        hidden = torch.finfo(dtype).min
+        staged = torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, hidden)
+        mask = torch.nn.functional.pad(staged, (self.start, 0))
+        if not self._even:
+            gap = torch.arange(self.start, device=visible.device) >= self.lengths[:, None]
+            mask[..., : self.start].masked_fill_(gap[:, None], hidden)
+        return mask[:, None]
 
     def commit(self, path: Int[Tensor, "B A"], counts: Int[Tensor, " B"]) -> None:
         """Keep the staged entries ``path[b, :counts[b]]`` of row b, in this order, and forget the others."""

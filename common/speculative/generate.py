@@ -106,7 +106,6 @@ class SpeculativeGenerator:
         self.target, self.draft, self.scheduler, self.verify = target, draft, scheduler, verify
         self.early_termination, self.cache_tokens = early_termination, cache_tokens
 
-    @torch.no_grad()
     def generate(
         self,
         prompts: Sequence[Int[Tensor, " p"]],
@@ -131,9 +130,10 @@ class SpeculativeGenerator:
             raise ValueError("need at least one prompt, each of at least two tokens")
         if return_features and not self.target.taps:
             raise ValueError("return_features needs a target with taps")
-        run = _Run(self, prompts, params, samples, generator, return_features)
-        while len(run.rows):
-            run.cycle()
+        with torch.inference_mode():
+            run = _Run(self, prompts, params, samples, generator, return_features)
+            while len(run.rows):
+                run.cycle()
         return run.result()
 
 
@@ -172,6 +172,11 @@ class _Run:
     def _capacities(self, widest: int, tree: int, policies: Sequence[TreePolicy]) -> tuple[int, int]:
         """Slots of a row in the target's and in the draft's cache."""
         text = widest + self.params.max_new_tokens
+        if text > self.target.context:
+            raise ValueError(
+                f"prompts of {widest} and {self.params.max_new_tokens} new tokens are longer than the model's "
+                f"context of {self.target.context}"
+            )
         need = text + tree
         have = self.engine.cache_tokens or need
         if have < need:
@@ -298,13 +303,13 @@ class _Run:
         self.rows, self.root, self.live = self.rows[order], self.root[order], self.live[order]
 
     def result(self) -> Generation:
-        """Completions cut to their lengths."""
+        """Completions cut to their lengths, copied so that autograd may use them."""
         made = self.made.tolist()
-        tokens = [row[:length] for row, length in zip(self.tokens, made, strict=True)]
+        tokens = [row[:length].clone() for row, length in zip(self.tokens, made, strict=True)]
         features = None
         if self.features is not None:
             sizes = (self.made + self.offset).tolist()
-            features = [row[:size] for row, size in zip(self.features, sizes, strict=True)]
+            features = [row[:size].clone() for row, size in zip(self.features, sizes, strict=True)]
         return Generation(tokens, self.stats, features)
 
 

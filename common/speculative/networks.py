@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
+DEEPEST = 128  # most levels of a tree below a text that fills the context
+
+
 class Projection(NamedTuple):
     """What attention needs of Q entries.
 
@@ -34,36 +37,46 @@ class Projection(NamedTuple):
 
 
 class Rotary(nn.Module):
-    """Rotary position embedding, halves convention."""
+    """Rotary position embedding, halves convention; angles come from a table."""
 
-    frequencies: Tensor
+    cos: Tensor
+    sin: Tensor
 
-    def __init__(self, head_dim: int, base: float) -> None:
+    def __init__(self, head_dim: int, base: float, context: int) -> None:
         super().__init__()
-        frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-        self.register_buffer("frequencies", frequencies, persistent=False)
+        frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        angles = torch.arange(context)[:, None] * torch.cat([frequencies, frequencies])
+        sign = torch.ones(head_dim).index_fill_(0, torch.arange(head_dim // 2), -1.0)
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", (angles.sin() * sign).float(), persistent=False)
 
     def forward(
         self, states: Float[Tensor, "B H Q D"], positions: Int[Tensor, "B Q"]
     ) -> Float[Tensor, "B H Q D"]:
         """Rotate by position."""
-        angles = (positions[..., None] * self.frequencies)[:, None]
-        cos, sin = angles.cos().to(states.dtype), angles.sin().to(states.dtype)
-        first, second = states.chunk(2, dim=-1)
-        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+        cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
+        swapped = states.roll(states.shape[-1] // 2, dims=-1)
+        return torch.addcmul(states * cos, swapped, sin)
 
 
 class Attention(nn.Module):
     """Projections of grouped-query attention; what attends to what is the caller's."""
 
     def __init__(
-        self, inputs: int, hidden: int, heads: int, kv_heads: int, head_dim: int, base: float
+        self,
+        inputs: int,
+        hidden: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        base: float,
+        context: int,
     ) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
         self.qkv = nn.Linear(inputs, (heads + 2 * kv_heads) * head_dim, bias=False)
         self.out = nn.Linear(heads * head_dim, hidden, bias=False)
-        self.rotary = Rotary(head_dim, base)
+        self.rotary = Rotary(head_dim, base, context)
 
     def project(
         self, states: Float[Tensor, "B Q i"], positions: Int[Tensor, "B Q"]
@@ -124,6 +137,7 @@ class DraftNetwork(nn.Module):
         self.ffn: int = getattr(config, "intermediate_size", None) or 4 * self.hidden
         rope = getattr(config, "rope_parameters", None) or {}
         self.base: float = rope.get("rope_theta", 10_000.0)
+        self.context: int = config.max_position_embeddings
         self.epsilon: float = getattr(config, "rms_norm_eps", 1e-6)
         self._shared = cast(
             tuple[nn.Embedding, nn.Linear], (target.get_input_embeddings(), target.get_output_embeddings())
@@ -142,6 +156,12 @@ class DraftNetwork(nn.Module):
     def norm(self) -> nn.RMSNorm:
         """A norm of the residual stream."""
         return nn.RMSNorm(self.hidden, eps=self.epsilon)
+
+    def new_attention(self, inputs: int) -> Attention:
+        """Attention of the target's shape on states of width `inputs`."""
+        return Attention(
+            inputs, self.hidden, self.heads, self.kv_heads, self.head_dim, self.base, self.context + DEEPEST
+        )
 
     def embed(self, tokens: Int[Tensor, "B Q"]) -> Float[Tensor, "B Q d"]:
         """The target's embeddings, without gradient."""
@@ -187,9 +207,7 @@ class Eagle3Network(DraftNetwork):
         self._taps = taps
         self.fc = nn.Linear(taps * self.hidden, self.hidden, bias=False)
         self.token_norm, self.hidden_norm = self.norm(), self.norm()
-        self.attention = Attention(
-            2 * self.hidden, self.hidden, self.heads, self.kv_heads, self.head_dim, self.base
-        )
+        self.attention = self.new_attention(2 * self.hidden)
         self.mlp_norm, self.mlp = self.norm(), SwiGLU(self.hidden, self.ffn)
         self.out_norm = self.norm()
         self.lm_head = nn.Linear(self.hidden, self.vocabulary, bias=False)
@@ -232,9 +250,7 @@ class EagleNetwork(DraftNetwork):
     def __init__(self, target: PreTrainedModel) -> None:
         super().__init__(target)
         self.fc = nn.Linear(2 * self.hidden, self.hidden, bias=True)
-        self.attention = Attention(
-            self.hidden, self.hidden, self.heads, self.kv_heads, self.head_dim, self.base
-        )
+        self.attention = self.new_attention(self.hidden)
         self.mlp_norm, self.mlp = self.norm(), SwiGLU(self.hidden, self.ffn)
 
     @property

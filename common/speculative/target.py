@@ -83,6 +83,11 @@ class Target:
         return self.hidden * len(self.taps)
 
     @property
+    def context(self) -> int:
+        """Longest text that the model was made for, in tokens."""
+        return self.model.config.get_text_config().max_position_embeddings
+
+    @property
     def vocabulary(self) -> int:
         """Number V of logits."""
         return self.model.get_output_embeddings().weight.shape[0]

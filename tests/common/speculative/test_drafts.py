@@ -198,7 +198,7 @@ def test_gradients_reach_the_network_and_not_the_target(
 
 
 def test_rotary_depends_on_distance_only() -> None:
-    rotary = Rotary(8, 10_000.0)
+    rotary = Rotary(8, 10_000.0, context=16)
     query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
     dots = [
         float((rotary(query, torch.tensor([[i + 3]])) * rotary(key, torch.tensor([[i]]))).sum())

@@ -56,6 +56,11 @@ def test_a_tree_larger_than_the_cache(qwen: PreTrainedModel, prompts: list[Tenso
     assert not read
 
 
+def test_a_text_longer_than_the_context(qwen: PreTrainedModel, prompts: list[Tensor]) -> None:
+    with pytest.raises(ValueError, match="prompts of 9 and 120 new tokens are longer than the model's"):
+        SpeculativeGenerator(Target(qwen)).generate(prompts, SamplingParams(120))
+
+
 def test_models_without_a_cache_in_every_layer() -> None:
     small = {"vocab_size": 10, "hidden_size": 16, "num_hidden_layers": 2}
     sliding = {**SHAPE, "layer_types": ["sliding_attention"] * 6, "use_sliding_window": True}
