@@ -174,8 +174,8 @@ class _Run:
         text = widest + self.params.max_new_tokens
         if text > self.target.context:
             raise ValueError(
-                f"prompts of {widest} and {self.params.max_new_tokens} new tokens are longer than the model's "
-                f"context of {self.target.context}"
+                f"prompts of {widest} and {self.params.max_new_tokens} new tokens are longer than the "
+                f"model's context of {self.target.context}"
             )
         need = text + tree
         have = self.engine.cache_tokens or need

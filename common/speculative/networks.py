@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-
 DEEPEST = 128  # most levels of a tree below a text that fills the context
 
 
