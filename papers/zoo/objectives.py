@@ -54,5 +54,6 @@ OBJECTIVES: dict[str, Objective] = {
     "kl_cov": Objective("KL-Cov", "2505.22617", SEAM, KL_COV),
     "qae": Objective("QAE", "2509.22611", QAE, HIGHER),
     "rl_zvp": Objective("RL-ZVP", "2509.21880", ZVP, HIGHER),
+    "fcp": Objective("FCP", "2509.22638", "papers.zoo.fcp:FCP", optimizer_steps=4),
 }
 REFERENCE = "grpo"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from transformers import TrainerCallback, set_seed
+from transformers import set_seed
 
 from common.models.pocket import load_policy
 from common.rl.config import GroupConfig
@@ -20,14 +20,19 @@ from common.rlvr.run import Run
 from common.rlvr.tasks import build_task
 from common.rlvr.train import policy_path, shared_arguments, train_arm
 from common.study.jobs import Job, Record
+from papers.zoo.clock import Stopwatch
 
 
 def train(job: Job, workspace: Path) -> Record:
-    """One objective with one seed; the record of `common.rlvr.train.train_arm`, and scalar ``batch``."""
+    """One objective with one seed; the record of its `train_arm`, and scalar ``batch``.
+
+    That is `common.rlvr.train.train_arm`, unless the module of the method has one of its own: a method with a
+    stage before the online one.
+    """
     (seed,) = job.seeds
     run = Run.read(job.config)
     trainer, args = build(job.config, run, seed, workspace)
-    record = train_arm(run, seed, workspace, trainer, args)
+    record = getattr(_module(job.config), "train_arm", train_arm)(run, seed, workspace, trainer, args)
     return Record({**record.scalars, "batch": np.array([float(run.batch)])}, record.series)
 
 
@@ -39,23 +44,14 @@ def build(
     `config` names the pair ``PrefixTrainer``, ``PrefixConfig`` as ``method = "package.module:Prefix"`` and
     holds the fields of the configuration as JSON in ``arguments``.
     """
-    module, _, prefix = str(config["method"]).partition(":")
-    found = importlib.import_module(module)
+    prefix = str(config["method"]).partition(":")[2]
+    found = _module(config)
     arguments = {**shared_arguments(run, seed, workspace), **json.loads(config["arguments"])}
     return getattr(found, f"{prefix}Trainer"), getattr(found, f"{prefix}Config")(**arguments)
 
 
-class Stopwatch(TrainerCallback):
-    """Wall time at the end of every rollout batch."""
-
-    def __init__(self, optimizer_steps: int) -> None:
-        self.optimizer_steps = optimizer_steps
-        self.times: list[float] = []
-
-    def on_step_end(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
-        """Called by the trainer."""
-        if state.global_step % self.optimizer_steps == 0:
-            self.times.append(time.perf_counter())
+def _module(config: Mapping[str, Any]) -> ModuleType:
+    return importlib.import_module(str(config["method"]).partition(":")[0])
 
 
 def cost(job: Job, workspace: Path) -> Record:
@@ -75,12 +71,26 @@ def cost(job: Job, workspace: Path) -> Record:
 
 
 def _time(config: Mapping[str, Any], seed: int, workspace: Path) -> float:
-    run = replace(Run.read(config), iterations=int(config["timed_iterations"]) + 1)
-    watch = Stopwatch(run.optimizer_steps)
+    run = Run.read(config)
+    timed = replace(run, iterations=int(config["timed_iterations"]) + 1)
+    trainer, args = build(config, timed, seed, workspace)
+    clock = getattr(_module(config), "seconds_per_batch", seconds_per_batch)
+    return float(clock(run, timed, seed, workspace, trainer, args))
+
+
+def seconds_per_batch(
+    run: Run,  # noqa: ARG001
+    timed: Run,
+    seed: int,
+    workspace: Path,  # noqa: ARG001
+    trainer: type[GroupTrainer],
+    args: GroupConfig,
+) -> float:
+    """Median seconds per rollout batch of `timed`, a short run that stands for the whole `run`."""
+    watch = Stopwatch(timed.optimizer_steps)
     set_seed(seed)
-    model, tokenizer = load_policy(policy_path(run, 0))
-    task = build_task(run, seed, tokenizer)
-    trainer, args = build(config, run, seed, workspace)
+    model, tokenizer = load_policy(policy_path(timed, 0))
+    task = build_task(timed, seed, tokenizer)
     trainer(
         model=model,
         reward_funcs=task.reward,
@@ -89,4 +99,4 @@ def _time(config: Mapping[str, Any], seed: int, workspace: Path) -> float:
         processing_class=tokenizer,
         callbacks=[watch],
     ).train()
-    return float(np.median(np.diff(watch.times)))
+    return watch.seconds
