@@ -1,0 +1,232 @@
+"""Ladder: running sums written out, with rollouts of very different lengths and an exact verifier.
+
+A prompt ``<bos>sum: 7 3 9 =`` asks for the sum; a response climbs there, ``7+3=10;10+9=19;``, and closes with
+``ans 19<eos>``. Every character is one token. The number of terms is geometric, so a batch holds a few responses
+three to five times as long as the others: what schedules that follow the batch size live on. The same sum can be
+written in two dialects, verbose (one term a step) and terse (two or three): a policy that moves from one to the
+other drifts far.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import count
+from typing import Literal
+
+import numpy as np
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+VOCABULARY = (PAD, BOS, EOS, *"0123456789", *"+=; :", *"suman")
+
+Dialect = Literal["verbose", "terse"]
+Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+HELDOUT_SHARE = 5  # one prompt in five belongs to the held-out split
+TERSE_STEPS = (2, 3)  # terms that a terse step adds
+FORMAT_BONUS = 0.2
+_PROMPT = re.compile(rf"{BOS}sum:((?: \d+){{2,}}) =")
+_ANSWER = re.compile(rf"ans (\d+){EOS}$")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sum of at least two non-negative integers."""
+
+    terms: tuple[int, ...]
+
+    @classmethod
+    def from_prompt(cls, prompt: str) -> Item:
+        """Inverse of `prompt`.
+
+        Raises:
+            ValueError: the text is not a prompt of this task.
+        """
+        found = _PROMPT.fullmatch(prompt)
+        if not found:
+            raise ValueError(f"not a ladder prompt: '{prompt}'; expected '{BOS}sum: a b ... ='")
+        return cls(tuple(map(int, found[1].split())))
+
+    @classmethod
+    def from_chain_sum(cls, expression: str) -> Item:
+        """The terms of a reasoning-gym ``chain_sum`` expression, all of them added.
+
+        Raises:
+            ValueError: no chain of at least two numbers joined by ``+`` and ``-``.
+        """
+        if not re.fullmatch(r"\d+( [+-] \d+)+", expression):
+            raise ValueError(f"not a chain_sum expression: '{expression}'; expected e.g. '4 + 3 - 12'")
+        return cls(tuple(map(int, re.findall(r"\d+", expression))))
+
+    @property
+    def answer(self) -> int:
+        """Sum of the terms."""
+        return sum(self.terms)
+
+    @property
+    def prompt(self) -> str:
+        """The prompt's text, `BOS` included."""
+        return f"{BOS}sum: {' '.join(map(str, self.terms))} ="
+
+    @property
+    def split(self) -> Split:
+        """Split that owns this sum: a fixed function of the prompt, whatever the seed."""
+        return "heldout" if zlib.crc32(self.prompt.encode()) % HELDOUT_SHARE == 0 else "train"
+
+
+@dataclass(frozen=True)
+class LadderConfig:
+    """Which sums to draw.
+
+    Attributes:
+        seed: Seed of the draw; an item's generator is keyed by (split, seed, index): streams never overlap.
+        size: Number of distinct prompts.
+        split: Prompts belong to one split only.
+        p: Parameter of the geometric law of the number of terms; a smaller one gives longer sums.
+        longest: Most terms of a sum; with 18, a right verbose response has at most about 150 tokens.
+        digits: Most digits of a term.
+        terms: Number of terms of every sum; 0 draws it from the geometric law.
+    """
+
+    seed: int = 0
+    size: int = 600
+    split: Split = "train"
+    p: float = 0.18
+    longest: int = 18
+    digits: int = 1
+    terms: int = 0
+
+    def validate(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: names the field, the value and what would be right.
+        """
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"LadderConfig.seed is {self.seed}; expected 0 ≤ seed < 2**32")
+        if not 1 <= self.size < 2**32:
+            raise ValueError(f"LadderConfig.size is {self.size}; expected at least 1")
+        if self.split not in SPLITS:
+            raise ValueError(f"LadderConfig.split is '{self.split}'; expected one of {', '.join(SPLITS)}")
+        if not 0 < self.p <= 1:
+            raise ValueError(f"LadderConfig.p is {self.p}; expected 0 < p ≤ 1")
+        if self.longest < 2 or self.digits < 1:
+            raise ValueError(
+                f"LadderConfig.longest and digits are {self.longest} and {self.digits}; expected ≥ 2 and ≥ 1"
+            )
+        if self.terms and not 2 <= self.terms <= self.longest:
+            raise ValueError(f"LadderConfig.terms is {self.terms}; expected 0 or 2 to {self.longest}")
+
+
+HELDOUT = LadderConfig(size=256, split="heldout")
+
+
+def draw(config: LadderConfig, rng: np.random.Generator) -> Item:
+    """Draw one sum of the configuration's split: 2 + min(longest - 2, Geom(p)) terms, each uniform."""
+    while True:
+        terms = config.terms or 2 + min(config.longest - 2, int(rng.geometric(config.p)) - 1)
+        item = Item(tuple(rng.integers(10**config.digits, size=terms).tolist()))
+        if item.split == config.split:
+            return item
+
+
+def items(config: LadderConfig) -> tuple[Item, ...]:
+    """The distinct sums of a configuration; a smaller `size` gives a prefix of a larger one.
+
+    Raises:
+        ValueError: bad configuration, or fewer prompts than asked for.
+    """
+    config.validate()
+    chosen: dict[Item, None] = {}
+    for index in range(config.size):
+        rng = np.random.default_rng((SPLITS.index(config.split), config.seed, index))
+        candidates = (draw(config, rng) for _ in range(10_000))
+        fresh = next((item for item in candidates if item not in chosen), None)
+        if fresh is None:
+            raise ValueError(f"LadderConfig.size is {config.size}; there are no further prompts")
+        chosen[fresh] = None
+    return tuple(chosen)
+
+
+def stream(config: LadderConfig) -> Iterator[tuple[Item, np.random.Generator]]:
+    """Endless sums with repetition, each with the generator for its trace (supervised training)."""
+    config.validate()
+    rng = np.random.default_rng((len(SPLITS) + SPLITS.index(config.split), config.seed))
+    for _ in count():
+        yield draw(config, rng), rng
+
+
+def chain_sum_items(seed: int, size: int, most_terms: int = 12) -> tuple[Item, ...]:
+    """Sums from reasoning-gym's ``chain_sum`` with one-digit terms, rewritten in this format.
+
+    Their number of terms is uniform on 2 … `most_terms`: another distribution than the training prompts'.
+    reasoning-gym keys item i of seed s by s + i, so seeds are spaced by a million here.
+
+    Raises:
+        ModuleNotFoundError: reasoning-gym is not installed.
+    """
+    try:
+        gym = import_module("reasoning_gym")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("chain_sum items need reasoning-gym: pip install reasoning-gym") from error
+    found = gym.create_dataset(
+        "chain_sum", seed=1_000_000 * (seed + 1), size=size, max_terms=most_terms, max_digits=1
+    )
+    return tuple(Item.from_chain_sum(found[index]["metadata"]["expression"]) for index in range(size))
+
+
+@dataclass(frozen=True)
+class TraceLaw:
+    """How traces for supervised training are written.
+
+    Attributes:
+        terse: Share of traces in the terse dialect.
+        corruption: Probability that a digit of a result is replaced by another one; the wrong value is
+            carried on.
+    """
+
+    terse: float = 0.5
+    corruption: float = 0.08
+
+
+def trace(item: Item, rng: np.random.Generator, law: TraceLaw | None = None) -> str:
+    """A worked response, ``<eos>`` included: verbose and right without `law`, else drawn from it."""
+    terse = law is not None and rng.random() < law.terse
+    value, place, steps = item.terms[0], 1, []
+    while place < len(item.terms):
+        size = TERSE_STEPS[rng.integers(len(TERSE_STEPS))] if terse else 1
+        added = item.terms[place : place + size]
+        place += len(added)
+        total = value + sum(added)
+        written = total if law is None else _corrupt(total, law.corruption, rng)
+        steps.append(f"{value}+{'+'.join(map(str, added))}={written};")
+        value = written
+    return f"{''.join(steps)}ans {value}{EOS}"
+
+
+def _corrupt(value: int, rate: float, rng: np.random.Generator) -> int:
+    """Each digit replaced with probability `rate` by one of the nine others."""
+    digits = [int(digit) for digit in str(value)]
+    wrong = rng.random(len(digits)) < rate
+    shifts = rng.integers(1, 10, size=len(digits))
+    moved = [(d + s) % 10 if w else d for d, s, w in zip(digits, shifts, wrong, strict=True)]
+    return int("".join(map(str, moved)))
+
+
+def correct(response: str, item: Item) -> bool:
+    """Whether the response ends with ``ans``, the exact sum and `EOS`; a truncated one lacks the latter."""
+    found = _ANSWER.search(response)
+    return found is not None and int(found[1]) == item.answer
+
+
+def reward(response: str, item: Item) -> float:
+    """1 for the right answer, and 0.2 more if the response holds exactly one ``ans``."""
+    return float(correct(response, item)) + FORMAT_BONUS * (response.count("ans") == 1)
+
+
+def dialect(response: str) -> Dialect:
+    """Terse if any step adds more than one term."""
+    return "terse" if any(step.count("+") > 1 for step in response.split(";")) else "verbose"
