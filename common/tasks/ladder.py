@@ -1,10 +1,10 @@
 """Ladder: running sums written out, with rollouts of very different lengths and an exact verifier.
 
-A prompt ``<bos>sum: 7 3 9 =`` asks for the sum; a response climbs there, ``7+3=10;10+9=19;``, and closes with
-``ans 19<eos>``. Every character is one token. The number of terms is geometric, so a batch holds a few responses
-three to five times as long as the others: what schedules that follow the batch size live on. The same sum can be
-written in two dialects, verbose (one term a step) and terse (two or three): a policy that moves from one to the
-other drifts far.
+A prompt ``<bos>sum: 7 3 9 =`` asks for the sum; a response climbs there, ``7+3=10;10+9=19;``, and ends with
+``ans 19<eos>``. Every character is one token. The number of terms is geometric, so a batch holds a few
+responses three to five times as long as the others: what schedules that follow the batch size live on. The
+same sum can be written in two dialects, verbose (one term a step) and terse (two or three): a policy that
+moves from one to the other drifts far.
 """
 
 from __future__ import annotations
