@@ -52,7 +52,8 @@ class SpeculativeRollouts(GroupTrainer):
         self, prompt_ids: list[list[int]], *rest: Any, **kwargs: Any
     ) -> tuple[Any, Any]:
         """Runs of equal prompts are read once and sampled as often as they stand there."""
-        engine = self.speculation(self.accelerator.unwrap_model(self.model))
+        policy = self.accelerator.unwrap_model(self.model)
+        engine = self.speculation(policy)
         if engine is None:
             return super()._generate_single_turn(prompt_ids, *rest, **kwargs)
         runs = [(prompt, len(list(equal))) for prompt, equal in groupby(prompt_ids)]
@@ -60,11 +61,14 @@ class SpeculativeRollouts(GroupTrainer):
             self.max_completion_length, self.temperature, self.top_p, tuple(self.eos_token_ids)
         )
         device = self.accelerator.device
+        training = policy.training
+        policy.eval()
         self.last_generation = engine.generate(
             [torch.tensor(prompt, device=device) for prompt, _ in runs],
             params,
             samples=torch.tensor([count for _, count in runs], device=device),
             return_features=bool(engine.target.taps),
         )
+        policy.train(training)
         self.after_generation(self.last_generation, prompt_ids)
         return [tokens.tolist() for tokens in self.last_generation.tokens], None

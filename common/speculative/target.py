@@ -146,11 +146,15 @@ class Target:
         lengths = torch.zeros(1, dtype=torch.long, device=self.device)
         cache = self.new_cache(lengths, capacity=1)
         cache.stage(1)
+        training = self.model.training
+        self.model.eval()  # gradient checkpointing leaves the cache alone in training
         self_only = torch.ones(1, 1, 1, dtype=torch.bool, device=self.device)
         try:
             self.read(lengths[None], lengths[None], cache.mask(self_only, self.dtype), cache)
         except (TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise ValueError(_no_cache(self.model)) from error
+        finally:
+            self.model.train(training)
         if not cache.filled:
             raise ValueError(_no_cache(self.model))
 
