@@ -20,6 +20,7 @@ from common.rl.trainer import GroupTrainer
 from papers.fcp.arith import MAX_RESPONSE, Attributes, Item, items, parse
 from papers.fcp.evaluation import evaluate
 from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer
+from papers.fcp.packing import PackedRows
 from papers.fcp.words import LENGTH_WORDS, OPAQUE
 
 Settings = Mapping[str, Any]
@@ -89,7 +90,8 @@ def supervised(
         **quiet(),
     )
     data = Dataset.from_dict({name: list(values) for name, values in rows.items()})
-    FCPOfflineTrainer(model, args, data, processing_class=tokenizer).train()
+    collator = PackedRows(tokenizer.pad_token_id)
+    FCPOfflineTrainer(model, args, data, processing_class=tokenizer, data_collator=collator).train()
     model.eval()
 
 

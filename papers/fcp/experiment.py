@@ -87,7 +87,7 @@ POCKET: dict[str, Any] = {
     "offline_samples": 4,
     "offline_learning_rate": 2e-3,
     "offline_batch": 16,
-    "offline_epochs": 4,
+    "offline_epochs": 6,
     "online_learning_rate": 3e-5,
     "grpo_learning_rate": 5e-4,
     "online_prompts": 64,
@@ -115,7 +115,6 @@ PROFILES: dict[str, dict[str, Any]] = {
     | {
         "model": "scratch",
         "offline_learning_rate": 3e-4,
-        "offline_epochs": 6,
         "online_learning_rate": 3e-5,
         "grpo_learning_rate": 1e-4,
         "online_prompts": 128,
