@@ -65,7 +65,7 @@ REQUESTS: dict[str, tuple[str, Paraphrases]] = {
         "suggest a {topic} for {name} in {city} on {day}",
         (
             "try {city} on {day} [first|maybe] .",
-            "{day} in {city} is [popular|quiet|cheap] .",
+            "{day} in {city} is [popular|quiet|perfect] .",
             "[people|locals|guests] like {city} on {day} .",
         ),
     ),

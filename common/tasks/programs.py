@@ -17,7 +17,7 @@ import numpy as np
 from common.tasks.dialogue import words
 
 NL, INDENT, DEDENT = "nl", "indent", "dedent"
-FUNCTIONS = ("scale", "shift", "mix", "fold", "merge", "rank")
+FUNCTIONS = ("scale", "shift", "mix", "fold", "merge")
 ARGUMENTS = ("x", "y", "z", "n", "m", "k")
 TEMPORARIES = ("t", "u", "v", "w", "r", "s")
 SIGNS = {"plus": "+", "minus": "-", "times": "*"}

@@ -75,8 +75,10 @@ class TriDomainConfig:
                 f"TriDomainConfig.paraphrases is {self.paraphrases}; expected three shares ≥ 0 that sum to "
                 "1, the first of them positive"
             )
-        if not 1 <= self.operations[0] <= self.operations[1]:
-            raise ValueError(f"TriDomainConfig.operations is {self.operations}; expected 1 ≤ fewest ≤ most")
+        if not 1 <= self.operations[0] <= self.operations[1] <= len(word_sums.PLACES):
+            raise ValueError(
+                f"TriDomainConfig.operations is {self.operations}; expected 1 ≤ fewest ≤ most ≤ 6"
+            )
         if not 1 <= self.slot_values <= 12:
             raise ValueError(f"TriDomainConfig.slot_values is {self.slot_values}; expected 1 to 12")
 

@@ -10,12 +10,14 @@ import numpy as np
 from common.tasks.dialogue import SLOTS, words
 
 LARGEST = 20  # every number of a chain, given or computed, lies in 0 … LARGEST
+PLACES = ("1st", "2nd", "3rd", "4th", "5th", "6th")
 SIGNS = {"plus": "+", "minus": "-", "times": "*"}
 VOCABULARY = (
     *map(str, range(LARGEST + 1)),
+    *PLACES,
     *SIGNS,
     *SIGNS.values(),
-    *words("has how many does have ? = so gives nl answer"),
+    *words("has ; = so gives nl answer"),
 )
 
 
@@ -48,16 +50,20 @@ class Chain:
     @property
     def question(self) -> str:
         """The problem in words."""
-        return f"{self.name} has {self.key} . how many does {self.name} have ?"
+        told = [
+            f"; {place} {word} {operand}" for place, (word, operand) in zip(PLACES, self.steps, strict=False)
+        ]
+        return " ".join([f"{self.name} has {self.start}", *told])
 
     def worked(self, rng: np.random.Generator, paraphrases: tuple[float, ...]) -> str:
         """The solution, one step a line, each in one of two wordings, and the answer."""
         values, lines = self.values, []
         short = paraphrases[0] / (paraphrases[0] + paraphrases[1])
-        for (word, operand), before, after in zip(self.steps, values[:-1], values[1:], strict=True):
+        for index, (word, operand) in enumerate(self.steps):
+            before, after = values[index : index + 2]
             wordings = (
-                f"{before} {SIGNS[word]} {operand} = {after} nl",
-                f"so {before} {word} {operand} gives {after} nl",
+                f"{PLACES[index]} {before} {SIGNS[word]} {operand} = {after} nl",
+                f"{PLACES[index]} so {before} {word} {operand} gives {after} nl",
             )
             lines.append(wordings[int(rng.random() >= short)])
         return " ".join([*lines, "answer", str(self.answer)])

@@ -101,9 +101,9 @@ def test_synonyms_are_weighted_by_zipf():
 def test_a_chain_by_hand():
     chain = Chain("anna", 3, (("plus", 4), ("times", 2), ("minus", 5)))
     assert chain.values == (3, 7, 14, 9)
-    assert chain.question == "anna has 3 plus 4 times 2 minus 5 . how many does anna have ?"
+    assert chain.question == "anna has 3 ; 1st plus 4 ; 2nd times 2 ; 3rd minus 5"
     worked = chain.worked(np.random.default_rng(0), (1.0, 0.0, 0.0))
-    assert worked == "3 + 4 = 7 nl 7 * 2 = 14 nl 14 - 5 = 9 nl answer 9"
+    assert worked == "1st 3 + 4 = 7 nl 2nd 7 * 2 = 14 nl 3rd 14 - 5 = 9 nl answer 9"
     assert chain.correct(worked.split())
     assert not chain.correct(["answer", "8"])
 
@@ -161,6 +161,7 @@ def test_a_wrong_program_is_wrong():
         ("domains", ("poetry",)),
         ("paraphrases", (0.5, 0.5, 0.5)),
         ("operations", (4, 2)),
+        ("operations", (2, 7)),
         ("slot_values", 13),
     ],
 )
