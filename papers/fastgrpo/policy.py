@@ -1,0 +1,167 @@
+"""The policy: an eight-layer decoder taught ladder's two dialects with corrupted digits, kept by recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from tokenizers import Regex, Tokenizer, decoders
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from common.models.tiny import IGNORED, TinyConfig, cached, fit, next_token_loss, tiny_qwen3
+from common.speculative.generate import SpeculativeGenerator
+from common.speculative.target import Target
+from common.speculative.verify import SamplingParams
+from common.study.paths import store_root
+from common.tasks import ladder
+from common.tasks.ladder import Item, LadderConfig, TraceLaw
+
+DATA_SEED = 3_000_000  # of the supervised traces, far from every training seed
+POOL = 32  # batches whose traces are sorted by length together
+LONGEST = 160
+"""Most new tokens of a response; a right verbose one of 18 terms has about 150."""
+
+
+@dataclass(frozen=True)
+class PolicyRecipe:
+    """Everything that decides the warm start's weights.
+
+    Attributes:
+        shape: Shape of the decoder.
+        law: Dialects and corruption of the traces.
+        steps: AdamW steps on a cosine schedule.
+        batch: Traces of a step.
+        learning_rate: Peak.
+        seed: Of the initial weights and of the traces.
+    """
+
+    shape: TinyConfig = field(default_factory=lambda: TinyConfig(context=256))
+    law: TraceLaw = field(default_factory=TraceLaw)
+    steps: int = 300
+    batch: int = 32
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+
+class Texts(NamedTuple):
+    """Prompts with responses, padded on the right.
+
+    Attributes:
+        ids: Token ids.
+        labels: The same on the response, `IGNORED` elsewhere.
+    """
+
+    ids: Int[Tensor, "B T"]
+    labels: Int[Tensor, "B T"]
+
+
+@cache
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character; the id of a token is its place in the task's vocabulary."""
+    words = Tokenizer(WordLevel({token: index for index, token in enumerate(ladder.VOCABULARY)}))
+    words.pre_tokenizer = Split(Regex("."), "isolated")
+    words.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        pad_token=ladder.PAD,
+        bos_token=ladder.BOS,
+        eos_token=ladder.EOS,
+        padding_side="left",
+    )
+
+
+def encode(text: str) -> Int[Tensor, " T"]:
+    """Token ids of a prompt or response."""
+    return torch.tensor(tokenizer()(text)["input_ids"])
+
+
+def decode(ids: Sequence[int] | Int[Tensor, " T"]) -> str:
+    """Inverse of `encode`."""
+    return "".join(ladder.VOCABULARY[int(token)] for token in ids)
+
+
+def batches(recipe: PolicyRecipe) -> Iterator[Texts]:
+    """Endless batches of fresh traces, each of similar length, in random order."""
+    order = np.random.default_rng(recipe.seed)
+    drawn = (
+        (encode(item.prompt), encode(ladder.trace(item, rng, recipe.law)))
+        for item, rng in ladder.stream(LadderConfig(seed=DATA_SEED + recipe.seed))
+    )
+    while True:
+        pool = sorted(islice(drawn, POOL * recipe.batch), key=lambda pair: len(pair[0]) + len(pair[1]))
+        for index in order.permutation(POOL):
+            yield texts(pool[index * recipe.batch : (index + 1) * recipe.batch])
+
+
+def texts(pairs: Sequence[tuple[Tensor, Tensor]]) -> Texts:
+    """Prompts and responses as one batch."""
+    ids = [torch.cat(pair) for pair in pairs]
+    labels = [torch.cat([torch.full_like(prompt, IGNORED), answer]) for prompt, answer in pairs]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return Texts(
+        pad(ids, batch_first=True, padding_value=tokenizer().pad_token_id),
+        pad(labels, batch_first=True, padding_value=IGNORED),
+    )
+
+
+def train(recipe: PolicyRecipe) -> Qwen3ForCausalLM:
+    """Supervised training on the responses; every trace is seen once."""
+    model, data = tiny_qwen3(recipe.shape, tokenizer(), recipe.seed), batches(recipe)
+    fit(model.parameters(), lambda _: next_token_loss(model, *next(data)), recipe.steps, recipe.learning_rate)
+    return model
+
+
+def models_folder() -> Path:
+    """Where trained models are kept, beside the store of records."""
+    return store_root().parent / "models"
+
+
+def policy_folder(recipe: PolicyRecipe) -> Path:
+    """Folder of the warm start; trained on first use."""
+    return cached(recipe, models_folder(), lambda: train(recipe))
+
+
+def load(folder: Path) -> Qwen3ForCausalLM:
+    """A saved policy in evaluation mode."""
+    return Qwen3ForCausalLM.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()
+
+
+class Answers(NamedTuple):
+    """What a policy answered, one number per prompt.
+
+    Attributes:
+        correct: Whether the answer is right.
+        verbose: Whether the response is in the verbose dialect.
+        length: Tokens.
+    """
+
+    correct: np.ndarray
+    verbose: np.ndarray
+    length: np.ndarray
+
+
+def answer(model: Qwen3ForCausalLM, items: Sequence[Item], rows: int = 64) -> Answers:
+    """Greedy answers to sums, decoded without a draft."""
+    engine = SpeculativeGenerator(Target(model))
+    params = SamplingParams(LONGEST, temperature=0.0, eos_ids=(tokenizer().eos_token_id,))
+    ordered = sorted(items, key=lambda item: len(item.terms))
+    found = []
+    for start in range(0, len(ordered), rows):
+        chosen = ordered[start : start + rows]
+        tokens = engine.generate([encode(item.prompt) for item in chosen], params).tokens
+        found += [(item, decode(row)) for item, row in zip(chosen, tokens, strict=True)]
+    return Answers(
+        np.array([ladder.correct(text, item) for item, text in found]),
+        np.array([ladder.dialect(text) == "verbose" for _, text in found]),
+        np.array([len(encode(text)) for _, text in found]),
+    )

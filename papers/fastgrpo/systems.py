@@ -1,0 +1,153 @@
+"""The arithmetic of the paper's speed: rooflines, Amdahl, early termination, and the best possible schedule.
+
+All functions are pure; what they need is measured elsewhere. (Sec. 4, arXiv:2509.21792)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from common.speculative.tree import TreePolicy
+
+
+def intensity(tokens: float, inner: int, outer: int, element_bytes: float) -> float:
+    """Operations per byte moved of a product of `tokens` rows with `inner` x `outer` weights.
+
+    I = 2 n d d' / (s (d d' + n d + n d')): two operations per weight and token; weights, inputs and outputs
+    are moved once. The paper's 2 n / s is its limit for n far below d and d'.
+    """
+    moved = inner * outer + tokens * (inner + outer)
+    return 2 * tokens * inner * outer / (element_bytes * moved)
+
+
+def knee_tokens(
+    peak_flops: float, bandwidth: float, element_bytes: float, inner: int = 0, outer: int = 0
+) -> float:
+    """Tokens at which a product stops being bound by memory: C_peak.
+
+    Without a shape the paper's s/2 · F/BW; with one, the root of the exact intensity, infinite where memory
+    stays the bound whatever the number of tokens.
+
+    Args:
+        peak_flops: F, operations per second.
+        bandwidth: BW, bytes per second.
+        element_bytes: s.
+        inner: d.
+        outer: d'.
+    """
+    ratio = peak_flops / bandwidth
+    if not inner or not outer:
+        return element_bytes * ratio / 2
+    free = 2 * inner * outer - ratio * element_bytes * (inner + outer)
+    return ratio * element_bytes * inner * outer / free if free > 0 else math.inf
+
+
+def amdahl_e2e(share: float, speedup: float) -> float:
+    """End-to-end speed-up 1 / ((1 - f) + f / G) when a `share` of the time becomes `speedup` times as fast."""
+    return 1.0 / ((1.0 - share) + share / speedup)
+
+
+def implied_share(e2e: float, speedup: float) -> float:
+    """The share of generation that two reported speed-ups imply: Amdahl's law solved for f."""
+    return (1.0 - 1.0 / e2e) / (1.0 - 1.0 / speedup)
+
+
+def log_share(part: float, whole: float) -> float:
+    """How much of a speed-up `whole` a factor `part` of it explains, in logarithms."""
+    return math.log(part) / math.log(whole)
+
+
+def running_rows(lengths: Int[np.ndarray, " B"]) -> Int[np.ndarray, " L"]:
+    """B_l, rows that still run at token l = 1 … L_max of a batch with these response lengths."""
+    steps = np.arange(1, int(lengths.max()) + 1)
+    return (lengths[:, None] >= steps).sum(axis=0)
+
+
+def early_termination_speedup(lengths: Int[np.ndarray, " B"], seconds: Callable[[int], float]) -> float:
+    """Speed-up from dropping finished rows alone: L_max t(B) / Σ_l t(B_l).
+
+    Args:
+        lengths: Tokens of each response.
+        seconds: Time of a one-token pass by number of rows.
+    """
+    rows = running_rows(lengths)
+    return len(rows) * seconds(len(lengths)) / sum(seconds(int(count)) for count in rows)
+
+
+def interpolate(table: Mapping[int, float]) -> Callable[[float], float]:
+    """Straight lines between measured sizes, and beyond the last one on along its last line."""
+    sizes = np.array(sorted(table), dtype=float)
+    values = np.array([table[int(size)] for size in sizes])
+
+    def at(size: float) -> float:
+        if size <= sizes[-1]:
+            return float(np.interp(size, sizes, values))
+        slope = (values[-1] - values[-2]) / (sizes[-1] - sizes[-2])
+        return float(values[-1] + slope * (size - sizes[-1]))
+
+    return at
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a decoding cycle costs and yields.
+
+    Attributes:
+        verify: Seconds of a target pass by rows and tokens a row.
+        propose: Seconds of the draft by rows, top-k and depth.
+        accepted: Expected accepted draft tokens of a row by top-k, depth and draft tokens kept.
+    """
+
+    verify: Callable[[int, int], float]
+    propose: Callable[[int, int, int], float]
+    accepted: Callable[[int, int, int], float]
+
+    def throughput(self, rows: int, policy: TreePolicy | None) -> float:
+        """Tokens per second of `rows` running rows; without a policy, of plain steps."""
+        if policy is None:
+            return rows / self.verify(rows, 1)
+        kept, shape = policy.nodes, (policy.top_k, policy.depth)
+        seconds = self.verify(rows, kept + 1) + self.propose(rows, *shape)
+        return rows * (1.0 + self.accepted(*shape, kept)) / seconds
+
+
+def candidates(
+    budgets: Iterable[int], top_ks: Sequence[int], depths: Sequence[int]
+) -> list[TreePolicy | None]:
+    """Every (N, K, L) of a grid that keeps at least K draft tokens, and plain decoding."""
+    found = [
+        TreePolicy(depth, top_k, budget)
+        for budget in budgets
+        for top_k in top_ks
+        for depth in depths
+        if budget >= max(top_k, depth)
+    ]
+    return [None, *found]
+
+
+def oracle_schedule(
+    rows: Sequence[int], costs: Costs, grid: Sequence[TreePolicy | None]
+) -> dict[int, TreePolicy | None]:
+    """The policy of largest throughput for each number of rows, by brute force over `grid`."""
+    return {count: max(grid, key=lambda policy: costs.throughput(count, policy)) for count in rows}
+
+
+def regret(
+    rows: Sequence[int],
+    costs: Costs,
+    grid: Sequence[TreePolicy | None],
+    schedule: Callable[[int], TreePolicy | None],
+) -> Float[np.ndarray, " R"]:
+    """1 - throughput of a schedule over the oracle's, for each number of rows."""
+    best = oracle_schedule(rows, costs, grid)
+    return np.array(
+        [
+            1.0 - costs.throughput(count, schedule(count)) / costs.throughput(count, best[count])
+            for count in rows
+        ]
+    )
