@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from common.models import decoding
 from common.rl import advantages, resume
 from common.rl.trainer import GroupTrainer
+from common.speculative import generate, packed, verify
+from common.speculative.cache import RaggedKVCache
 from common.study import keys, verdicts
 from common.study.paths import ROOT
 from common.tasks import opchain
@@ -124,7 +127,55 @@ def repeated_labels(patch):
     patch.setattr(simulate, "first_wins", lambda margin, uniforms: uniforms >= 0)
 
 
+def eager_acceptance(patch):
+    """The first child is accepted whatever the target thinks of it."""
+    patch.setattr(verify, "coin", lambda chance, generator=None: chance >= 0)
+
+
+def committed_in_draft_order(patch):
+    """The cache keeps the first staged entries instead of those on the accepted path."""
+    commit = RaggedKVCache.commit
+
+    def first_ones(cache, path, counts):
+        commit(cache, torch.arange(path.shape[1]).expand_as(path), counts)
+
+    patch.setattr(RaggedKVCache, "commit", first_ones)
+
+
+def trees_that_see_each_other(patch):
+    """In packed scoring a node sees every node before it, of its own tree and of others."""
+    visible = packed._visible
+
+    def causal(*arguments):
+        seen = visible(*arguments)
+        places = torch.arange(seen.shape[-1])
+        return seen | (places[:, None] >= places)
+
+    patch.setattr(packed, "_visible", causal)
+
+
+def features_of_staged_order(patch):
+    """The draft reads the features of the first staged tokens, not of the accepted ones."""
+    patch.setattr(generate, "_along", lambda features, path: features[:, : path.shape[1]])
+
+
 GATES: dict[Patch, tuple[str, str]] = {
+    eager_acceptance: (
+        "common/speculative/test_generate.py",
+        "test_samples_have_the_targets_distribution[params0-verify_recursive_rejection]",
+    ),
+    committed_in_draft_order: (
+        "common/speculative/test_generate.py",
+        "test_greedy_texts_are_those_of_plain_decoding[small-verify_greedy-True]",
+    ),
+    features_of_staged_order: (
+        "common/speculative/test_generate.py",
+        "test_features_are_the_targets_hidden_states",
+    ),
+    trees_that_see_each_other: (
+        "common/speculative/test_packed.py",
+        "test_scores_are_those_of_every_path_alone",
+    ),
     equal_up_to_rounding: (
         "papers/rl_zvp/test_zero_variance.py",
         "test_equality_decides_and_not_a_small_standard_deviation",
