@@ -148,14 +148,15 @@ def verify_recursive_rejection(
     target = probabilities(logits, params)
     rows, nodes = tree.tokens.shape
     every = torch.arange(rows, device=logits.device)
-    levels = int(tree.depth.max())
+    depth = tree.depth
+    levels = int(depth.max()) if nodes else 0
     path = torch.zeros(rows, levels + 1, dtype=torch.long, device=logits.device)
     accepted, here = torch.zeros_like(path[:, 0]), torch.zeros_like(path[:, 0])
     residual, running = target[:, 0].clone(), torch.ones_like(here, dtype=torch.bool)
     for level in range(1, levels + 1):
         moved = torch.zeros_like(running)
         start = here.clone()
-        for node in range(nodes):
+        for node in (depth == level).any(dim=0).nonzero()[:, 0].tolist():
             tried = running & ~moved & (tree.parent[:, node] + 1 == start)
             if not bool(tried.any()):
                 continue

@@ -256,6 +256,19 @@ def test_early_termination_computes_fewer_rows(qwen: PreTrainedModel, prompts: l
     assert forwards[True] < forwards[False] == 4 * 30
 
 
+def test_plain_steps_have_nothing_to_reject(qwen: PreTrainedModel, prompts: list[Tensor]) -> None:
+    """Eight rows that sample, first without any draft tokens."""
+    engine = SpeculativeGenerator(
+        *parts("eagle3", qwen), ConcurrencyAwareScheduler(c_peak=15), verify_recursive_rejection
+    )
+    found = engine.generate(
+        prompts, SamplingParams(12, eos_ids=(EOS,)), samples=2, generator=torch.Generator().manual_seed(0)
+    )
+    assert found.stats.nodes[0] == 0
+    assert found.stats.kept[0].tolist() == [1] * 8
+    assert found.stats.tokens == sum(map(len, found.tokens))
+
+
 def test_the_sample_counts_of_prompts_may_differ(qwen: PreTrainedModel, prompts: list[Tensor]) -> None:
     counts = torch.tensor([1, 3, 0, 2])
     found = SpeculativeGenerator(*parts("eagle3", qwen), TREES).generate(prompts, GREEDY, samples=counts)
