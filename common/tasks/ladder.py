@@ -1,10 +1,10 @@
 """Ladder: running sums written out, with rollouts of very different lengths and an exact verifier.
 
-A prompt ``<bos>sum: 7 3 9 =`` asks for the sum; a response climbs there, ``7+3=10;10+9=19;``, and ends with
-``ans 19<eos>``. Every character is one token. The number of terms is geometric, so a batch holds a few
-responses three to five times as long as the others: what schedules that follow the batch size live on. The
-same sum can be written in two dialects, verbose (one term a step) and terse (two or three): a policy that
-moves from one to the other drifts far.
+A prompt ``<bos>sum:a7b3c9=`` asks for the sum of labelled terms; a response ``7+b3=10;10+c9=19;ans 19<eos>``
+climbs there. Every character is one token; the labels let a small model find the next term. The number of
+terms is geometric, so the longest responses of a batch are about three times as long as the average: what
+schedules that follow the batch size live on. The same sum can be written in two dialects, verbose (one term a
+step) and terse (two or three): a policy that moves from one to the other drifts far.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Literal
 import numpy as np
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
-VOCABULARY = (PAD, BOS, EOS, *"0123456789", *"+=; :", *"suman")
+LABELS = "abcdefghijklmnopqrstuvwxyz"
+VOCABULARY = (PAD, BOS, EOS, *"0123456789", *"+=; :", *LABELS)
 
 Dialect = Literal["verbose", "terse"]
 Split = Literal["train", "heldout"]
@@ -28,13 +29,13 @@ SPLITS: tuple[Split, ...] = ("train", "heldout")
 HELDOUT_SHARE = 5  # one prompt in five belongs to the held-out split
 TERSE_STEPS = (2, 3)  # terms that a terse step adds
 FORMAT_BONUS = 0.2
-_PROMPT = re.compile(rf"{BOS}sum:((?: \d+){{2,}}) =")
+_PROMPT = re.compile(rf"{BOS}sum:((?:[a-z]\d+){{2,}})=")
 _ANSWER = re.compile(rf"ans (\d+){EOS}$")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One sum of at least two non-negative integers."""
+    """One sum of two to 26 non-negative integers."""
 
     terms: tuple[int, ...]
 
@@ -46,9 +47,10 @@ class Item:
             ValueError: the text is not a prompt of this task.
         """
         found = _PROMPT.fullmatch(prompt)
-        if not found:
-            raise ValueError(f"not a ladder prompt: '{prompt}'; expected '{BOS}sum: a b ... ='")
-        return cls(tuple(map(int, found[1].split())))
+        item = cls(tuple(map(int, re.findall(r"\d+", found[1])))) if found else None
+        if item is None or item.prompt != prompt:
+            raise ValueError(f"not a ladder prompt: '{prompt}'; expected e.g. '{BOS}sum:a7b3c9='")
+        return item
 
     @classmethod
     def from_chain_sum(cls, expression: str) -> Item:
@@ -67,9 +69,14 @@ class Item:
         return sum(self.terms)
 
     @property
+    def labelled(self) -> tuple[str, ...]:
+        """Each term behind its letter."""
+        return tuple(f"{label}{term}" for label, term in zip(LABELS, self.terms, strict=False))
+
+    @property
     def prompt(self) -> str:
         """The prompt's text, `BOS` included."""
-        return f"{BOS}sum: {' '.join(map(str, self.terms))} ="
+        return f"{BOS}sum:{''.join(self.labelled)}="
 
     @property
     def split(self) -> Split:
@@ -86,7 +93,7 @@ class LadderConfig:
         size: Number of distinct prompts.
         split: Prompts belong to one split only.
         p: Parameter of the geometric law of the number of terms; a smaller one gives longer sums.
-        longest: Most terms of a sum; with 18, a right verbose response has at most about 150 tokens.
+        longest: Most terms of a sum; with 16, a right verbose response has at most about 150 tokens.
         digits: Most digits of a term.
         terms: Number of terms of every sum; 0 draws it from the geometric law.
     """
@@ -95,7 +102,7 @@ class LadderConfig:
     size: int = 600
     split: Split = "train"
     p: float = 0.18
-    longest: int = 18
+    longest: int = 16
     digits: int = 1
     terms: int = 0
 
@@ -113,10 +120,10 @@ class LadderConfig:
             raise ValueError(f"LadderConfig.split is '{self.split}'; expected one of {', '.join(SPLITS)}")
         if not 0 < self.p <= 1:
             raise ValueError(f"LadderConfig.p is {self.p}; expected 0 < p ≤ 1")
-        if self.longest < 2 or self.digits < 1:
-            raise ValueError(
-                f"LadderConfig.longest and digits are {self.longest} and {self.digits}; expected ≥ 2 and ≥ 1"
-            )
+        if not 2 <= self.longest <= len(LABELS):
+            raise ValueError(f"LadderConfig.longest is {self.longest}; expected 2 to {len(LABELS)}")
+        if self.digits < 1:
+            raise ValueError(f"LadderConfig.digits is {self.digits}; expected at least 1")
         if self.terms and not 2 <= self.terms <= self.longest:
             raise ValueError(f"LadderConfig.terms is {self.terms}; expected 0 or 2 to {self.longest}")
 
@@ -202,7 +209,7 @@ def trace(item: Item, rng: np.random.Generator, law: TraceLaw | None = None) -> 
         place += len(added)
         total = value + sum(added)
         written = total if law is None else _corrupt(total, law.corruption, rng)
-        steps.append(f"{value}+{'+'.join(map(str, added))}={written};")
+        steps.append(f"{value}+{'+'.join(item.labelled[place - len(added) : place])}={written};")
         value = written
     return f"{''.join(steps)}ans {value}{EOS}"
 

@@ -20,7 +20,9 @@ def test_prompt_round_trip(terms):
     assert Item.from_prompt(Item(terms).prompt) == Item(terms)
 
 
-@pytest.mark.parametrize("prompt", ["", "<bos>sum: 4 =", "sum: 4 5 =", "<bos>sum: 4 5", "<bos>sum: 4  5 ="])
+@pytest.mark.parametrize(
+    "prompt", ["", "<bos>sum:a4=", "sum:a4b5=", "<bos>sum:a4b5", "<bos>sum:a4c5=", "<bos>sum:a4b05="]
+)
 def test_malformed_prompt(prompt):
     with pytest.raises(ValueError, match="not a ladder prompt"):
         Item.from_prompt(prompt)
@@ -28,9 +30,9 @@ def test_malformed_prompt(prompt):
 
 def test_a_response_by_hand():
     item = Item((7, 3, 9))
-    assert item.prompt == "<bos>sum: 7 3 9 ="
-    assert ladder.trace(item, np.random.default_rng(0)) == "7+3=10;10+9=19;ans 19<eos>"
-    assert ladder.trace(item, np.random.default_rng(0), CLEAN) == "7+3+9=19;ans 19<eos>"
+    assert item.prompt == "<bos>sum:a7b3c9="
+    assert ladder.trace(item, np.random.default_rng(0)) == "7+b3=10;10+c9=19;ans 19<eos>"
+    assert ladder.trace(item, np.random.default_rng(0), CLEAN) == "7+b3+c9=19;ans 19<eos>"
 
 
 @given(TERMS, st.integers(0, 1000))
@@ -67,14 +69,14 @@ def test_corruption_hits_each_digit_at_its_rate_and_never_keeps_it():
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("7+3=10;ans 10<eos>", 1.2),
+        ("7+b3=10;ans 10<eos>", 1.2),
         ("ans 10<eos>", 1.2),
-        ("7+3=11;ans 11<eos>", 0.2),
-        ("7+3=10;ans 10", 0.2),
-        ("7+3=10;ans 1ans 10<eos>", 1.0),
-        ("7+3=10;ans 010<eos>", 1.2),
-        ("7+3=10;ans 10;<eos>", 0.2),
-        ("7+3=10;<eos>", 0.0),
+        ("7+b3=11;ans 11<eos>", 0.2),
+        ("7+b3=10;ans 10", 0.2),
+        ("7+b3=10;ans 1ans 10<eos>", 1.0),
+        ("7+b3=10;ans 010<eos>", 1.2),
+        ("7+b3=10;ans 10;<eos>", 0.2),
+        ("7+b3=10;<eos>", 0.0),
         ("", 0.0),
     ],
 )
@@ -115,12 +117,12 @@ def test_splits_are_disjoint():
 def test_lengths_spread_as_the_geometric_law_says():
     drawn = [item for item, _ in itertools.islice(ladder.stream(LadderConfig()), 5000)]
     sizes = np.array([len(item.terms) for item in drawn])
-    share = 0.18 * 0.82 ** (np.arange(2, 18) - 2)
-    expected = share @ np.arange(2, 18) + (1 - share.sum()) * 18
+    share = 0.18 * 0.82 ** (np.arange(2, 16) - 2)
+    expected = share @ np.arange(2, 16) + (1 - share.sum()) * 16
     assert abs(sizes.mean() - expected) < 4 * sizes.std() / np.sqrt(len(sizes))
-    assert (sizes.min(), sizes.max()) == (2, 18)
+    assert (sizes.min(), sizes.max()) == (2, 16)
     lengths = [len(ladder.trace(item, np.random.default_rng(0))) - len(EOS) + 1 for item in drawn]
-    assert 3 <= max(lengths) / np.mean(lengths) <= 5
+    assert 2.5 <= max(lengths) / np.mean(lengths) <= 5
     assert max(lengths) < 160
 
 
@@ -137,8 +139,9 @@ def test_knobs_of_length_and_digits():
         ({"size": 0}, "size is 0"),
         ({"split": "test"}, "split is 'test'"),
         ({"p": 0.0}, "p is 0.0"),
-        ({"digits": 0}, "digits are 18 and 0"),
-        ({"terms": 19}, "terms is 19; expected 0 or 2 to 18"),
+        ({"digits": 0}, "digits is 0"),
+        ({"longest": 27}, "longest is 27; expected 2 to 26"),
+        ({"terms": 19}, "terms is 19; expected 0 or 2 to 16"),
     ],
 )
 def test_bad_configurations_name_the_field(change, message):
