@@ -44,6 +44,7 @@ class TriDomainConfig:
         paraphrases: Probabilities of a sentence's three wordings; of the first two where there are two.
         zipf: Exponent of the weights of synonyms; 0 makes them equally likely.
         operations: Fewest and most operations of a sum.
+        largest: Largest number of a sum, given or computed; at most 20.
         slot_values: Values of a slot, at most 12.
     """
 
@@ -54,6 +55,7 @@ class TriDomainConfig:
     paraphrases: tuple[float, float, float] = (0.5, 0.3, 0.2)
     zipf: float = 1.0
     operations: tuple[int, int] = (2, 6)
+    largest: int = word_sums.LARGEST
     slot_values: int = 12
 
     def validate(self) -> None:
@@ -79,6 +81,8 @@ class TriDomainConfig:
             raise ValueError(
                 f"TriDomainConfig.operations is {self.operations}; expected 1 ≤ fewest ≤ most ≤ 6"
             )
+        if not 2 <= self.largest <= word_sums.LARGEST:
+            raise ValueError(f"TriDomainConfig.largest is {self.largest}; expected 2 to {word_sums.LARGEST}")
         if not 1 <= self.slot_values <= 12:
             raise ValueError(f"TriDomainConfig.slot_values is {self.slot_values}; expected 1 to 12")
 
@@ -165,7 +169,7 @@ def _draw(domain: Domain, rng: np.random.Generator, config: TriDomainConfig) -> 
             return dialogue.draw(rng, config.slot_values)
         case "code":
             return programs.draw(rng)
-    return word_sums.draw(rng, config.operations, config.slot_values)
+    return word_sums.draw(rng, config.operations, config.slot_values, config.largest)
 
 
 def _turns(

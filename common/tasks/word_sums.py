@@ -1,4 +1,4 @@
-"""Chains of sums in words, worked out line by line: `7 + 5 = 12`, with an exact verifier."""
+"""Chains of sums in words, worked out line by line, with an exact verifier."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 
 from common.tasks.dialogue import SLOTS, words
 
-LARGEST = 20  # every number of a chain, given or computed, lies in 0 … LARGEST
+LARGEST = 20  # numbers of the vocabulary are 0 … LARGEST
 PLACES = ("1st", "2nd", "3rd", "4th", "5th", "6th")
-SIGNS = {"plus": "+", "minus": "-", "times": "*"}
+OPERATORS = ("plus", "minus", "times")
 VOCABULARY = (
     *map(str, range(LARGEST + 1)),
     *PLACES,
-    *SIGNS,
-    *SIGNS.values(),
+    *OPERATORS,
     *words("has ; = so gives nl answer"),
 )
 
@@ -60,11 +59,8 @@ class Chain:
         values, lines = self.values, []
         short = paraphrases[0] / (paraphrases[0] + paraphrases[1])
         for index, (word, operand) in enumerate(self.steps):
-            before, after = values[index : index + 2]
-            wordings = (
-                f"{PLACES[index]} {before} {SIGNS[word]} {operand} = {after} nl",
-                f"{PLACES[index]} so {before} {word} {operand} gives {after} nl",
-            )
+            step, after = f"{word} {operand}", values[index + 1]
+            wordings = (f"{PLACES[index]} {step} = {after} nl", f"{PLACES[index]} so {step} gives {after} nl")
             lines.append(wordings[int(rng.random() >= short)])
         return " ".join([*lines, "answer", str(self.answer)])
 
@@ -77,20 +73,22 @@ def _apply(word: str, a: int, b: int) -> int:
     return {"plus": a + b, "minus": a - b, "times": a * b}[word]
 
 
-def draw(rng: np.random.Generator, operations: tuple[int, int], slot_values: int) -> Chain:
-    """A chain with a uniform number of operations, none of which leaves 0 … `LARGEST`."""
+def draw(
+    rng: np.random.Generator, operations: tuple[int, int], slot_values: int, largest: int = LARGEST
+) -> Chain:
+    """A chain with a uniform number of operations, none of which leaves 0 … `largest`."""
     name = SLOTS["name"][rng.integers(slot_values)]
-    start = value = int(rng.integers(1, LARGEST + 1))
+    start = value = int(rng.integers(1, largest + 1))
     steps: list[tuple[str, int]] = []
     for _ in range(int(rng.integers(operations[0], operations[1] + 1))):
-        word, operand = _step(value, rng)
+        word, operand = _step(value, largest, rng)
         steps.append((word, operand))
         value = _apply(word, value, operand)
     return Chain(name, start, tuple(steps))
 
 
-def _step(value: int, rng: np.random.Generator) -> tuple[str, int]:
-    options = ["plus"] * (value < LARGEST) + ["minus"] * (value > 0) + ["times"] * (0 < value <= LARGEST // 2)
+def _step(value: int, largest: int, rng: np.random.Generator) -> tuple[str, int]:
+    options = ["plus"] * (value < largest) + ["minus"] * (value > 0) + ["times"] * (0 < value <= largest // 2)
     word = options[rng.integers(len(options))]
-    highest = {"plus": LARGEST - value, "minus": value, "times": LARGEST // max(value, 1)}[word]
+    highest = {"plus": largest - value, "minus": value, "times": largest // max(value, 1)}[word]
     return word, int(rng.integers(2 if word == "times" else 1, highest + 1))

@@ -103,16 +103,16 @@ def test_a_chain_by_hand():
     assert chain.values == (3, 7, 14, 9)
     assert chain.question == "anna has 3 ; 1st plus 4 ; 2nd times 2 ; 3rd minus 5"
     worked = chain.worked(np.random.default_rng(0), (1.0, 0.0, 0.0))
-    assert worked == "1st 3 + 4 = 7 nl 2nd 7 * 2 = 14 nl 3rd 14 - 5 = 9 nl answer 9"
+    assert worked == "1st plus 4 = 7 nl 2nd times 2 = 14 nl 3rd minus 5 = 9 nl answer 9"
     assert chain.correct(worked.split())
     assert not chain.correct(["answer", "8"])
 
 
-@given(st.integers(0, 10_000))
-def test_chains_stay_in_range(seed):
-    chain = word_sums.draw(np.random.default_rng(seed), (2, 6), 12)
+@given(st.integers(0, 10_000), st.sampled_from([2, 10, word_sums.LARGEST]))
+def test_chains_stay_in_range(seed, largest):
+    chain = word_sums.draw(np.random.default_rng(seed), (2, 6), 12, largest)
     assert 2 <= len(chain.steps) <= 6
-    assert all(0 <= value <= word_sums.LARGEST for value in chain.values)
+    assert all(0 <= value <= largest for value in chain.values)
 
 
 @given(st.tuples(CHAINS, CHAINS), st.sampled_from(list(programs.SIGNS)), st.integers(0, 1000), st.booleans())
@@ -162,6 +162,7 @@ def test_a_wrong_program_is_wrong():
         ("paraphrases", (0.5, 0.5, 0.5)),
         ("operations", (4, 2)),
         ("operations", (2, 7)),
+        ("largest", 21),
         ("slot_values", 13),
     ],
 )

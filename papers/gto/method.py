@@ -1,0 +1,248 @@
+"""Group Tree Optimization (arXiv:2509.22134): a trained draft tuned so that its trees are accepted longer.
+
+Plain training of a draft looks at one chain of tokens; decoding grows a tree and keeps its best nodes. GTO
+scores the tree that the draft would grow at a prefix by the target's probabilities of its branches,
+subtracts the score of a frozen reference draft's tree, standardises over neighbouring prefixes, and pushes
+the likelihood of the branch that the target accepts up or down by it, beside the ordinary token loss. No
+rollouts, no KL term; the reward is not differentiated. Decoding does not change.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+
+from common.speculative.drafts import FeatureDraft
+from common.speculative.networks import DraftNetwork
+from common.speculative.packed import TreeScores, score_packed_trees
+from common.speculative.target import Target
+from common.speculative.tree import DraftTree, TreePolicy
+from common.speculative.unroll import eagle3_loss, unroll, unroll_text
+from papers.gto.tree_reward import (
+    Groups,
+    Path,
+    draft_tree_reward,
+    group_advantages,
+    gto_loss,
+    longest_accepted_path,
+    path_ratio,
+    sample_groups,
+)
+
+CONTROLS = ("none", "shuffled", "flipped")
+
+
+@dataclass
+class GTOConfig(TrainingArguments):
+    """Training arguments with those of GTO; the defaults are the paper's where it gives one."""
+
+    gto_omega: float = field(
+        default=0.5, metadata={"help": "ω, weight of the GTO loss; 0 is token training."}
+    )
+    gto_groups: int = field(default=16, metadata={"help": "K, groups of a sequence."})
+    gto_group_size: int = field(default=8, metadata={"help": "m, adjacent positions of a group."})
+    gto_mode: str = field(
+        default="lse", metadata={"help": "How branches become a reward: lse (Eq. 5), max, average; node_sum."}
+    )
+    gto_eta: float = field(default=1.0, metadata={"help": "η of the log-sum-exp."})
+    gto_debias: bool = field(default=True, metadata={"help": "Subtract the reference draft's reward."})
+    gto_norm_scope: str = field(default="group", metadata={"help": "Standardise in each group or the batch."})
+    gto_accepted_path: str = field(
+        default="greedy", metadata={"help": "Ŝ: the greedily verified path, or the branch of largest L."}
+    )
+    gto_epsilon: float = field(default=0.2, metadata={"help": "Clip range; the paper gives none."})
+    gto_delta: float = field(default=1e-6, metadata={"help": "Added to the deviation; the paper gives none."})
+    gto_control: str = field(
+        default="none",
+        metadata={"help": "Negative controls: shuffled (within a group) or flipped advantages."},
+    )
+    tree_depth: int = field(default=7, metadata={"help": "Levels of draft tokens."})
+    tree_top_k: int = field(default=10, metadata={"help": "Children of a node, and nodes of a frontier."})
+    tree_budget: int = field(default=59, metadata={"help": "Draft tokens kept; 60 with the root."})
+    unroll_steps: int = field(default=7, metadata={"help": "Steps of training-time test; 1 is App. B.2."})
+    unroll_decay: float = field(default=0.8, metadata={"help": "Weight of step j is decay ** j."})
+
+    @property
+    def tree(self) -> TreePolicy:
+        """Shape of the trees."""
+        return TreePolicy(self.tree_depth, self.tree_top_k, self.tree_budget)
+
+
+class TextReading(NamedTuple):
+    """What the target says about texts.
+
+    Attributes:
+        ids: Tokens.
+        features: Tapped hidden states.
+        logits: Of the token after each.
+    """
+
+    ids: Int[Tensor, "B T"]
+    features: Float[Tensor, "B T F"]
+    logits: Float[Tensor, "B T V"]
+
+
+@torch.no_grad()
+def read_texts(target: Target, ids: Int[Tensor, "B T"]) -> TextReading:
+    """Run the target over whole texts, padded on the right."""
+    length = ids.shape[1]
+    places = torch.arange(length, device=ids.device)
+    later = ids.new_full((length, length), torch.finfo(target.dtype).min, dtype=target.dtype).triu(1)
+    reading = target.read(ids, places.expand(len(ids), -1), later.expand(len(ids), 1, -1, -1))
+    return TextReading(ids, reading.features, reading.logits)
+
+
+@torch.no_grad()
+def grow_trees(
+    network: DraftNetwork, text: TextReading, roots: Int[Tensor, "B P"], policy: TreePolicy
+) -> DraftTree:
+    """The trees that decoding would grow below places of texts, those of a text in consecutive rows."""
+    draft = FeatureDraft(network)
+    draft.begin(text.ids[:, 0], text.ids.shape[1] + draft.slots(policy))
+    entries = torch.full_like(text.ids[:, 0], text.ids.shape[1] - 1)
+    draft.extend(text.features[:, :-1], text.ids[:, 1:], entries)
+    rows = torch.arange(len(roots), device=roots.device).repeat_interleave(roots.shape[1])
+    return draft.at(rows, roots.flatten() - 1).propose(policy)
+
+
+def path_log_likelihood(
+    network: DraftNetwork, text: TextReading, roots: Int[Tensor, "B P"], paths: Int[Tensor, "B P J"]
+) -> Float[Tensor, "B P J"]:
+    """The draft's log-probability of each token of a path below each root, its own states fed back."""
+    logits = unroll(network, text.features[:, :-1], text.ids[:, 1:], roots - 1, paths).logits
+    return torch.log_softmax(logits, dim=-1).gather(-1, paths[..., None])[..., 0]
+
+
+def one_after_the_other(first: DraftTree, second: DraftTree) -> DraftTree:
+    """The trees of two drafts as one batch."""
+    names = ("tokens", "parent", "log_q", "ancestor")
+    return DraftTree(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in names))
+
+
+class GTOTrainer(Trainer):
+    """Phase II; the only change to token training is the second term of the loss.
+
+    Args:
+        model: The draft, already trained with the token loss (Phase I).
+        target: The frozen model, with the taps of the draft.
+        args: Configuration.
+        train_dataset: Items with `ids` and `supervised` (places whose next token counts), as `collate` takes
+            them.
+
+    Raises:
+        ValueError: a draft that does not fit the target, or an unknown control.
+    """
+
+    def __init__(
+        self, model: DraftNetwork, target: Target, args: GTOConfig, train_dataset: Any, **kwargs: Any
+    ) -> None:
+        FeatureDraft(model).check(target)
+        if args.gto_control not in CONTROLS:
+            raise ValueError(f"gto_control is '{args.gto_control}'; choose from {', '.join(CONTROLS)}")
+        kwargs.setdefault("data_collator", collate)
+        super().__init__(model=model, args=args, train_dataset=train_dataset, **kwargs)
+        self.target, self.model_accepts_loss_kwargs = target, False
+        self.reference = copy.deepcopy(model, {id(model._shared): model._shared}).requires_grad_(False)
+        self.generator = torch.Generator().manual_seed(args.seed)
+
+    def compute_loss(
+        self,
+        model: DraftNetwork,
+        inputs: Mapping[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,  # noqa: ARG002
+    ) -> Any:
+        """L_token + ω L_GTO (Eq. 12)."""
+        text, supervised = read_texts(self.target, inputs["ids"]), inputs["supervised"]
+        loss = self.token_loss(model, text, supervised)
+        if self.args.gto_omega:
+            loss = loss + self.args.gto_omega * self.tree_loss(model, text, supervised)
+        return (loss, {}) if return_outputs else loss
+
+    def token_loss(
+        self, model: DraftNetwork, text: TextReading, supervised: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, ""]:
+        """Soft cross-entropy to the target, unrolled as decoding unrolls (training-time test)."""
+        unrolled = unroll_text(
+            model, text.ids, text.features, text.logits, supervised, self.args.unroll_steps
+        )
+        return eagle3_loss(unrolled, self.args.unroll_decay)
+
+    def tree_loss(
+        self, model: DraftNetwork, text: TextReading, supervised: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, ""]:
+        """L_GTO over freshly sampled groups (Eqs. 5 to 11)."""
+        args = self.args
+        rooted = supervised.clone()
+        rooted[:, 0] = False  # a tree needs the feature of the token before its root
+        groups = sample_groups(rooted, args.gto_groups, args.gto_group_size, self.generator)
+        rewards, path = self.score(model, text, groups)
+        advantages = group_advantages(rewards, groups.mask, args.gto_delta, args.gto_norm_scope)
+        advantages = self.controlled(advantages, groups.mask)
+        roots, shape = groups.places.flatten(1), groups.places.shape
+        tokens = path.tokens.unflatten(0, roots.shape)
+        log_m = path_log_likelihood(model, text, roots, tokens)
+        with torch.no_grad():
+            log_reference = path_log_likelihood(self.reference, text, roots, tokens)
+        ratio = path_ratio(log_m.flatten(0, 1), log_reference.flatten(0, 1), path.length).view(shape)
+        self.measure(groups, rewards, advantages, ratio)
+        return gto_loss(ratio, advantages, groups.mask, args.gto_epsilon)
+
+    @torch.no_grad()
+    def score(
+        self, model: DraftNetwork, text: TextReading, groups: Groups
+    ) -> tuple[Float[Tensor, "B K m"], Path]:
+        """Rewards R_i (debiased unless switched off) and longest accepted paths of the draft's trees."""
+        args, roots = self.args, groups.places.flatten(1)
+        tree = grow_trees(model, text, roots, args.tree)
+        texts, places, every = text.ids, roots, tree
+        if args.gto_debias:  # the reference's trees hang below copies of the texts
+            every = one_after_the_other(tree, grow_trees(self.reference, text, roots, args.tree))
+            texts, places = text.ids.repeat(2, 1), roots.repeat(2, 1)
+        scores = score_packed_trees(self.target, texts, places, every)
+        rewards, count = draft_tree_reward(every, scores.log_p, args.gto_mode, args.gto_eta), roots.numel()
+        own = TreeScores(*(part[:count] for part in scores))
+        path = longest_accepted_path(tree, own, args.tree_depth, args.gto_accepted_path)
+        debiased = rewards[:count] - rewards[count:] if args.gto_debias else rewards
+        return debiased.view(groups.places.shape), path
+
+    def controlled(
+        self, advantages: Float[Tensor, "B K m"], mask: Bool[Tensor, "B K m"]
+    ) -> Float[Tensor, "B K m"]:
+        """Advantages of a negative control."""
+        if self.args.gto_control == "flipped":
+            return -advantages
+        if self.args.gto_control == "shuffled":
+            keys = torch.rand(mask.shape, generator=self.generator).to(mask.device)
+            order = keys.masked_fill(~mask, 2.0).argsort(dim=-1)  # places that do not count stay behind
+            return advantages.gather(-1, order)
+        return advantages
+
+    def measure(self, groups: Groups, rewards: Tensor, advantages: Tensor, ratio: Tensor) -> None:
+        """Log the reward, the share of equal groups and how far the ratio has drifted."""
+        mask, epsilon = groups.mask, self.args.gto_epsilon
+        outside = (ratio.detach() - 1).abs() > epsilon
+        flat = (advantages == 0).all(dim=-1) & mask.any(dim=-1)
+        self.log(
+            {
+                "gto/reward": float(rewards[mask].mean()),
+                "gto/reward_std": float(rewards[mask].std()) if int(mask.sum()) > 1 else 0.0,
+                "gto/equal_groups": float(flat.sum() / mask.any(dim=-1).sum()),
+                "gto/outside_clip": float(outside[mask].float().mean()),
+            }
+        )
+
+
+def collate(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Texts of a batch, padded on the right."""
+    return {
+        name: torch.nn.utils.rnn.pad_sequence([row[name] for row in rows], batch_first=True)
+        for name in ("ids", "supervised")
+    }
