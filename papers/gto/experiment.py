@@ -12,7 +12,7 @@ from common.study.jobs import Job, Scalar
 
 LIMITS = {
     "smoke": {"seconds": 120.0, "memory": 1900.0},
-    "laptop": {"seconds": 600.0, "memory": 1900.0},
+    "laptop": {"seconds": 900.0, "memory": 1900.0},
     "gpu": {"seconds": 86400.0, "memory": 64_000.0},
 }
 EVALUATE = "papers.gto.arms:evaluate"
@@ -52,7 +52,7 @@ class Config:
     gto_rate: float = paper(5e-6, "Sec. 4")
     tune_steps: int = paper(60_000, "Sec. 4")
     tune_batch: int = 2
-    time_steps: int = 300
+    time_steps: int = 160
     continual_rate: float = 5e-6
     target_layers: int = 8
     target_hidden: int = 128
@@ -71,9 +71,9 @@ class Config:
     positions: int = 6
     shapes: str = "4:4:16,4:4:24,4:4:32,5:4:16,5:4:24,5:4:32,6:4:16,6:4:24,6:4:32,5:4:5"
     sizes: tuple[int, ...] = (4, 16, 32)
-    prompts: int = 8
+    prompts: int = 6
     tokens: int = 48
-    repeats: int = 3
+    repeats: int = 2
     main_seeds: int = 5
     ablation_seeds: int = 3
     init_seeds: int = 3
@@ -130,7 +130,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     | {
         "groups": 4,
         "tune_steps": 400,
-        "time_steps": 3000,
+        "time_steps": 1600,
         "tune_batch": 8,
         "target_hidden": 256,
         "target_ffn": 768,
@@ -154,7 +154,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
 
     Sweeps: ``theory``, ``lossless``, ``tabular``; ``main`` (EAGLE-3 untuned, GTO, continual training for
     equal steps and equal time, two negative controls), ``aggregators``, ``sizes``, ``debias``, ``inits``
-    (HASS- and GRIFFIN-like), ``eagle``, ``oracle``, ``speed``.
+    (HASS- and GRIFFIN-like), ``eagle``, ``oracle``, ``target``, ``speed``.
 
     Raises:
         StudyError: the paper's own scale, whose data and models this package does not load.
@@ -175,6 +175,7 @@ def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             yield _arm("main", config, arm, seed, wide=arm in COMPARED)
     for seed in seeds[: config.ablation_seeds]:
         yield _arm("eagle", config, "untuned", seed, draft_kind="eagle")
+    yield Job("target", {}, "papers.gto.check:target", _recipe(config), tuple(seeds[:1]))
     few = {"conversations": max(1, config.conversations // 8), "positions": min(config.positions, 4)}
     arguments = {**_recipe(config), **few}
     yield Job("oracle", {"arm": "oracle"}, "papers.gto.arms:oracle", arguments, tuple(seeds[:1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -22,6 +23,7 @@ def plot_fig1(data: pd.DataFrame, reported: Reported) -> Figure:
     axis = axes[0]
     place = {row.path: (row.level, row.probability) for row in data.itertuples()}
     place["It"] = (0, 1.0)
+    heights = _apart(data)
     for row in data.itertuples():
         level, height = place[row.path]
         above = place[row.path.rsplit(" ", 1)[0]]
@@ -29,22 +31,34 @@ def plot_fig1(data: pd.DataFrame, reported: Reported) -> Figure:
         style = "-" if row.kept else ":"
         axis.plot([above[0], level], [above[1], height], color=colour, ls=style, lw=1.4, zorder=1)
         axis.scatter(level, height, color=colour, zorder=2)
-        notes = [
-            f"{height:.3g}",
-            *(["greedy"] if row.greedy else []),
-            *(["target accepts"] if row.accepted else []),
-        ]
-        text = f"{row.path} ({', '.join(notes)}){'' if row.kept else ', pruned'}"
+        notes = [f"{height:.3g}", *_notes(row)]
         with mpl.rc_context(STYLE):
-            axis.annotate(text, (level, height), xytext=(6, 0), textcoords="offset points", va="center")
+            axis.text(
+                level + 0.06, heights[row.path], f"{row.path} ({', '.join(notes)})", va="center", size=8
+            )
     axis.scatter(0, 1.0, color=PALETTE[0])
-    axis.annotate("It", (0, 1.0), xytext=(6, 4), textcoords="offset points")
-    axis.set_xlim(-0.1, 3.3)
+    axis.text(0.06, 1.0, "It", va="center", size=8)
+    axis.set_xlim(-0.1, 3.4)
     axis.set_xticks([0, 1, 2])
     label(axis, "", x="level", y="cumulative probability of the draft")
     told = ", ".join(f"{path} {value:g}" for path, value in reported.items())
     caption(figure, f"three of six candidates are kept; the paper's example: {told}")
     return figure
+
+
+def _notes(row: Any) -> list[str]:
+    told = {"greedy": row.greedy, "target accepts": row.accepted, "pruned": not row.kept}
+    return [note for note, holds in told.items() if holds]
+
+
+def _apart(data: pd.DataFrame, room: float = 0.07) -> dict[str, float]:
+    """Heights of the labels: above inner nodes, and apart where two leaves would overlap."""
+    heights: dict[str, float] = {}
+    for level, nodes in data.sort_values("probability").groupby("level"):
+        lift, last = 0.5 * room * (level < data["level"].max()), -1.0
+        for row in nodes.itertuples():
+            last = heights[row.path] = max(row.probability + lift, last + room)
+    return heights
 
 
 def plot_fig2a(data: pd.DataFrame, reported: Reported) -> Figure:
@@ -86,10 +100,11 @@ def plot_training(data: pd.DataFrame, _reported: Reported) -> Figure:
 
 def plot_gap(data: pd.DataFrame, _reported: Reported) -> Figure:
     """One panel per rank."""
-    figure = _points(data, width=3.0, y="accepted tokens minus the target's own trees")
+    figure = _points(data, width=3.0, y="accepted tokens, difference")
     for axis in figure.axes:
         axis.axhline(0.0, color="0.35", lw=0.8)
-    caption(figure, f"eight contexts of four tokens and three levels; {seeds(data, 'whisker')}")
+    text = "difference to the target's own trees; eight contexts, four tokens, three levels"
+    caption(figure, f"{text}; {seeds(data, 'whisker')}")
     return figure
 
 
@@ -109,4 +124,4 @@ def _crosses(axis: Axes, reported: Reported, data: pd.DataFrame) -> None:
     found = {arms.index(name): value for name, value in reported.items() if name in arms}
     low, high = axis.get_ylim()
     axis.scatter(list(found), list(found.values()), marker="x", color="0.35", label="paper", zorder=3)
-    axis.set_ylim(min(low, *found.values()), max(high, *found.values()))
+    axis.set_ylim(min(low, *found.values()), max(high, 1.04 * max(found.values())))

@@ -189,6 +189,19 @@ def tabular(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def target(frame: pd.DataFrame) -> pd.DataFrame:
+    """What the target has learnt."""
+
+    def cells() -> Iterator[Cell]:
+        for domain in DOMAINS:
+            for told, name in {"next-token accuracy": "accuracy", "entropy (nats)": "entropy"}.items():
+                yield domain, told, _one(frame, f"{name}/{domain}")
+        yield "math", "right answers, greedy", _one(frame, "verified/math")
+        yield "parameters", "number", _one(frame, "parameters")
+
+    return long_table(cells())
+
+
 def latency(frame: pd.DataFrame) -> pd.DataFrame:
     """Milliseconds of the parts, and SR = τ t(1) / (t(tree) + t(draft)) at the exact τ."""
 
@@ -208,6 +221,10 @@ def latency(frame: pd.DataFrame) -> pd.DataFrame:
 def ranks(frame: pd.DataFrame) -> list[int]:
     """Ranks of the tabular draft, rising."""
     return sorted(int(rank) for rank in frame.loc[frame["sweep"] == "tabular", "rank"].dropna().unique())
+
+
+def _one(frame: pd.DataFrame, name: str) -> Interval:
+    return Interval(float(scalar(frame, "target", name).iloc[0]), np.nan, np.nan, 0)
 
 
 def _arms(frame: pd.DataFrame, sweep: str) -> list[str]:

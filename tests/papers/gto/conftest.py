@@ -55,6 +55,8 @@ def invented(job: Job) -> Record:
         names += [f"{kind}/{place}@{shape}" for kind in kinds[:2] for place in places]
     for mode in ("lse", "max", "average", "node_sum"):
         names += [f"discordant/{mode}", f"kendall/{mode}"]
+    if job.sweep == "target":
+        names = [f"{k}/{d}" for k in ("accuracy", "entropy", "verified") for d in DOMAINS] + ["parameters"]
     if job.sweep == "speed":
         names = [
             f"{k}{t}/{a}/{p}"
