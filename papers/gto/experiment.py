@@ -169,9 +169,12 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
 
 
 def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """The arms of the comparison, seed by seed; EAGLE as EAGLE-2 decodes it; the target as its own draft."""
-    for seed in seeds[: config.main_seeds]:
-        for arm in MAIN:
+    """The arms of the comparison; EAGLE as EAGLE-2 decodes it; the target as its own draft.
+
+    Arm by arm, so that workers train the drafts of different seeds instead of waiting for one.
+    """
+    for arm in MAIN:
+        for seed in seeds[: config.main_seeds]:
             yield _arm("main", config, arm, seed, wide=arm in COMPARED)
     for seed in seeds[: config.ablation_seeds]:
         yield _arm("eagle", config, "untuned", seed, draft_kind="eagle")
@@ -183,9 +186,9 @@ def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
 
 def init_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Phase II from two other drafts."""
-    for seed in seeds[: config.init_seeds]:
+    for arm in COMPARED:
         for kind in KINDS:
-            for arm in COMPARED:
+            for seed in seeds[: config.init_seeds]:
                 yield _arm("inits", config, arm, seed, draft_kind=kind)
 
 
