@@ -5,17 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.models.tiny import cached
 from common.speculative.tree import TreePolicy
 from common.study.jobs import Job, Record
 from papers.gto.drafts import Checkpoint, DraftRecipe, new_network, target_for, trained, training_texts
-from papers.gto.evaluate import Measured, acceptance, concordance, greedy_path, heldout, oracle_acceptance
+from papers.gto.evaluate import Measured, heldout, measure, oracle_acceptance
 from papers.gto.method import GTOConfig, GTOTrainer
 from papers.gto.target import TargetRecipe, models_folder
 
@@ -96,12 +98,19 @@ class TuneRecipe:
         )
 
 
+@cache
+def training_rows(size: int) -> list[dict[str, Tensor]]:
+    """The training set as the trainer takes it."""
+    return [{"ids": row.ids[0], "supervised": row.supervised[0]} for row in training_texts(size)]
+
+
 def tune(recipe: TuneRecipe) -> Checkpoint:
     """Phase II."""
     target = target_for(recipe.draft.target, recipe.draft.kind)
-    data = [{"ids": row.ids[0], "supervised": row.supervised[0]} for row in training_texts(recipe.draft.data)]
     with tempfile.TemporaryDirectory() as folder:
-        trainer = GTOTrainer(trained(recipe.draft), target, recipe.arguments(Path(folder)), data)
+        trainer = GTOTrainer(
+            trained(recipe.draft), target, recipe.arguments(Path(folder)), training_rows(recipe.draft.data)
+        )
         trainer.train()
     history = trainer.state.log_history
     log = {name: [entry[key] for entry in history if key in entry] for key, name in LOGGED.items()}
@@ -133,7 +142,7 @@ def evaluate(job: Job, _workspace: Path) -> Record:
     of the held-out set, `shapes` ("depth:top_k:budget,…", further tree shapes), `paths` (Figure 2), `compare`
     (order of trees against the untuned draft).
 
-    Emits `tau1/…` and `tau0/…` (see `evaluate.acceptance`); the same with suffix ``@<shape>`` for further
+    Emits what `evaluate.measure` gives; τ with suffix ``@<shape>`` for further
     shapes; Figure 2's shares; `discordant/…`; the training log.
     """
     (seed,) = job.seeds
@@ -145,14 +154,11 @@ def evaluate(job: Job, _workspace: Path) -> Record:
     prefixes = heldout(int(config["conversations"]), int(config["positions"]))
     few = heldout(max(1, int(config["conversations"]) // 4), int(config["positions"]))
     policy = TreePolicy(recipe.depth, recipe.top_k, recipe.budget)
-    values: Measured = acceptance(found.network, target, prefixes, policy)
+    before = trained(recipe.draft) if config["compare"] else None
+    values: Measured = measure(found.network, target, prefixes, policy, bool(config["paths"]), before)
     for shape in filter(None, str(config["shapes"]).split(",")):
-        other = acceptance(found.network, target, few, TreePolicy(*map(int, shape.split(":"))))
+        other = measure(found.network, target, few, TreePolicy(*map(int, shape.split(":"))))
         values |= {f"{name}@{shape}": value for name, value in other.items()}
-    if config["paths"]:
-        values |= greedy_path(found.network, target, prefixes, policy)
-    if config["compare"] and not untuned:
-        values |= concordance(trained(recipe.draft), found.network, target, prefixes, policy)
     series = {name: np.array([values]) for name, values in found.log.items()}
     return Record({name: np.array([value]) for name, value in values.items()}, series)
 

@@ -7,7 +7,7 @@ without a draw. Acceptance length τ counts the target's own token of each cycle
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -62,37 +62,63 @@ def heldout(conversations: int, positions: int) -> Prefixes:
     return found
 
 
-class Grown(NamedTuple):
-    """Trees of a draft at the prefixes of a batch, with the target's view of them.
+class Scored(NamedTuple):
+    """Trees of a draft with the target's view of them."""
 
-    Attributes:
-        text: The target's reading of the texts.
-        tree: Trees.
-        scores: Their scores.
-        domains: Domain of each tree.
-    """
-
-    text: TextReading
     tree: DraftTree
     scores: TreeScores
-    domains: list[Domain]
 
 
-def grown(network: DraftNetwork, target: Target, prefixes: Prefixes, policy: TreePolicy) -> Iterator[Grown]:
-    """A draft's trees, batch by batch."""
+def scored(
+    network: DraftNetwork, target: Target, text: TextReading, roots: Int[Tensor, "B P"], policy: TreePolicy
+) -> Scored:
+    """The trees that decoding would grow below some places of texts."""
+    tree = grow_trees(network, text, roots, policy)
+    return Scored(tree, score_packed_trees(target, text.ids, roots, tree))
+
+
+def measure(
+    network: DraftNetwork,
+    target: Target,
+    prefixes: Prefixes,
+    policy: TreePolicy,
+    paths: bool = False,
+    before: DraftNetwork | None = None,
+) -> Measured:
+    """What a draft's trees are worth.
+
+    Args:
+        network: The draft.
+        target: The model it drafts for.
+        prefixes: Where.
+        policy: Shape of the trees.
+        paths: Look at the draft's greedy path, too.
+        before: Another draft, whose trees at the same prefixes are compared with this one's.
+
+    Returns:
+        ``tau1/<domain>`` (temperature 1), ``tau0/<domain>`` (greedy), and ``…/all``, the mean of the domains.
+        With `paths` (Figure 2; the greedy path is the argmax chain of full depth): ``pruned/…``, the share of
+        prefixes at which a node of it is not among those kept; ``agrees/…``, the share at which every node
+        that greedy verification accepts lies on it; ``chain1/…`` and ``chain0/…``, its own τ. With `before`:
+        see `concordance`.
+    """
+    parts: dict[str, list[Tensor]] = {}
+    changes: dict[str, list[Tensor]] = {}
     for batch, roots, domains in zip(*prefixes, strict=True):
         text = read_texts(target, batch.ids)
-        tree = grow_trees(network, text, roots, policy)
-        names = [domain for domain in domains for _ in range(roots.shape[1])]
-        yield Grown(text, tree, score_packed_trees(target, batch.ids, roots, tree), names)
-
-
-def acceptance(network: DraftNetwork, target: Target, prefixes: Prefixes, policy: TreePolicy) -> Measured:
-    """τ of a draft's trees: ``tau1/<domain>`` (temperature 1), ``tau0/<domain>`` (greedy), and over all."""
-    parts: dict[str, list[Tensor]] = {}
-    for batch in grown(network, target, prefixes, policy):
-        _collect(parts, batch.domains, _accepted(batch.tree, batch.scores))
-    return _means(parts)
+        own = scored(network, target, text, roots, policy)
+        values = _accepted(own)
+        if paths:
+            chain = scored(network, target, text, roots, _chain(policy))
+            alone = _accepted(chain)
+            values |= _greedy_shares(own, chain.tree.tokens)
+            values |= {"chain1": alone["tau1"], "chain0": alone["tau0"]}
+        _collect(parts, [domain for domain in domains for _ in range(roots.shape[1])], values)
+        if before is not None:
+            other = scored(before, target, text, roots, policy)
+            for name, change in _changes(other, own).items():
+                changes.setdefault(name, []).append(change)
+    return _means(parts) | (concordance(changes) if before is not None else {})
 
 
 def oracle_acceptance(target: Target, prefixes: Prefixes, policy: TreePolicy) -> Measured:
@@ -107,8 +133,8 @@ def oracle_acceptance(target: Target, prefixes: Prefixes, policy: TreePolicy) ->
             tree, chain = (
                 _oracle_trees(target, text[0], places[0], shape) for shape in (policy, _chain(policy))
             )
-            scores = score_packed_trees(target, text, places, tree)
-            values = _accepted(tree, scores) | _greedy_shares(tree, scores, chain.tokens)
+            own = Scored(tree, score_packed_trees(target, text, places, tree))
+            values = _accepted(own) | _greedy_shares(own, chain.tokens)
             _collect(parts, [domains[row]] * roots.shape[1], values)
     return _means(parts)
 
@@ -132,36 +158,20 @@ def _chain(policy: TreePolicy) -> TreePolicy:
     return TreePolicy(policy.depth, 1, policy.depth)
 
 
-def _accepted(tree: DraftTree, scores: TreeScores) -> dict[str, Tensor]:
-    at_one = 1 + expected_accept_length(tree, scores.log_p)
-    return {"tau1": at_one, "tau0": 1 + scores.greedy_length(tree).float()}
+def _accepted(own: Scored) -> dict[str, Tensor]:
+    at_one = 1 + expected_accept_length(own.tree, own.scores.log_p)
+    return {"tau1": at_one, "tau0": 1 + own.scores.greedy_length(own.tree).float()}
 
 
-def _greedy_shares(tree: DraftTree, scores: TreeScores, chain: Int[Tensor, "B J"]) -> dict[str, Tensor]:
+def _greedy_shares(own: Scored, chain: Int[Tensor, "B J"]) -> dict[str, Tensor]:
     depth = chain.shape[1]
-    path = longest_accepted_path(tree, scores, depth)
+    path = longest_accepted_path(own.tree, own.scores, depth)
     width = path.tokens.shape[1]  # a small tree may hold fewer nodes than the chain
     same = (path.tokens == chain[:, :width]) | (torch.arange(width) >= path.length[:, None])
     return {
-        "pruned": (kept_of_chain(tree, chain) < depth).float(),
+        "pruned": (kept_of_chain(own.tree, chain) < depth).float(),
         "agrees": same.all(dim=1).float(),
     }
-
-
-def greedy_path(network: DraftNetwork, target: Target, prefixes: Prefixes, policy: TreePolicy) -> Measured:
-    """Figure 2: what the tree makes of the draft's greedy path, its argmax chain of full depth.
-
-    Per domain: ``pruned``, the share of prefixes at which a node of the chain is not among those kept;
-    ``agrees``, the share at which every node that greedy verification accepts lies on it; ``chain1`` and
-    ``chain0``, τ of the chain alone at temperature 1 and 0.
-    """
-    parts: dict[str, list[Tensor]] = {}
-    chains = grown(network, target, prefixes, _chain(policy))
-    for batch, chain in zip(grown(network, target, prefixes, policy), chains, strict=True):
-        alone = _accepted(chain.tree, chain.scores)
-        values = _greedy_shares(batch.tree, batch.scores, chain.tree.tokens)
-        _collect(parts, batch.domains, values | {"chain1": alone["tau1"], "chain0": alone["tau0"]})
-    return _means(parts)
 
 
 def kept_of_chain(tree: DraftTree, chain: Int[Tensor, "B J"]) -> Int[Tensor, " B"]:
@@ -177,23 +187,26 @@ def kept_of_chain(tree: DraftTree, chain: Int[Tensor, "B J"]) -> Int[Tensor, " B
     return length
 
 
-def concordance(
-    first: DraftNetwork, second: DraftNetwork, target: Target, prefixes: Prefixes, policy: TreePolicy
-) -> Measured:
-    """Two drafts at the same prefixes: does the reward order their trees as the expected length does?
+def _changes(before: Scored, after: Scored) -> dict[str, Float[Tensor, " n"]]:
+    """Changes of every reward, and of the expected accepted length, from one draft's trees to another's."""
+    changes = {}
+    for mode in MODES:
+        first, second = (
+            draft_tree_reward(part.tree, part.scores.log_p.double(), mode) for part in (before, after)
+        )
+        changes[mode] = second - first
+    first, second = (expected_accept_length(p.tree, p.scores.log_p.double()) for p in (before, after))
+    return changes | {"expected": second - first}
 
-    ``discordant/<mode>``: share of prefixes, among those where the expectations differ, at which the two
-    differences have opposite signs; ``kendall/<mode>``: concordant minus discordant shares.
+
+def concordance(changes: dict[str, list[Float[Tensor, " n"]]]) -> Measured:
+    """Does the reward order two trees of a prefix as the expected accepted length does?
+
+    Returns:
+        ``differ``, the share of prefixes at which the expectations differ; among those,
+        ``discordant/<mode>``, the share with changes of opposite signs, and ``kendall/<mode>``, concordant
+        minus discordant shares.
     """
-    changes: dict[str, list[Float[Tensor, " n"]]] = {mode: [] for mode in (*MODES, "expected")}
-    pairs = zip(grown(first, target, prefixes, policy), grown(second, target, prefixes, policy), strict=True)
-    for one, other in pairs:
-        for mode in MODES:
-            values = (draft_tree_reward(part.tree, part.scores.log_p.double(), mode) for part in (one, other))
-            before, after = values
-            changes[mode].append(after - before)
-        lengths = [expected_accept_length(part.tree, part.scores.log_p.double()) for part in (one, other)]
-        changes["expected"].append(lengths[1] - lengths[0])
     whole = {name: torch.cat(parts) for name, parts in changes.items()}
     differ = whole["expected"].abs() > 1e-6
     measured = {"differ": float(differ.double().mean())}

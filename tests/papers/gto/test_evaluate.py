@@ -5,15 +5,15 @@ from common.speculative.tree import DraftTree, TreePolicy
 from common.tasks.tridomain import DOMAINS
 from papers.gto.evaluate import (
     Prefixes,
-    acceptance,
     concordance,
-    greedy_path,
-    grown,
     heldout,
     kept_of_chain,
+    measure,
     oracle_acceptance,
+    scored,
 )
 from papers.gto.method import read_texts
+from papers.gto.tree_reward import MODES
 from tests.papers.gto.conftest import new_draft
 
 POLICY = TreePolicy(3, 2, 6)
@@ -32,14 +32,14 @@ def test_heldout_prefixes_are_supervised_places_of_every_domain(prefixes):
 
 
 def test_acceptance_against_reading_every_path_alone(target, draft, prefixes):
-    measured = acceptance(draft, target, prefixes, POLICY)
+    measured = measure(draft, target, prefixes, POLICY)
     totals: dict[str, list[float]] = {domain: [] for domain in DOMAINS}
     greedy: dict[str, list[float]] = {domain: [] for domain in DOMAINS}
-    batches = grown(draft, target, prefixes, POLICY)
-    for part, batch, roots in zip(batches, prefixes.batches, prefixes.roots, strict=True):
-        for index, domain in enumerate(part.domains):
+    for batch, roots, domains in zip(*prefixes, strict=True):
+        tree = scored(draft, target, read_texts(target, batch.ids), roots, POLICY).tree
+        for index in range(roots.numel()):
             row, place = divmod(index, 3)
-            text, tree = batch.ids[row, : int(roots[row, place]) + 1], part.tree
+            text, domain = batch.ids[row, : int(roots[row, place]) + 1], domains[row]
             expected, longest = 1.0, 0
             for node in range(tree.tokens.shape[1]):
                 path = tree.tokens[index][tree.ancestor[index, node + 1, 1:]]
@@ -62,7 +62,7 @@ def test_no_draft_beats_the_target_as_its_own_draft(target, prefixes):
     wide = TreePolicy(2, 8, 8)  # as many children as nodes: the best eight nodes are always candidates
     ceiling = oracle_acceptance(target, prefixes, wide)
     for seed in range(3):
-        measured = acceptance(new_draft(target, seed), target, prefixes, wide)
+        measured = measure(new_draft(target, seed), target, prefixes, wide)
         assert all(measured[f"tau1/{domain}"] <= ceiling[f"tau1/{domain}"] for domain in DOMAINS)
     assert ceiling["agrees/all"] == 1.0
     chain = oracle_acceptance(target, prefixes, TreePolicy(3, 1, 3))
@@ -77,18 +77,27 @@ def test_kept_of_chain_by_hand():
 
 def test_a_chain_policy_prunes_nothing_and_its_tau_is_the_chains(target, draft, prefixes):
     chain = TreePolicy(3, 1, 3)
-    measured = greedy_path(draft, target, prefixes, chain)
-    alone = acceptance(draft, target, prefixes, chain)
+    measured = measure(draft, target, prefixes, chain, paths=True)
+    alone = measure(draft, target, prefixes, chain)
     assert measured["pruned/all"] == 0.0
     assert measured["agrees/all"] == 1.0
     assert measured["chain1/all"] == pytest.approx(alone["tau1/all"])
-    narrow = greedy_path(draft, target, prefixes, TreePolicy(3, 2, 2))
+    narrow = measure(draft, target, prefixes, TreePolicy(3, 2, 2), paths=True)
     assert narrow["pruned/all"] == 1.0  # two nodes hold no path of three
 
 
 def test_the_node_sum_always_agrees_with_the_expectation(target, prefixes):
-    measured = concordance(new_draft(target, 0), new_draft(target, 1), target, prefixes, POLICY)
+    measured = measure(new_draft(target, 1), target, prefixes, POLICY, before=new_draft(target, 0))
     assert measured["kendall/node_sum"] == 1.0
     assert measured["discordant/node_sum"] == 0.0
-    same = concordance(new_draft(target, 0), new_draft(target, 0), target, prefixes, POLICY)
+    same = measure(new_draft(target, 0), target, prefixes, POLICY, before=new_draft(target, 0))
     assert same["differ"] == 0.0
+
+
+def test_concordance_by_hand():
+    changes = {mode: [torch.tensor([1.0, -1.0, 2.0, -1.0, 5.0])] for mode in MODES}
+    changes["expected"] = [torch.tensor([1.0, 1.0, 1.0, -1.0, 0.0])]
+    measured = concordance(changes)
+    assert measured["differ"] == pytest.approx(0.8)
+    assert measured["discordant/lse"] == pytest.approx(0.25)
+    assert measured["kendall/lse"] == pytest.approx(0.5)
