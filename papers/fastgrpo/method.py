@@ -26,6 +26,7 @@ from common.speculative.rollouts import SpeculativeRollouts
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
 from common.speculative.unroll import soft_cross_entropy, unroll_text
+from papers.fastgrpo.batching import score_by_length
 
 
 class TwoHeadEagleNetwork(DraftNetwork):
@@ -160,6 +161,15 @@ class OnlineDraftLearner:
         return total
 
 
+def rows_with_advantage(advantages: Tensor) -> Bool[Tensor, " N"]:
+    """Rows that the policy learns from.
+
+    A group of equal rewards such as 0.2 has a mean that is off by a rounding error, and advantages of about
+    1e-4; those of a mixed group are at least a thousand times as large.
+    """
+    return (advantages.view(len(advantages), -1).abs() > 1e-2).any(dim=1)
+
+
 def _padded(rows: Sequence[tuple[list[int], Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     """Texts without their last token, which has no feature; their features; the places of the response."""
     tokens, supervised = [], []
@@ -193,6 +203,9 @@ class FastGRPOConfig(GroupConfig):
         draft_feature_weight: Of SmoothL1 in the draft's loss.
         draft_token_weight: Of the cross-entropy in the draft's loss.
         train_draft_on: ``"all"`` rollouts, or those ``"used"`` in the policy update.
+        micro_batch_tokens: Score and update in batches of similar length of at most so many tokens (official
+            code: 3072); 0 pads every completion to the longest one, as TRL does.
+        micro_batch_gap: Largest difference of lengths in such a batch.
     """
 
     speculation: Literal["draft", "plain", "off"] = field(
@@ -210,6 +223,12 @@ class FastGRPOConfig(GroupConfig):
     draft_token_weight: float = field(default=0.1, metadata={"help": "Weight of the cross-entropy."})
     train_draft_on: Literal["all", "used"] = field(
         default="all", metadata={"help": "Rollouts the draft learns from: all, or those used in the update."}
+    )
+    micro_batch_tokens: int = field(
+        default=0, metadata={"help": "Most tokens of a batch of similar length in the update; 0: one batch."}
+    )
+    micro_batch_gap: int = field(
+        default=256, metadata={"help": "Largest difference of lengths in such a batch."}
     )
 
     def __post_init__(self) -> None:
@@ -297,13 +316,32 @@ class FastGRPOTrainer(SpeculativeRollouts):
         self.log_metric("seconds/rollout", now - clock)
         return output
 
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, ids: Tensor, mask: Tensor, keep: int, *rest: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The parent's scoring, in batches of similar length if asked to; entropies are logged once."""
+        score = super()._get_per_token_logps_and_entropies
+        if not self.args.micro_batch_tokens:
+            return score(model, ids, mask, keep, *rest, **kwargs)
+        batch, self._batch = self._batch, None
+
+        def scored(ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor | None]:
+            return score(model, ids, mask, keep, *rest, **kwargs)[:2]
+
+        limits = self.args.micro_batch_tokens, self.args.micro_batch_gap
+        log_probs, entropies = score_by_length(scored, ids, mask, keep, *limits)
+        self._batch, self._sampling_entropies = batch, entropies
+        if batch is not None and entropies is not None:
+            self._log_entropies(entropies.detach(), batch)
+        return log_probs, entropies, None
+
     def _learn(self, advantages: Tensor) -> float:
         generations, prompts = zip(*self._rollouts, strict=True)
         used = None
         if self.args.train_draft_on == "used":
             if len(generations) > 1:
                 raise ValueError("train_draft_on='used' does not go with dynamic sampling; use 'all'")
-            used = advantages.view(len(advantages), -1).ne(0).any(dim=1)
+            used = rows_with_advantage(advantages)
         assert self.learner is not None
         with torch.enable_grad():
             return self.learner.step(generations, [row for part in prompts for row in part], used)

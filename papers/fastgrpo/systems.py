@@ -48,7 +48,7 @@ def knee_tokens(
 
 
 def amdahl_e2e(share: float, speedup: float) -> float:
-    """End-to-end speed-up 1 / ((1 - f) + f / G) when a `share` of the time becomes `speedup` times as fast."""
+    """End-to-end speed-up 1 / ((1 - f) + f / G) when a `share` f of the time becomes G times as fast."""
     return 1.0 / ((1.0 - share) + share / speedup)
 
 

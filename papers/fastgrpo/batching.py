@@ -1,0 +1,66 @@
+"""Scoring in batches of similar length, as the official code updates: little padding, the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+from torch.nn import functional
+
+from common.rl.row_skipping import used_columns
+
+Score = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor | None]]
+
+
+def length_groups(lengths: Sequence[int], tokens: int, gap: int) -> list[list[int]]:
+    """Rows by length, in groups whose padded size and spread are bounded.
+
+    Args:
+        lengths: Tokens of each row.
+        tokens: Most tokens of a group, padding included; a longer row is a group of its own.
+        gap: Largest difference of lengths in a group.
+    """
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+        group = groups[-1] if groups else []
+        fits = (len(group) + 1) * lengths[row] <= tokens
+        if group and fits and lengths[row] - lengths[group[0]] <= gap:
+            group.append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def score_by_length(
+    score: Score,
+    ids: Int[Tensor, "B L"],
+    attention_mask: Num[Tensor, "B L"],
+    completion_length: int,
+    tokens: int,
+    gap: int,
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None]:
+    """Log-probabilities and entropies of the completions' tokens, zero on columns that a group leaves out.
+
+    Entropies are None if `score` gives none.
+
+    Args:
+        score: Maps (ids, mask, completion length) to both.
+        ids: Prompts and completions, padded left and right.
+        attention_mask: 1 on tokens.
+        completion_length: Columns that belong to the completions (T).
+        tokens: See `length_groups`.
+        gap: See `length_groups`.
+    """
+    groups = length_groups(attention_mask.sum(dim=1).tolist(), tokens, gap)
+    log_probs, entropies = [], []
+    for group in groups:
+        rows = torch.tensor(group, device=ids.device)
+        columns, width = used_columns(attention_mask[rows], completion_length)
+        found, nats = score(ids[rows][:, columns], attention_mask[rows][:, columns], width)
+        log_probs.append(functional.pad(found, (0, completion_length - width)))
+        if nats is not None:
+            entropies.append(functional.pad(nats, (0, completion_length - width)))
+    order = torch.tensor([row for group in groups for row in group], device=ids.device).argsort()
+    return torch.cat(log_probs)[order], torch.cat(entropies)[order] if entropies else None

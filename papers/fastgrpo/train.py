@@ -1,0 +1,216 @@
+"""Real GRPO loops: with the method, with plain decoding, and with plain decoding that computes finished rows.
+
+The method's loop can carry further drafts that learn from the same rollouts, each in its own way (`observe`).
+They do not alter the rollouts, so their acceptance is compared draft against draft on the same tokens; their
+time is kept apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedModel, set_seed
+
+from common.models.tiny import TinyConfig
+from common.rl.config import batching
+from common.speculative.networks import DraftNetwork
+from common.study.jobs import Job, Record
+from common.tasks import ladder
+from common.tasks.ladder import Item, LadderConfig
+from papers.fastgrpo.drafts import DraftRecipe, new_network, pretrained
+from papers.fastgrpo.method import FastGRPOConfig, OnlineDraftLearner
+from papers.fastgrpo.observe import Clock, ObservedTrainer, Observer
+from papers.fastgrpo.policy import PolicyRecipe, answer, decode, encode, load, policy_folder, tokenizer
+from papers.fastgrpo.replay import arms, replay
+
+LOGGED = {
+    "reward": "reward",
+    "completions/mean_length": "length",
+    "completions/max_length": "longest",
+    "draft/used": "used",
+    "rollout/acceptance_length": "tau",
+    "seconds/generation": "generation",
+    "seconds/learn": "learn",
+    "seconds/extra": "extra",
+    "seconds/rollout": "rollout",
+    "draft/loss": "draft_loss",
+}
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "grpo": {},
+    "dapo": {"loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.0, "dynamic_sampling_rounds": 1},
+    "gpg": {"beta": 0.0},
+}
+
+
+def recipe(config: Mapping[str, Any]) -> PolicyRecipe:
+    """The warm start of a run."""
+    shape = TinyConfig(
+        hidden=config["hidden"], layers=config["layers"], ffn=3 * config["hidden"], context=256
+    )
+    return PolicyRecipe(shape, steps=config["policy_steps"])
+
+
+def draft_recipe(config: Mapping[str, Any], **changes: Any) -> DraftRecipe:
+    """A pre-trained draft of a run."""
+    return DraftRecipe(recipe(config), steps=config["draft_steps"], **changes)
+
+
+def training_items(config: Mapping[str, Any], seed: int) -> tuple[Item, ...]:
+    """Prompts of a run, drawn from its seed."""
+    return ladder.items(LadderConfig(seed=seed, size=config["training_prompts"]))
+
+
+def arguments(config: Mapping[str, Any], seed: int, workspace: Path) -> FastGRPOConfig:
+    """The arm as a trainer configuration."""
+    arm = config["arm"]
+    prompts, group = config["prompts"], config["group_size"]
+    return FastGRPOConfig(
+        output_dir=str(workspace),
+        seed=seed,
+        max_steps=config["iterations"],
+        learning_rate=config["learning_rate"],
+        lr_scheduler_type="constant",
+        temperature=1.0,
+        top_p=config["top_p"],
+        top_k=0,
+        max_completion_length=config["max_response"],
+        speculation="draft" if arm == "fast" else "plain",
+        early_termination=arm != "vanilla",
+        c_peak=config["c_peak"],
+        k_max=config["k_max"],
+        l_max=config["l_max"],
+        l_min=config["l_min"],
+        alpha=config["alpha"],
+        n_max=config["n_max"],
+        draft_learning_rate=config["draft_learning_rate"],
+        micro_batch_tokens=config["micro_batch_tokens"],
+        logging_steps=1,
+        save_strategy="no",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        **{
+            "loss_type": "grpo",
+            "beta": config["kl_coefficient"],
+            "epsilon": config["epsilon"],
+            **batching(prompts, group, optimizer_steps=1),
+            **VARIANTS[config["variant"]],
+        },
+    )
+
+
+def observers(config: Mapping[str, Any], model: PreTrainedModel) -> dict[str, Observer]:
+    """The drafts that watch: frozen, from scratch, from used rollouts only, with shuffled features."""
+    rate = config["draft_learning_rate"]
+    known = draft_recipe(config)
+    networks = {name: pretrained(known, model) for name in ("frozen", "used", "shuffled")}
+    networks["scratch"] = new_network("two_head", model, known.seed)
+    found = {name: Observer(network, OnlineDraftLearner(network, rate)) for name, network in networks.items()}
+    found["frozen"].learner = None
+    found["used"].used_only = found["shuffled"].shuffled = True
+    return found
+
+
+def train(job: Job, workspace: Path) -> Record:
+    """Entry point: one loop with one seed; the method's own loop ends with a replay of all arms."""
+    (seed,) = job.seeds
+    config = job.config
+    model = load(policy_folder(recipe(config)))
+    set_seed(seed)
+    items = training_items(config, seed)
+    fast, watched = config["arm"] == "fast", bool(config["observe"])
+    watching = observers(config, model) if fast and watched else {}
+    clock = Clock()
+    trainer = ObservedTrainer(
+        model=model,
+        reward_funcs=reward_of(items),
+        args=arguments(config, seed, workspace),
+        train_dataset=Dataset.from_dict(
+            {"prompt": [item.prompt for item in items], "index": range(len(items))}
+        ),
+        processing_class=tokenizer(),
+        callbacks=[clock],
+        observers=watching,
+        every=config["every"] if fast else 0,
+        gpg=config["variant"] == "gpg",
+        **({"draft": pretrained(draft_recipe(config), model)} if fast else {}),
+    )
+    trainer.train()
+    scalars: dict[str, float] = {}
+    if config["evaluation_prompts"]:
+        scalars |= heldout(model, config["evaluation_prompts"])
+    if fast and config["replay"]:
+        scalars |= replayed(config, seed, trainer, model)
+    series = measured(trainer, clock)
+    return Record(
+        {name: np.array([value]) for name, value in scalars.items()},
+        {name: np.asarray(values, dtype=float)[None] for name, values in series.items()},
+    )
+
+
+def dataset(items: tuple[Item, ...]) -> Dataset:
+    """Prompts with their place."""
+    return Dataset.from_dict({"prompt": [item.prompt for item in items], "index": list(range(len(items)))})
+
+
+def reward_of(items: tuple[Item, ...]) -> Any:
+    """The task's reward as TRL calls it; token ids are places in the vocabulary."""
+
+    def reward(completion_ids: list[list[int]], index: list[int], **_: Any) -> list[float]:
+        return [
+            ladder.reward(decode(ids), items[place]) for ids, place in zip(completion_ids, index, strict=True)
+        ]
+
+    return reward
+
+
+def heldout(model: PreTrainedModel, count: int) -> dict[str, float]:
+    """Greedy accuracy, dialect and length on held-out sums."""
+    found = answer(model, ladder.items(ladder.HELDOUT)[:count])
+    return {
+        "heldout/accuracy": float(found.correct.mean()),
+        "heldout/verbose": float(found.verbose.mean()),
+        "heldout/length": float(found.length.mean()),
+    }
+
+
+def replayed(
+    config: Mapping[str, Any], seed: int, trainer: ObservedTrainer, model: PreTrainedModel
+) -> dict[str, float]:
+    """All arms on the prompts of one more iteration."""
+    chosen = arms(config["c_peak"])
+    if not config["observe"]:
+        chosen = {name: chosen[name] for name in ("vanilla", "et", "fast")}
+    drafts: dict[str, DraftNetwork] = {"online": trainer.draft.network}
+    for kind in ("eagle2", "hass", "eagle3"):
+        if any(arm.draft == kind for arm in chosen.values()):
+            drafts[kind] = pretrained(draft_recipe(config, kind=kind), model)
+    if "frozen" in trainer.observers:
+        drafts["frozen"] = trainer.observers["frozen"].network
+        drafts["random"] = new_network("two_head", model, seed)
+    prompts = [encode(item.prompt) for item in training_items(config, seed + 500_000)[: config["prompts"]]]
+    found = replay(chosen, model, drafts, prompts, config["group_size"], seed, config["max_response"])
+    return {f"replay/{name}": value for name, value in found.items()}
+
+
+def measured(trainer: ObservedTrainer, clock: Clock) -> dict[str, list[float] | np.ndarray]:
+    """Logged values per iteration, seconds of every part, and the curves of the drafts."""
+    entries = [entry for entry in trainer.state.log_history if "reward" in entry]
+    series: dict[str, Any] = {
+        name: np.array([float(entry.get(key, 0.0)) for entry in entries]) for key, name in LOGGED.items()
+    }
+    series["wall"] = clock.seconds - series["extra"]
+    rollout = series.pop("rollout") - series["extra"]
+    series["scoring"] = rollout - series["generation"] - series["learn"]
+    series["update"] = series["wall"] - rollout
+    for name, observer in trainer.observers.items():
+        if observer.curve:
+            series[f"acceptance/{name}"] = observer.curve
+    return series

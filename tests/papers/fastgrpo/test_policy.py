@@ -1,0 +1,65 @@
+"""Tokens, batches and answers of the ladder policy."""
+
+import itertools
+
+import pytest
+import torch
+
+from common.models.tiny import IGNORED, TinyConfig, tiny_qwen3
+from common.tasks import ladder
+from common.tasks.ladder import Item, LadderConfig, TraceLaw
+from papers.fastgrpo import policy
+from papers.fastgrpo.policy import PolicyRecipe, decode, encode, tokenizer
+
+
+@pytest.mark.parametrize("text", ["<bos>sum:a7b3c9=", "7+b3=10;10+c9=19;ans 19<eos>"])
+def test_one_token_a_character_and_back(text):
+    ids = encode(text)
+    assert decode(ids) == text
+    assert tokenizer().decode(ids) == text
+    assert len(ids) == len(text.replace("<bos>", "B").replace("<eos>", "E"))
+    assert [ladder.VOCABULARY[token] for token in ids.tolist()] == tokenizer().convert_ids_to_tokens(ids)
+
+
+def test_labels_are_the_response_and_nothing_else():
+    for batch in itertools.islice(policy.batches(TraceLaw(), LadderConfig(seed=1), 4), 3):
+        for ids, labels in zip(*batch, strict=True):
+            kept = labels != IGNORED
+            text = decode(ids[ids != tokenizer().pad_token_id])
+            prompt, response = text.split("=", 1)
+            assert decode(labels[kept]) == response
+            assert response.endswith(ladder.EOS)
+            assert Item.from_prompt(f"{prompt}=").split == "train"
+
+
+def test_a_few_steps_lower_the_loss_and_the_seed_fixes_the_weights():
+    shape = TinyConfig(hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=64, context=256)
+    recipe = PolicyRecipe(shape, steps=30, batch=4, learning_rate=5e-3)
+    first, second = policy.train(recipe), policy.train(recipe)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    batch = next(policy.batches(recipe.law, LadderConfig(seed=9), 16))
+    with torch.no_grad():
+        before = policy.next_token_loss(tiny_qwen3(shape, tokenizer(), 0), *batch)
+        after = policy.next_token_loss(first, *batch)
+    assert after < before - 1
+
+
+def test_answers_are_read_from_the_response(monkeypatch):
+    """A model that always writes the same text is right where that is the answer."""
+    shape = TinyConfig(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, ffn=64, context=256)
+    model = tiny_qwen3(shape, tokenizer(), 0).eval()
+
+    class Fixed:
+        def __init__(self, *_):
+            pass
+
+        def generate(self, prompts, _):
+            from types import SimpleNamespace
+
+            return SimpleNamespace(tokens=[encode("7+b3=10;ans 10<eos>") for _ in prompts])
+
+    monkeypatch.setattr(policy, "SpeculativeGenerator", Fixed)
+    found = policy.answer(model, [Item((7, 3)), Item((7, 4)), Item((1, 2, 7))])
+    assert found.correct.tolist() == [True, False, True]
+    assert found.verbose.all()
+    assert set(found.length.tolist()) == {15}

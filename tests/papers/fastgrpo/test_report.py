@@ -1,0 +1,185 @@
+"""Tables, figures and claims of FastGRPO: complete against the card, right on hand-made numbers."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from pandas.testing import assert_frame_equal, assert_series_equal
+
+from common.plotting.style import save
+from common.study.artefacts import TABLE_COLUMNS, side_by_side
+from common.study.card import load_card
+from common.study.results import read_values, write_values
+from common.study.study import tidy
+from common.study.verdicts import judge
+from papers.fastgrpo import report
+from papers.fastgrpo.arms import predicted_speedup
+
+CARD = load_card("fastgrpo")
+TABLES = [name for name, table in CARD.tables.items() if not table.absent]
+FIGURES = [name for name, figure in CARD.figures.items() if not figure.absent]
+ABSENT = [name for name, entry in {**CARD.tables, **CARD.figures}.items() if entry.absent]
+TESTED = [name for name, claim in CARD.claims.items() if claim.test]
+EXACT = [name for name in TESTED if CARD.claims[name].test.kind == "exact"]
+SAMPLED = [name for name in TESTED if name not in EXACT]
+
+
+def record(sweep: str, name: str, values: dict[int, Any], **labels: object) -> pd.DataFrame:
+    """One arm's curve (a list) or scalar (a number) by seed."""
+    parts = [
+        pd.DataFrame(
+            {
+                "seed": seed,
+                "name": name,
+                "step": pd.array(range(len(curve)) if isinstance(curve, list) else [pd.NA], dtype="Int32"),
+                "value": curve if isinstance(curve, list) else [curve],
+            }
+        )
+        for seed, curve in values.items()
+    ]
+    return pd.concat(parts, ignore_index=True).assign(sweep=sweep, **labels)
+
+
+def loop(name: str, which: str, values: dict[int, Any]) -> pd.DataFrame:
+    return record("loops", name, values, arm=which, variant="grpo")
+
+
+def replay(**paces: float) -> list[pd.DataFrame]:
+    """Seconds of each arm at 100 tokens."""
+    return [
+        loop(f"replay/{arm}/{name}", "fast", {0: value, 1: value})
+        for arm, seconds in paces.items()
+        for name, value in {"seconds": seconds, "tokens": 100.0}.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def made(study_frame) -> dict[str, Any]:
+    """What every function of the report makes of the study's frame."""
+    return {name: getattr(report, name)(study_frame) for name in [*TABLES, *FIGURES, *TESTED]}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_of_the_card(name, made):
+    block = made[name]
+    assert list(block.columns) == TABLE_COLUMNS
+    assert not block.duplicated(["row", "column"]).any()
+    assert set(CARD.tables[name].counterparts.values()) <= set(block["row"])
+    assert side_by_side(CARD.tables[name], block).shape[0] >= len(CARD.tables[name].reported.rows)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_of_the_card_can_be_saved(name, made, tmp_path):
+    data = made[name]
+    assert {"panel", "mean", "low", "high", "n"} <= set(data.columns)
+    assert data["mean"].notna().all()
+    figure = getattr(report, f"plot_{name}")(data, CARD.figures[name].reported)
+    assert isinstance(figure, Figure)
+    assert set(data["panel"]) == {axis.title.get_text() for axis in figure.axes}
+    save(figure, tmp_path / name)
+    assert min((tmp_path / f"{name}.{kind}").stat().st_size for kind in ("png", "svg")) > 5000
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_what_is_absent_has_no_function(name):
+    assert not hasattr(report, name)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_every_exact_claim_holds(name, made):
+    errors = np.asarray(made[name])
+    assert errors.ndim == 1
+    assert errors.size
+    assert np.abs(errors).max() <= CARD.claims[name].test.exact
+
+
+def test_every_sampled_claim_can_be_judged(made):
+    values = {name: made[name] for name in SAMPLED}
+    for name, value in values.items():
+        assert sorted(value.index) == [0, 1, 2], name
+    assert set(judge(CARD.claims, values)) == set(SAMPLED)
+
+
+def test_neither_row_order_nor_storage_matters(study_frame, made, tmp_path):
+    write_values(study_frame.sample(frac=1.0, random_state=7), tmp_path / "values.parquet")
+    other = read_values(tmp_path / "values.parquet")
+    for name, first in made.items():
+        second = getattr(report, name)(other)
+        if isinstance(first, pd.DataFrame):
+            assert_frame_equal(first, second, check_exact=True)
+        elif isinstance(first, pd.Series):
+            assert_series_equal(first, second, check_exact=True)
+        else:
+            np.testing.assert_array_equal(first, second)
+
+
+def test_speed_ups_compare_tokens_per_second():
+    frame = tidy(
+        [
+            *replay(vanilla=4.0, et=2.0, fast=1.0, random=3.0, static_4=1.5, static_8=1.2, static_16=1.1),
+            *replay(peak_high=2.0, peak_low=1.5),
+            loop("replay/et/predicted", "fast", {0: 2.5, 1: 2.0}),
+        ]
+    )
+    assert report.c11_gain(frame).tolist() == [2.0, 2.0]
+    assert report.c11_identity(frame).tolist() == [0.8, 1.0]
+    assert report.c11_share(frame).tolist() == pytest.approx([0.5, 0.5])
+    assert report.random_draft(frame).tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert report.c3_best(frame).tolist() == pytest.approx([1.1, 1.1])
+    assert report.c3_median(frame).tolist() == pytest.approx([1.2, 1.2])
+    assert report.wrong_peak(frame).loc[0].tolist() == pytest.approx([2.0, 1.5])
+
+
+def test_loops_are_compared_without_their_first_iteration():
+    parts = {"generation": 4.0, "scoring": 1.0, "update": 1.0}
+    frame = tidy(
+        [
+            loop("wall", "vanilla", {0: [99.0, 6.0, 6.0], 1: [9.0, 6.0, 6.0]}),
+            loop("wall", "et", {0: [99.0, 4.0, 4.0, 8.0], 1: [9.0, 4.0, 4.0, 8.0]}),
+            loop("wall", "fast", {0: [99.0, 3.0, 3.0, 2.0], 1: [9.0, 3.0, 3.0, 2.0]}),
+            *(loop(name, "vanilla", {0: [9.0, v, v], 1: [9.0, v, v]}) for name, v in parts.items()),
+            loop("generation", "fast", {0: [9.0, 0.8, 0.8, 1.0], 1: [9.0, 0.8, 0.8, 1.0]}),
+            loop("learn", "fast", {0: [9.0, 0.2, 0.2, 0.2], 1: [9.0, 0.2, 0.2, 0.2]}),
+        ]
+    )
+    assert report.c1_share(frame).tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert report.c5_e2e(frame).tolist() == pytest.approx([2.0, 2.0])
+    assert report.c5_order(frame).loc[0].tolist() == pytest.approx([1 / 6, 1 / 4, 1 / 3])
+    assert predicted_speedup(frame).tolist() == pytest.approx([2.0, 2.0])
+    assert report.c5_amdahl(frame).tolist() == pytest.approx([1.0, 1.0])
+    assert report.c9(frame).tolist() == pytest.approx([0.075, 0.075])
+
+
+def test_acceptance_is_compared_at_the_ends():
+    curves = {"online": [3.0, 3.0, 4.0], "frozen": [3.0, 2.0, 1.5], "scratch": [1.0, 2.0, 3.4]}
+    curves |= {"used": [3.0, 3.0, 3.5], "shuffled": [3.0, 2.0, 1.0]}
+    still = record("still", "acceptance/frozen", {0: [3.0, 3.0, 2.9]}, arm="still")
+    frame = tidy([*(loop(f"acceptance/{name}", "fast", {0: curve}) for name, curve in curves.items()), still])
+    expected = {"c4_decay": -1.5, "c4_still": -0.1, "c4_online": 2.5, "c4_shuffled": -0.5, "c7": 0.8}
+    expected |= {"c7_start": 0.0, "c8": 0.5, "c8_start": 0.0}
+    for name, value in expected.items():
+        assert getattr(report, name)(frame).tolist() == pytest.approx([value]), name
+
+
+def test_rewards_of_the_second_half():
+    frame = tidy(
+        [
+            loop("reward", "fast", {0: [0.0, 0.0, 0.6, 0.8]}),
+            loop("reward", "et", {0: [0.0, 0.0, 0.5, 0.7]}),
+        ]
+    )
+    assert report.c6_reward(frame).tolist() == pytest.approx([0.1])
+
+
+def test_static_speed_is_relative_to_plain_decoding():
+    speeds = {"plain": 10.0, "4": 12.0, "8": 8.0, "16": 5.0, "32": 4.0, "rule": 11.4}
+    rows = [
+        record("static", f"speed/{batch}/{name}", {0: value * batch}, arm="static")
+        for batch in (1, 8, 64)
+        for name, value in speeds.items()
+    ]
+    frame = tidy(rows)
+    assert report.c3_constant(frame).tolist() == pytest.approx([0.95])
+    assert report.c2_loses(frame).loc[0].tolist() == pytest.approx([0.5, 0.4])
