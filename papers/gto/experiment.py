@@ -27,19 +27,31 @@ class Config:
     """Defaults are the paper's values where it gives one.
 
     Attributes:
-        eta: η of the log-sum-exp. groups: K, groups of a sequence. group_size: m. omega: ω. depth: Levels
-        of the trees. top_k: Children of a node and nodes of a frontier. budget: Draft tokens kept; the
-        paper counts the root, 60. gto_rate: Learning rate of GTO. tune_steps: Optimizer steps of Phase II.
-        tune_batch: Sequences of a step. time_steps: Steps of the continual arm that takes as long as GTO.
-        continual_rate: Learning rate of the continual arms. target_layers, target_hidden, target_ffn,
-        target_steps, target_batch, target_rate: The target. sps_layers, sps_steps: The small language model
-        of speculative sampling. draft_steps, draft_batch, draft_rate, draft_unroll, draft_data: Phase I.
-        conversations, positions: Held-out conversations per domain, and prefixes of each. shapes: Further
-        tree shapes, "depth:top_k:budget". sizes: Group sizes m beside `group_size`. prompts, tokens,
-        repeats: Of the wall-clock measurement: prompts per domain, longest completion, rounds. main_seeds,
-        ablation_seeds, init_seeds, speed_seeds, tabular_seeds: Seeds of each sweep. theory_draws,
-        discordance_draws: Random instances of the exact checks. tabular_ranks, tabular_steps: Ranks of the
-        tabular draft; steps of its Phase II.
+        eta: η of the log-sum-exp.
+        groups: K, groups of a sequence.
+        group_size: m.
+        omega: ω.
+        depth: Levels of the trees.
+        top_k: Children of a node and nodes of a frontier.
+        budget: Draft tokens kept; the paper counts the root, 60.
+        gto_rate: Learning rate of GTO.
+        tune_steps: Optimizer steps of Phase II.
+        tune_batch: Sequences of a step.
+        time_steps: Steps of the continual arm that takes as long as GTO.
+        continual_rate: Learning rate of the continual arms.
+        target_layers, target_hidden, target_ffn: Shape of the target.
+        target_steps, target_batch, target_rate: Its training.
+        sps_layers, sps_steps: The small language model of speculative sampling.
+        draft_steps, draft_batch, draft_rate, draft_unroll, draft_data: Phase I.
+        conversations: Held-out conversations per domain.
+        positions: Prefixes of each.
+        shapes: Further tree shapes, "depth:top_k:budget".
+        sizes: Group sizes m beside `group_size`.
+        prompts, tokens, repeats: Wall-clock: prompts per domain, longest completion, rounds.
+        main_seeds, ablation_seeds, init_seeds, speed_seeds, tabular_seeds: Seeds of each sweep.
+        theory_draws, discordance_draws: Random instances of the exact checks.
+        tabular_ranks: Ranks of the tabular draft.
+        tabular_steps: Steps of its Phase II.
     """
 
     eta: float = paper(1.0, "Sec. 4")
