@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from common.rl.config import GroupConfig
+from common.rl.rollout import Rollout
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
 from common.speculative.networks import DraftNetwork, Projection, SwiGLU
@@ -26,7 +27,7 @@ from common.speculative.rollouts import SpeculativeRollouts
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
 from common.speculative.unroll import soft_cross_entropy, unroll_text
-from papers.fastgrpo.batching import score_by_length
+from papers.fastgrpo.batching import misaligned, rows_with_advantage, score_by_length
 
 
 class TwoHeadEagleNetwork(DraftNetwork):
@@ -161,15 +162,6 @@ class OnlineDraftLearner:
         return total
 
 
-def rows_with_advantage(advantages: Tensor) -> Bool[Tensor, " N"]:
-    """Rows that the policy learns from.
-
-    A group of equal rewards such as 0.2 has a mean that is off by a rounding error, and advantages of about
-    1e-4; those of a mixed group are at least a thousand times as large.
-    """
-    return (advantages.view(len(advantages), -1).abs() > 1e-2).any(dim=1)
-
-
 def _padded(rows: Sequence[tuple[list[int], Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     """Texts without their last token, which has no feature; their features; the places of the response."""
     tokens, supervised = [], []
@@ -206,6 +198,7 @@ class FastGRPOConfig(GroupConfig):
         micro_batch_tokens: Score and update in batches of similar length of at most so many tokens (official
             code: 3072); 0 pads every completion to the longest one, as TRL does.
         micro_batch_gap: Largest difference of lengths in such a batch.
+        misaligned_rewards: Ablation: the official code's bug, see `misaligned`.
     """
 
     speculation: Literal["draft", "plain", "off"] = field(
@@ -229,6 +222,9 @@ class FastGRPOConfig(GroupConfig):
     )
     micro_batch_gap: int = field(
         default=256, metadata={"help": "Largest difference of lengths in such a batch."}
+    )
+    misaligned_rewards: bool = field(
+        default=False, metadata={"help": "Ablation: sort responses by length, but not their rewards."}
     )
 
     def __post_init__(self) -> None:
@@ -292,6 +288,11 @@ class FastGRPOTrainer(SpeculativeRollouts):
             args.scheduler(self.c_peak),
             early_termination=args.early_termination,
         )
+
+    def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Tensor:
+        """The parent's, on the wrong responses if the official code's bug is asked for."""
+        found = super().advantages(rewards, batch)
+        return misaligned(found, batch.mask.sum(dim=1)) if self.args.misaligned_rewards else found
 
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
         """Keep what the draft will learn from."""

@@ -19,8 +19,9 @@ from common.speculative.generate import Generation
 from common.speculative.networks import DraftNetwork
 from common.speculative.target import Target
 from common.speculative.tree import TreePolicy
+from papers.fastgrpo.batching import rows_with_advantage
 from papers.fastgrpo.drafts import acceptance, roots
-from papers.fastgrpo.method import FastGRPOTrainer, OnlineDraftLearner, rows_with_advantage
+from papers.fastgrpo.method import FastGRPOTrainer, OnlineDraftLearner
 from papers.fastgrpo.replay import tree_of
 
 PROBE_TOKENS = 16

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.rl import testing
-from papers.fastgrpo.batching import length_groups, score_by_length
+from papers.fastgrpo.batching import length_groups, misaligned, rows_with_advantage, score_by_length
 from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
@@ -77,3 +77,30 @@ def test_the_update_is_that_of_one_padded_batch(tmp_path: Path):
         trained.append(testing.weights(trainer))
     for name, padded in trained[0].items():
         torch.testing.assert_close(trained[1][name], padded, rtol=1e-4, atol=2e-6)
+
+
+def test_the_official_codes_misalignment_by_hand():
+    found = misaligned(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([9, 4, 7]))
+    assert found.tolist() == [3.0, 1.0, 2.0]  # the shortest is the second response
+    assert misaligned(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2, 2, 5])).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_misalignment_is_off_by_default_and_changes_the_update(tmp_path: Path):
+    trained = []
+    for wrong in (False, True):
+        fields = {"speculation": "off", "top_k": 0, "max_steps": 4, "misaligned_rewards": wrong}
+        folder = tmp_path / str(wrong)
+        trainer = testing.pocket_trainer(FastGRPOTrainer, FastGRPOConfig, folder, **fields)
+        trainer.train()
+        trained.append(testing.weights(trainer))
+    assert not FastGRPOConfig(output_dir=str(tmp_path), use_cpu=True).misaligned_rewards
+    assert any(not torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+
+
+def test_rounded_means_are_no_advantage():
+    rewards = torch.full((8,), 0.2)
+    rounded = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+    mixed = torch.tensor([1.2, *[0.2] * 7])
+    real = (mixed - mixed.mean()) / (mixed.std() + 1e-4)
+    assert not rows_with_advantage(rounded).any()
+    assert rows_with_advantage(real).all()
