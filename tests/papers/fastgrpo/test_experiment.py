@@ -5,6 +5,7 @@ import pytest
 from common.study.card import load_card
 from common.study.configuration import configure, paper_values
 from common.study.errors import StudyError
+from papers.fastgrpo import real
 from papers.fastgrpo.experiment import PROFILES, Config, jobs
 
 CARD = load_card("fastgrpo")
@@ -46,3 +47,22 @@ def test_loops_differ_in_how_completions_are_sampled():
 def test_a_loop_without_iterations_is_refused():
     with pytest.raises(StudyError, match="iterations, every and prompts"):
         Config(iterations=0)
+
+
+def test_a_model_of_the_hub_has_the_three_loops_on_mathematics(tmp_path):
+    found = jobs(Config(), (5,))
+    assert [job.labels["arm"] for job in found] == ["fast", "et", "vanilla"]
+    built = {}
+    for job in found:
+        run = real.run_of(job.config)
+        built[job.labels["arm"]] = real.arguments(job.config, run, 5, tmp_path)
+        assert (run.task, run.batch, run.optimizer_steps, run.max_response) == ("math", 32, 1, 2048)
+    fast = built["fast"]
+    assert (fast.c_peak, fast.alpha, fast.top_p, fast.micro_batch_tokens) == (160, 0.75, 0.95, 3072)
+    assert (fast.beta, fast.epsilon, fast.learning_rate) == (0.04, 0.1, 1e-6)
+    assert {arm: args.speculation for arm, args in built.items()} == {
+        "fast": "draft",
+        "et": "plain",
+        "vanilla": "plain",
+    }
+    assert not built["vanilla"].early_termination
