@@ -13,6 +13,7 @@ from papers.fastgrpo.experiment import PROFILES
 
 Reported = Mapping[str, float]
 LADDER = "eight narrow layers on the ladder task, one CPU thread"
+WHOLE = ("iteration", "measurement")
 KNEE = PROFILES["laptop"]["c_peak"]
 
 
@@ -60,7 +61,7 @@ def plot_fig5(data: pd.DataFrame, reported: Reported) -> Figure:
 
 def plot_fig6(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Throughput, and cost by tokens with the line of proportional cost."""
-    figure = _lines(data)
+    figure = _lines(data, titled=False)
     speed, cost = figure.axes
     label(speed, "Throughput", x="rows", y="thousand tokens per second")
     label(cost, "Cost of a pass", x="tokens a row", y="time, one token a row = 1")
@@ -109,14 +110,22 @@ def _kind(part: pd.DataFrame) -> list[str]:
     return ["method" if name == "FastGRPO" else "other" for name in part["arm"]]
 
 
-def _lines(data: pd.DataFrame, x: str = "", y: str = "", width: float = 4.0, zero: bool = False) -> Figure:
+def _lines(
+    data: pd.DataFrame,
+    x: str = "",
+    y: str = "",
+    width: float = 4.0,
+    zero: bool = False,
+    titled: bool = True,
+) -> Figure:
     names, levels = list(dict.fromkeys(data["panel"])), list(dict.fromkeys(data["arm"]))
     figure, axes = panels(len(names), width=width)
     for axis, name in zip(axes, names, strict=True):
         curves(axis, data[data["panel"] == name], "arm", order=levels)
-        label(axis, name, x=x, y=y)
+        label(axis, name, x=x, y=y, integer=x in WHOLE)
         _floor(axis, zero)
-    legend(figure, columns=3)
+    if titled:
+        legend(figure, columns=2 if len(names) == 1 else 3)
     return figure
 
 

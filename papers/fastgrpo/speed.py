@@ -35,7 +35,7 @@ from papers.fastgrpo.systems import Costs, candidates, interpolate, oracle_sched
 from papers.fastgrpo.train import draft_recipe, recipe, training_items
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
-TOKENS = (1, 2, 4, 8, 16, 32)
+TOKENS = (1, 2, 4, 8, 16, 32, 64, 128)
 LARGEST_PASS = 1024  # tokens of the largest pass that is timed
 CURVE = (1, 4, 16, 32, 64, 96, 128, 192, 256)
 """Batch sizes of the single-token passes whose throughput shows the knee."""
