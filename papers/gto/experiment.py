@@ -48,7 +48,9 @@ class Config:
         shapes: Further tree shapes, "depth:top_k:budget".
         sizes: Group sizes m beside `group_size`.
         prompts, tokens, repeats: Wall-clock: prompts per domain, longest completion, rounds.
-        main_seeds, ablation_seeds, init_seeds, speed_seeds, tabular_seeds: Seeds of each sweep.
+        main_seeds, init_seeds, speed_seeds, tabular_seeds: Seeds of each sweep.
+        ablation_seeds: Seeds of the arm without debiasing.
+        table_seeds: Seeds of aggregators, group sizes and EAGLE.
         theory_draws, discordance_draws: Random instances of the exact checks.
         tabular_ranks: Ranks of the tabular draft.
         tabular_steps: Steps of its Phase II.
@@ -80,7 +82,7 @@ class Config:
     draft_unroll: int = 5
     draft_data: int = 3000
     conversations: int = 60
-    positions: int = 6
+    positions: int = 4
     shapes: str = "4:4:16,4:4:24,4:4:32,5:4:16,5:4:24,5:4:32,6:4:16,6:4:24,6:4:32,5:4:5"
     sizes: tuple[int, ...] = (4, 16, 32)
     prompts: int = 6
@@ -88,7 +90,8 @@ class Config:
     repeats: int = 2
     main_seeds: int = 5
     ablation_seeds: int = 3
-    init_seeds: int = 3
+    table_seeds: int = 2
+    init_seeds: int = 2
     speed_seeds: int = 3
     tabular_seeds: int = 12
     theory_draws: int = 1000
@@ -130,6 +133,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "sizes": (),
         "main_seeds": 1,
         "ablation_seeds": 0,
+        "table_seeds": 0,
         "init_seeds": 0,
         "speed_seeds": 0,
         "tabular_seeds": 2,
@@ -153,6 +157,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "conversations": 200,
         "main_seeds": 10,
         "ablation_seeds": 10,
+        "table_seeds": 10,
         "init_seeds": 10,
         "speed_seeds": 10,
         "prompts": 80,
@@ -176,8 +181,13 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
             "the paper profile needs ShareGPT and released EAGLE-3 heads, which no job here loads; use "
             "GTOTrainer with a model of your own (papers/gto/README.md), or PROFILE=gpu"
         )
-    parts = (main_jobs, init_jobs, ablation_jobs, speed_jobs, exact_jobs)
+    parts = (target_jobs, exact_jobs, main_jobs, init_jobs, ablation_jobs, speed_jobs)
     return [job for part in parts for job in part(config, seeds)]
+
+
+def target_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    """What the target has learnt; first, so that it is trained while others do exact checks."""
+    yield Job("target", {}, "papers.gto.check:target", _recipe(config), tuple(seeds[:1]))
 
 
 def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -188,9 +198,8 @@ def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     for arm in MAIN:
         for seed in seeds[: config.main_seeds]:
             yield _arm("main", config, arm, seed, wide=arm in COMPARED)
-    for seed in seeds[: config.ablation_seeds]:
+    for seed in seeds[: config.table_seeds]:
         yield _arm("eagle", config, "untuned", seed, draft_kind="eagle")
-    yield Job("target", {}, "papers.gto.check:target", _recipe(config), tuple(seeds[:1]))
     few = {"conversations": max(1, config.conversations // 8), "positions": min(config.positions, 4)}
     arguments = {**_recipe(config), **few}
     yield Job("oracle", {"arm": "oracle"}, "papers.gto.arms:oracle", arguments, tuple(seeds[:1]))
@@ -207,6 +216,8 @@ def init_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
 def ablation_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Aggregators, group sizes (as many prefixes a step in each), and no debiasing."""
     for seed in seeds[: config.ablation_seeds]:
+        yield _arm("debias", config, "no debiasing", seed, debias=False)
+    for seed in seeds[: config.table_seeds]:
         for arm in AGGREGATORS:
             yield _arm("aggregators", config, arm, seed, mode=arm)
         for size in config.sizes:
@@ -214,7 +225,6 @@ def ablation_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             groups = max(1, prefixes // (size * config.tune_batch))
             batch = max(1, prefixes // (size * groups))
             yield _arm("sizes", config, f"m={size}", seed, group_size=size, groups=groups, batch=batch)
-        yield _arm("debias", config, "no debiasing", seed, debias=False)
 
 
 def speed_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -267,8 +277,8 @@ def _arm(sweep: str, config: Config, arm: str, seed: int, wide: bool = False, **
         **_phase_two(config, arm),
         "arm": arm,
         "shapes": config.shapes if wide else "",
-        "paths": sweep == "main",
-        "compare": sweep in ("main", "aggregators") and arm != "untuned",
+        "paths": sweep == "main" and arm in (*COMPARED, "shuffled"),
+        "compare": (sweep, arm) == ("main", "gto"),
         **changes,
     }
     labels = {"arm": arm, "kind": arguments.get("draft_kind", "eagle3")}

@@ -95,7 +95,13 @@ def plot_fig2c(data: pd.DataFrame, reported: Reported) -> Figure:
 
 def plot_training(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Four quantities over steps."""
-    return curves_by_panel(data, f"Phase II from EAGLE-3; {LAPTOP}", x="step", columns=2, rates=("groups",))
+    figure = curves_by_panel(data, f"Phase II from EAGLE-3; {LAPTOP}", x="step", columns=2, rates=("groups",))
+    rewards = data[data["panel"] == figure.axes[0].get_title()]
+    low, high = rewards["low"].min(), rewards["high"].max()
+    if low < high:  # a difference may lie on both sides of 0; one seed has no band
+        figure.axes[0].set_ylim(low, high)
+        figure.axes[0].axhline(0.0, color="0.35", lw=0.8)
+    return figure
 
 
 def plot_gap(data: pd.DataFrame, _reported: Reported) -> Figure:

@@ -130,8 +130,7 @@ def offline(frame: pd.DataFrame) -> pd.DataFrame:
     def cells() -> Iterator[Cell]:
         for arm, name in NAMES.items():
             yield from _everywhere(name, lambda key, a=arm: main(frame, a, key))
-        if "eagle" in set(frame["sweep"]):
-            yield from _everywhere("EAGLE-2", lambda key: other(frame, "eagle", "untuned", key))
+        yield from _everywhere("EAGLE-2", lambda key: other(frame, "eagle", "untuned", key))
         yield from _everywhere(
             "target as its own draft, fewer prefixes", lambda key: scalar(frame, "oracle", key)
         )

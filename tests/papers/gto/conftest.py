@@ -79,7 +79,7 @@ def join(runs: Iterable[tuple[Job, Record]]) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def study_frame() -> pd.DataFrame:
     """All sweeps of the laptop profile, exact ones computed and trained ones invented, few seeds."""
-    few = {f"{name}_seeds": 3 for name in ("main", "ablation", "init", "speed", "tabular")}
+    few = {f"{name}_seeds": 3 for name in ("main", "ablation", "table", "init", "speed", "tabular")}
     small = {"tabular_steps": 6, "discordance_draws": 100, "theory_draws": 1000}
     config = Config(**PROFILES["laptop"] | few | small)
     seeds = tuple(range(3))

@@ -26,7 +26,7 @@ def test_the_defaults_are_the_papers_values_of_the_card():
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])
 def test_every_sweep_of_the_card_has_jobs(profile):
     found = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
-    assert CARD.needs() | {"eagle"} == found
+    assert CARD.needs() == found
 
 
 def test_the_papers_own_scale_is_an_error_that_says_what_to_do():
