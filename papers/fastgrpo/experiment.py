@@ -16,7 +16,7 @@ from common.study.jobs import Job
 
 LIMITS = {
     "smoke": {"seconds": 300.0, "memory": 2000.0},
-    "laptop": {"seconds": 900.0, "memory": 2000.0},
+    "laptop": {"seconds": 900.0, "memory": 2400.0},
     "gpu": {"seconds": 7 * 86400.0, "memory": 120_000.0},
     "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
 }
