@@ -91,7 +91,7 @@ class Config:
     main_seeds: int = 5
     ablation_seeds: int = 3
     table_seeds: int = 2
-    init_seeds: int = 2
+    init_seeds: int = 3
     speed_seeds: int = 3
     tabular_seeds: int = 12
     theory_draws: int = 1000
