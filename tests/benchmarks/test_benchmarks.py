@@ -16,6 +16,10 @@ FURTHER = {
         *("prompts", "samples", "steps_per_batch", "parameters"),
     },
     "reproduce_warm": {"aim", "warm_seconds"},
+    "speculative": {
+        *("over_plain", "over_generate", "tokens_per_second", "acceptance_length", "cycle_ms", "same_texts"),
+        *("peak_mb", "by_rows", "c_peak", "forward_ms"),
+    },
     "two_workers": {"aim", "host", "jobs"},
 }
 
