@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable
-from typing import Any
-
 import ipywidgets
 import numpy as np
 import pandas as pd
@@ -20,15 +14,6 @@ from common.tasks.ladder import Item
 from papers.fastgrpo.systems import early_termination_speedup, running_rows
 
 TERMS = (2, 2, 3, 3, 4, 5, 7, 12)
-
-
-def lines_of(function: Callable[..., Any]) -> str:
-    """Source of a function without its docstring: the lines that are the equation."""
-    source = textwrap.dedent(inspect.getsource(function))
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    docstring, lines = definition.body[0], source.splitlines()
-    return "\n".join(lines[: docstring.lineno - 1] + lines[docstring.end_lineno :])
 
 
 def schedule(c_peak: int = 160, l_min: int = 1, alpha: float = 0.75) -> pd.DataFrame:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import ipywidgets
 import numpy as np
@@ -24,15 +20,6 @@ P_ENV = np.array(
     [[0.45, 0.50, 0.02, 0.02], [0.50, 0.05, 0.03, 0.01], [0.04, 0.05, 0.90, 0.42], [0.01, 0.40, 0.05, 0.55]]
 )
 """p_env(c|o), rows critiques and columns responses; each column sums to 1."""
-
-
-def lines_of(function: Callable[..., Any]) -> str:
-    """Source of a function without its docstring: the lines that are the equation."""
-    source = textwrap.dedent(inspect.getsource(function))
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    docstring, lines = definition.body[0], source.splitlines()
-    return "\n".join(lines[: docstring.lineno - 1] + lines[docstring.end_lineno :])
 
 
 def table(policy: Float[np.ndarray, "C O"]) -> pd.DataFrame:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import ipywidgets
 import numpy as np
@@ -32,15 +28,6 @@ from papers.gto.theory import COUNTEREXAMPLE, counterexample_target, rewards
 from papers.gto.tree_reward import gto_loss
 
 MODES = ("lse", "max", "average")
-
-
-def lines_of(function: Callable[..., Any]) -> str:
-    """Source of a function without its docstring: the lines that are the equation."""
-    source = textwrap.dedent(inspect.getsource(function))
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    docstring, lines = definition.body[0], source.splitlines()
-    return "\n".join(lines[: docstring.lineno - 1] + lines[docstring.end_lineno :])
 
 
 def counterexample() -> pd.DataFrame:

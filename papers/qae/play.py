@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import ipywidgets
 import numpy as np
@@ -21,15 +17,6 @@ from common.plotting.style import PALETTE, label, legend, panels, png
 from papers.qae.quantile import objective_weights, quantile_advantages, quantile_baseline
 
 COLOURS = {"mean": PALETTE[0], "QAE": PALETTE[1]}
-
-
-def lines_of(function: Callable[..., Any]) -> str:
-    """Source of a function without its docstring: the lines that are the equation."""
-    source = textwrap.dedent(inspect.getsource(function))
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    docstring, lines = definition.body[0], source.splitlines()
-    return "\n".join(lines[: docstring.lineno - 1] + lines[docstring.end_lineno :])
 
 
 def group(correct: int, size: int) -> Float[Tensor, " G"]:

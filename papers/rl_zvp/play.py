@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
@@ -24,15 +21,6 @@ from papers.rl_zvp.zero_variance import rl_zvp_advantages
 TOKENS = ("so", "3", "*", "4", "=", "1", ";", "let", "1", "+", "5", "=", "6", "<eos>")
 ENTROPIES = torch.tensor([0.69, 0.05, 0.1, 0.08, 0.02, 1.05, 0.03, 0.66, 0.06, 0.09, 0.04, 0.02, 0.22, 0.01])
 COLOURS = {"correct": PALETTE[0], "wrong": PALETTE[1]}
-
-
-def lines_of(function: Callable[..., Any]) -> str:
-    """Source of a function without its docstring: the lines that are the equation."""
-    source = textwrap.dedent(inspect.getsource(function))
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    docstring, lines = definition.body[0], source.splitlines()
-    return "\n".join(lines[: docstring.lineno - 1] + lines[docstring.end_lineno :])
 
 
 def response(correct: int, size: int, alpha: float, **options: Any) -> dict[str, torch.Tensor]:

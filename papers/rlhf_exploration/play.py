@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -28,15 +24,6 @@ SHOWN = ("proposed", "xpo", "vpo")
 SEEDS = (0, 1, 2, 3)
 ROUNDS = 600
 INSTANCES = ("CE1", "CE2")
-
-
-def lines_of(function: Callable[..., Any]) -> str:
-    """Source of a function without its docstring: the lines that are the equation."""
-    source = textwrap.dedent(inspect.getsource(function))
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.FunctionDef)
-    docstring, lines = definition.body[0], source.splitlines()
-    return "\n".join(lines[: docstring.lineno - 1] + lines[docstring.end_lineno :])
 
 
 def protocols() -> pd.DataFrame:

@@ -1,0 +1,18 @@
+"""Source code as notebooks show it: the module is the source, the notebook cannot disagree with it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+
+def lines_of(function: Callable[..., Any]) -> str:
+    """Source of a function without its docstring: the lines that are the equation."""
+    source = textwrap.dedent(inspect.getsource(function))
+    definition = ast.parse(source).body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    docstring, lines = definition.body[0], source.splitlines()
+    return "\n".join(lines[: docstring.lineno - 1] + lines[docstring.end_lineno :])
