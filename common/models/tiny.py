@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from filelock import FileLock
@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 from common.study.keys import source_hash
+from common.study.paths import store_root
 
 IGNORED = -100  # label of positions that carry no loss
 
@@ -120,13 +121,21 @@ def next_token_loss(
     )
 
 
-def cached(recipe: Any, folder: Path, train: Callable[[], PreTrainedModel]) -> Path:
+class Saved(Protocol):
+    """A model that can write itself into a folder."""
+
+    def save_pretrained(self, folder: Path, /) -> Any:
+        """Write it."""
+
+
+def cached(recipe: Any, train: Callable[[], Saved]) -> Path:
     """Folder with the model that `train` gives for a frozen dataclass `recipe`, trained on first use.
 
-    The folder's name is a hash of the recipe and of the source of the module that defines it (which is the
-    one that trains); a lock lets one process train while the others wait, and a half written model is never
-    seen. Load it with `transformers`.
+    It lies beside the store of records; its name is a hash of the recipe and of the source of the module that
+    defines it (which is the one that trains). A lock lets one process train while the others wait, and a half
+    written model is never seen.
     """
+    folder = store_root().parent / "models"
     identity = json.dumps([asdict(recipe), source_hash(type(recipe).__module__)], sort_keys=True)
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     place = folder / f"{type(recipe).__name__}-{name}"

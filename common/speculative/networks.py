@@ -125,6 +125,13 @@ class DraftNetwork(nn.Module):
     """
 
     attention: Attention
+    mlp_norm: nn.RMSNorm
+    mlp: SwiGLU
+
+    @classmethod
+    def taps(cls, layers: int) -> tuple[int, ...]:
+        """Hidden states of a target of so many layers that the network reads: the final normed one."""
+        return (layers,)
 
     def __init__(self, target: PreTrainedModel) -> None:
         super().__init__()
@@ -145,7 +152,7 @@ class DraftNetwork(nn.Module):
     @property
     def feature_size(self) -> int:
         """Width F of the target features that `fuse` reads."""
-        raise NotImplementedError
+        return self.hidden
 
     @property
     def vocabulary(self) -> int:
@@ -183,8 +190,9 @@ class DraftNetwork(nn.Module):
     def finish(
         self, residual: Float[Tensor, "B Q d"], attended: Float[Tensor, "B H Q D"]
     ) -> Float[Tensor, "B Q d"]:
-        """State after the layer."""
-        raise NotImplementedError
+        """State after the layer: residual around attention, then around the feed-forward layer."""
+        state = residual + self.attention.finish(attended)
+        return state + self.mlp(self.mlp_norm(state))
 
     def feedback(self, state: Float[Tensor, "B Q d"]) -> Float[Tensor, "B Q d"]:
         """What the next entry of a path takes in place of a fused target feature."""
@@ -201,10 +209,14 @@ class Eagle3Network(DraftNetwork):
     The head starts as the target's. (arXiv:2503.01840)
     """
 
-    def __init__(self, target: PreTrainedModel, taps: int = 3) -> None:
+    @classmethod
+    def taps(cls, layers: int) -> tuple[int, ...]:
+        """Inputs of layers 2, L/2 and L - 3."""
+        return (min(2, layers - 1), layers // 2, max(layers - 3, 0))
+
+    def __init__(self, target: PreTrainedModel) -> None:
         super().__init__(target)
-        self._taps = taps
-        self.fc = nn.Linear(taps * self.hidden, self.hidden, bias=False)
+        self.fc = nn.Linear(3 * self.hidden, self.hidden, bias=False)
         self.token_norm, self.hidden_norm = self.norm(), self.norm()
         self.attention = self.new_attention(2 * self.hidden)
         self.mlp_norm, self.mlp = self.norm(), SwiGLU(self.hidden, self.ffn)
@@ -215,7 +227,7 @@ class Eagle3Network(DraftNetwork):
     @property
     def feature_size(self) -> int:
         """Three hidden states side by side."""
-        return self._taps * self.hidden
+        return 3 * self.hidden
 
     def fuse(self, features: Float[Tensor, "B Q F"]) -> Float[Tensor, "B Q d"]:
         """One linear layer on the concatenated features."""
@@ -227,13 +239,6 @@ class Eagle3Network(DraftNetwork):
         """Attention on the normed token embedding beside the normed hidden state."""
         both = torch.cat([self.token_norm(self.embed(tokens)), self.hidden_norm(hidden)], dim=-1)
         return Projection(*self.attention.project(both, positions), hidden)
-
-    def finish(
-        self, residual: Float[Tensor, "B Q d"], attended: Float[Tensor, "B H Q D"]
-    ) -> Float[Tensor, "B Q d"]:
-        """Residual around attention, then around the feed-forward layer."""
-        state = residual + self.attention.finish(attended)
-        return state + self.mlp(self.mlp_norm(state))
 
     def logits(self, state: Float[Tensor, "B Q d"]) -> Float[Tensor, "B Q V"]:
         """Own norm and head."""
@@ -252,24 +257,12 @@ class EagleNetwork(DraftNetwork):
         self.attention = self.new_attention(self.hidden)
         self.mlp_norm, self.mlp = self.norm(), SwiGLU(self.hidden, self.ffn)
 
-    @property
-    def feature_size(self) -> int:
-        """The state after the final norm."""
-        return self.hidden
-
     def project(
         self, hidden: Float[Tensor, "B Q d"], tokens: Int[Tensor, "B Q"], positions: Int[Tensor, "B Q"]
     ) -> Projection:
         """Attention on one linear layer of token embedding and feature side by side."""
         fused = self.fc(torch.cat([self.embed(tokens), hidden], dim=-1))
         return Projection(*self.attention.project(fused, positions), fused)
-
-    def finish(
-        self, residual: Float[Tensor, "B Q d"], attended: Float[Tensor, "B H Q D"]
-    ) -> Float[Tensor, "B Q d"]:
-        """Residual around attention, then around the feed-forward layer: the predicted feature."""
-        state = residual + self.attention.finish(attended)
-        return state + self.mlp(self.mlp_norm(state))
 
     def logits(self, state: Float[Tensor, "B Q d"]) -> Float[Tensor, "B Q V"]:
         """The target's head on the predicted feature."""

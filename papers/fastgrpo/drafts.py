@@ -5,23 +5,20 @@ All learn from the same supervised traces with the same number of steps and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from common.models.tiny import IGNORED, cached, fit
-from common.speculative.drafts import FeatureDraft
+from common.models.tiny import IGNORED, fit
+from common.speculative.checkpoint import Checkpoint
 from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
-from common.speculative.packed import score_packed_trees
-from common.speculative.target import Reading, Target
-from common.speculative.tree import TreePolicy, expected_accept_length
+from common.speculative.target import Target
+from common.speculative.texts import read_texts
 from common.speculative.unroll import eagle3_loss, eagle_loss, unroll_text
 from common.tasks.ladder import LadderConfig, TraceLaw
 from papers.fastgrpo.method import TwoHeadEagleNetwork, draft_loss
@@ -31,11 +28,16 @@ from papers.fastgrpo.policy import (
     Texts,
     batches,
     load,
-    models_folder,
     policy_folder,
 )
 
 Kind = Literal["two_head", "eagle2", "hass", "eagle3"]
+NETWORKS: Mapping[Kind, type[DraftNetwork]] = {
+    "two_head": TwoHeadEagleNetwork,
+    "eagle2": EagleNetwork,
+    "hass": EagleNetwork,
+    "eagle3": Eagle3Network,
+}
 UNROLLED = {"eagle2": 1, "hass": 3, "eagle3": 3}
 """Steps on the draft's own features; HASS trains on three of them."""
 
@@ -63,42 +65,21 @@ class DraftRecipe:
     seed: int = 7
 
 
-def taps(kind: Kind, layers: int) -> tuple[int, ...]:
-    """What a draft reads: inputs of layers 2, L/2 and L - 3 (EAGLE-3), or the final normed state."""
-    return (min(2, layers - 1), layers // 2, max(layers - 3, 0)) if kind == "eagle3" else (layers,)
-
-
 def target_for(model: PreTrainedModel, kind: Kind) -> Target:
     """The policy with the taps of a kind of draft."""
-    return Target(model, taps(kind, model.config.num_hidden_layers))
+    return Target(model, NETWORKS[kind].taps(model.config.num_hidden_layers))
 
 
 def new_network(kind: Kind, model: PreTrainedModel, seed: int) -> DraftNetwork:
     """Randomly initialised draft that shares the embeddings of `model`; leaves the global generator alone."""
-    networks = {
-        "two_head": TwoHeadEagleNetwork,
-        "eagle2": EagleNetwork,
-        "hass": EagleNetwork,
-        "eagle3": Eagle3Network,
-    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return networks[kind](model)
-
-
-@torch.no_grad()
-def read(target: Target, ids: Tensor) -> Reading:
-    """The target's view of whole texts, padded on the right."""
-    rows, width = ids.shape
-    steps = torch.arange(width, device=ids.device)
-    mask = torch.zeros(width, width, dtype=target.dtype, device=ids.device)
-    mask.masked_fill_(steps[:, None] < steps, torch.finfo(target.dtype).min)
-    return target.read(ids, steps.expand(rows, -1), mask.expand(rows, 1, -1, -1))
+        return NETWORKS[kind](model)
 
 
 def token_loss(kind: Kind, network: DraftNetwork, target: Target, batch: Texts) -> Float[Tensor, ""]:
     """The loss of a kind on responses: the paper's, or its own kind's as in common."""
-    reading = read(target, batch.ids)
+    reading = read_texts(target, batch.ids)
     supervised = torch.zeros_like(batch.ids, dtype=torch.bool)
     supervised[:, :-1] = batch.labels[:, 1:] != IGNORED
     if kind == "two_head":
@@ -121,23 +102,10 @@ def train(recipe: DraftRecipe) -> DraftNetwork:
     return network
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """A trained draft that can write itself, as `cached` asks of a model."""
-
-    network: DraftNetwork
-
-    def save_pretrained(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.network.state_dict(), folder / "draft.safetensors")
-
-
 def pretrained(recipe: DraftRecipe, model: PreTrainedModel) -> DraftNetwork:
     """The draft of a recipe, on the embeddings of `model` as they are now; trained on first use."""
-    place = cached(recipe, models_folder(), lambda: _Weights(train(recipe)))
-    network = new_network(recipe.kind, model, recipe.seed)
-    network.load_state_dict(load_file(place / "draft.safetensors"))
-    return network
+    empty = new_network(recipe.kind, model, recipe.seed)
+    return Checkpoint.of(recipe, empty, lambda: Checkpoint(train(recipe))).network
 
 
 def roots(prompts: Sequence[int], lengths: Sequence[int], count: int) -> Iterator[list[int]]:
@@ -150,34 +118,3 @@ def roots(prompts: Sequence[int], lengths: Sequence[int], count: int) -> Iterato
     """
     for prompt, length in zip(prompts, lengths, strict=True):
         yield [prompt - 1 + index * max(0, length - 1) // max(1, count - 1) for index in range(count)]
-
-
-@torch.no_grad()
-def acceptance(
-    network: DraftNetwork,
-    target: Target,
-    ids: Tensor,
-    features: Tensor,
-    places: Tensor,
-    policy: TreePolicy,
-) -> Float[Tensor, " BP"]:
-    """Expected acceptance length, the target's own token counted, of the trees below chosen places of texts.
-
-    Exact at temperature 1: a sum over nodes, no draw.
-
-    Args:
-        network: The draft.
-        target: The model that has computed the features.
-        ids: Texts, padded on the right, shape (B, T).
-        features: Of all tokens but the last, shape (B, T - 1, F).
-        places: Roots, shape (B, P); at least 1.
-        policy: Shape of the trees.
-    """
-    draft = FeatureDraft(network)
-    rows, width = ids.shape
-    draft.begin(ids[:, 0], width + draft.slots(policy))
-    draft.extend(features, ids[:, 1:], torch.full((rows,), width - 1))
-    each = torch.arange(rows).repeat_interleave(places.shape[1])
-    trees = draft.at(each, places.flatten() - 1).propose(policy)
-    scores = score_packed_trees(target, ids, places, trees)
-    return 1.0 + expected_accept_length(trees, scores.log_p)

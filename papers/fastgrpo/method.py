@@ -46,11 +46,6 @@ class TwoHeadEagleNetwork(DraftNetwork):
         self.state_head, self.state_norm = SwiGLU(self.hidden, self.ffn), self.norm()
         self.logit_head, self.logit_norm = SwiGLU(self.hidden, self.ffn), self.norm()
 
-    @property
-    def feature_size(self) -> int:
-        """The state after the final norm."""
-        return self.hidden
-
     def project(
         self, hidden: Float[Tensor, "B Q d"], tokens: Int[Tensor, "B Q"], positions: Int[Tensor, "B Q"]
     ) -> Projection:

@@ -18,9 +18,10 @@ from common.rl.rollout import Rollout
 from common.speculative.generate import Generation
 from common.speculative.networks import DraftNetwork
 from common.speculative.target import Target
+from common.speculative.texts import score_trees
 from common.speculative.tree import TreePolicy
 from papers.fastgrpo.batching import rows_with_advantage
-from papers.fastgrpo.drafts import acceptance, roots
+from papers.fastgrpo.drafts import roots
 from papers.fastgrpo.method import FastGRPOTrainer, OnlineDraftLearner
 from papers.fastgrpo.replay import tree_of
 
@@ -154,11 +155,16 @@ class Probe:
         places = torch.tensor(list(roots(sizes, lengths, each)))
         return cls(pad(texts, batch_first=True), pad(features, batch_first=True), places)
 
+    @property
+    def where(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Texts, features and roots, as `score_trees` takes them."""
+        return self.ids, self.features, self.places
+
     def measure(self, network: DraftNetwork, target: Target) -> float:
         """Mean expected acceptance length of a draft."""
         shape: TreePolicy = tree_of(PROBE_TOKENS)
-        found = acceptance(network, target, self.ids, self.features, self.places, shape)
-        return float(found.mean())
+        trees = score_trees(network, target, *self.where, shape)
+        return float(trees.acceptance.mean())
 
 
 class Clock(TrainerCallback):

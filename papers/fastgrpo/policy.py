@@ -22,7 +22,6 @@ from common.models.tiny import IGNORED, TinyConfig, cached, fit, next_token_loss
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.target import Target
 from common.speculative.verify import SamplingParams
-from common.study.paths import store_root
 from common.tasks import ladder
 from common.tasks.ladder import Item, LadderConfig, TraceLaw
 
@@ -130,14 +129,9 @@ def train(recipe: PolicyRecipe) -> Qwen3ForCausalLM:
     return model
 
 
-def models_folder() -> Path:
-    """Where trained models are kept, beside the store of records."""
-    return store_root().parent / "models"
-
-
 def policy_folder(recipe: PolicyRecipe) -> Path:
     """Folder of the warm start; trained on first use."""
-    return cached(recipe, models_folder(), lambda: train(recipe))
+    return cached(recipe, lambda: train(recipe))
 
 
 def load(folder: Path) -> Qwen3ForCausalLM:

@@ -18,10 +18,10 @@ from common.models.tiny import tiny_qwen3
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.networks import DraftNetwork
-from common.speculative.packed import score_packed_trees
 from common.speculative.profile import knee, latency_table
 from common.speculative.scheduler import ConcurrencyAwareScheduler, StaticScheduler
 from common.speculative.target import Target
+from common.speculative.texts import score_trees
 from common.speculative.tree import TreePolicy, path_log_probs
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
@@ -182,17 +182,11 @@ def accepted_table(config: Mapping[str, Any], seed: int, target: Target, network
     draft probability, so its expectation is a sum over those.
     """
     probe = probe_of(config, seed, target)
-    draft = FeatureDraft(network)
-    width = probe.ids.shape[1]
-    each = torch.arange(len(probe.ids)).repeat_interleave(probe.places.shape[1])
     found = {}
     for top_k in TOP_KS:
         for depth in DEPTHS:
             policy = TreePolicy(depth, top_k, max(KEPT))
-            draft.begin(probe.ids[:, 0], width + draft.slots(policy))
-            draft.extend(probe.features, probe.ids[:, 1:], torch.full((len(probe.ids),), width - 1))
-            trees = draft.at(each, probe.places.flatten() - 1).propose(policy)
-            scores = score_packed_trees(target, probe.ids, probe.places, trees)
+            trees, scores = score_trees(network, target, *probe.where, policy)
             reached = path_log_probs(trees, scores.log_p).exp()
             order = path_log_probs(trees, trees.log_q).argsort(dim=1, descending=True, stable=True)
             sums = reached.gather(1, order).cumsum(dim=1).mean(dim=0)

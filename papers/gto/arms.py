@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.models.tiny import cached
+from common.speculative.checkpoint import Checkpoint
 from common.speculative.tree import TreePolicy
 from common.study.jobs import Job, Record
-from papers.gto.drafts import Checkpoint, DraftRecipe, new_network, target_for, trained, training_texts
+from papers.gto.drafts import DraftRecipe, new_network, target_for, trained, training_texts
 from papers.gto.evaluate import Measured, heldout, measure, oracle_acceptance
 from papers.gto.method import GTOConfig, GTOTrainer
-from papers.gto.target import TargetRecipe, models_folder
+from papers.gto.target import TargetRecipe
 
 LOGGED = {
     "loss": "loss",
@@ -119,8 +119,7 @@ def tune(recipe: TuneRecipe) -> Checkpoint:
 
 def tuned(recipe: TuneRecipe) -> Checkpoint:
     """The tuned draft of a recipe, trained on first use."""
-    place = cached(recipe, models_folder(), lambda: tune(recipe))
-    return Checkpoint.restored(new_network(recipe.draft), place)
+    return Checkpoint.of(recipe, new_network(recipe.draft), lambda: tune(recipe))
 
 
 def read_recipe(config: Mapping[str, Any], seed: int) -> TuneRecipe:

@@ -7,26 +7,23 @@ proposed.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from common.models.tiny import cached, fit
+from common.models.tiny import fit
+from common.speculative.checkpoint import Checkpoint
 from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
 from common.speculative.target import Target
+from common.speculative.texts import read_texts
 from common.speculative.unroll import TextUnroll, eagle3_loss, eagle_loss, unroll_text
 from common.tasks.tridomain import items
-from papers.gto.method import read_texts
-from papers.gto.target import TargetRecipe, Texts, corpus, load, models_folder, texts
+from papers.gto.target import TargetRecipe, Texts, corpus, load, texts
 
 Kind = Literal["eagle3", "eagle", "hass", "griffin"]
 KINDS: tuple[Kind, ...] = ("eagle3", "eagle", "hass", "griffin")
@@ -60,15 +57,15 @@ class DraftRecipe:
     seed: int = 0
 
 
-def taps(kind: Kind, layers: int) -> tuple[int, ...]:
-    """What the draft reads: inputs of layers 2, L/2 and L - 3 (EAGLE-3), or the final normed state."""
-    return (min(2, layers - 1), layers // 2, max(layers - 3, 0)) if kind == "eagle3" else (layers,)
+def network_of(kind: Kind) -> type[DraftNetwork]:
+    """EAGLE-3's network, or EAGLE's for the other kinds."""
+    return Eagle3Network if kind == "eagle3" else EagleNetwork
 
 
 @cache
 def target_for(recipe: TargetRecipe, kind: Kind) -> Target:
     """The frozen target with the taps of a kind of draft."""
-    return Target(load(recipe), taps(kind, recipe.layers))
+    return Target(load(recipe), network_of(kind).taps(recipe.layers))
 
 
 def new_network(recipe: DraftRecipe) -> DraftNetwork:
@@ -76,7 +73,7 @@ def new_network(recipe: DraftRecipe) -> DraftNetwork:
     target = target_for(recipe.target, recipe.kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return Eagle3Network(target.model) if recipe.kind == "eagle3" else EagleNetwork(target.model)
+        return network_of(recipe.kind)(target.model)
 
 
 def training_texts(size: int) -> list[Texts]:
@@ -119,31 +116,6 @@ def aligned(text: TextUnroll, ids: Tensor) -> Tensor:
     return text.mask & torch.cat([first, proposed], dim=-1)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A trained draft that can write itself, as `cached` asks of a model.
-
-    Attributes:
-        network: The draft; the target's embeddings are not among its weights.
-        log: Name to values over training steps.
-    """
-
-    network: DraftNetwork
-    log: Mapping[str, Sequence[float]] = field(default_factory=dict)
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Write weights and log."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.network.state_dict(), folder / "draft.safetensors")
-        (folder / "log.json").write_text(json.dumps(self.log))
-
-    @classmethod
-    def restored(cls, network: DraftNetwork, folder: Path) -> Checkpoint:
-        """Fill a network of the right shape."""
-        network.load_state_dict(load_file(folder / "draft.safetensors"))
-        return cls(network.eval(), json.loads((folder / "log.json").read_text()))
-
-
 def train(recipe: DraftRecipe) -> DraftNetwork:
     """Phase I."""
     target, network = target_for(recipe.target, recipe.kind), new_network(recipe)
@@ -162,5 +134,4 @@ def train(recipe: DraftRecipe) -> DraftNetwork:
 
 def trained(recipe: DraftRecipe) -> DraftNetwork:
     """The draft of a recipe, trained on first use."""
-    place = cached(recipe, models_folder(), lambda: Checkpoint(train(recipe)))
-    return Checkpoint.restored(new_network(recipe), place).network
+    return Checkpoint.of(recipe, new_network(recipe), lambda: Checkpoint(train(recipe))).network

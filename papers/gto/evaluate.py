@@ -18,11 +18,11 @@ from torch import Tensor
 
 from common.speculative.drafts import SmallLMDraft
 from common.speculative.networks import DraftNetwork
-from common.speculative.packed import TreeScores, score_packed_trees
+from common.speculative.packed import score_packed_trees
 from common.speculative.target import Target
+from common.speculative.texts import ScoredTrees, read_texts, score_trees
 from common.speculative.tree import DraftTree, TreePolicy, expected_accept_length
 from common.tasks.tridomain import DOMAINS, Domain, Item, items
-from papers.gto.method import TextReading, grow_trees, read_texts
 from papers.gto.target import Texts, corpus, texts
 from papers.gto.tree_reward import MODES, draft_tree_reward, longest_accepted_path
 
@@ -62,21 +62,6 @@ def heldout(conversations: int, positions: int) -> Prefixes:
     return found
 
 
-class Scored(NamedTuple):
-    """Trees of a draft with the target's view of them."""
-
-    tree: DraftTree
-    scores: TreeScores
-
-
-def scored(
-    network: DraftNetwork, target: Target, text: TextReading, roots: Int[Tensor, "B P"], policy: TreePolicy
-) -> Scored:
-    """The trees that decoding would grow below some places of texts."""
-    tree = grow_trees(network, text, roots, policy)
-    return Scored(tree, score_packed_trees(target, text.ids, roots, tree))
-
-
 def measure(
     network: DraftNetwork,
     target: Target,
@@ -106,16 +91,17 @@ def measure(
     changes: dict[str, list[Tensor]] = {}
     for batch, roots, domains in zip(*prefixes, strict=True):
         text = read_texts(target, batch.ids)
-        own = scored(network, target, text, roots, policy)
+        where = text.ids, text.features, roots
+        own = score_trees(network, target, *where, policy)
         values = _accepted(own)
         if paths:
-            chain = scored(network, target, text, roots, _chain(policy))
+            chain = score_trees(network, target, *where, _chain(policy))
             alone = _accepted(chain)
             values |= _greedy_shares(own, chain.tree.tokens)
             values |= {"chain1": alone["tau1"], "chain0": alone["tau0"]}
         _collect(parts, [domain for domain in domains for _ in range(roots.shape[1])], values)
         if before is not None:
-            other = scored(before, target, text, roots, policy)
+            other = score_trees(before, target, *where, policy)
             for name, change in _changes(other, own).items():
                 changes.setdefault(name, []).append(change)
     return _means(parts) | (concordance(changes) if before is not None else {})
@@ -133,7 +119,7 @@ def oracle_acceptance(target: Target, prefixes: Prefixes, policy: TreePolicy) ->
             tree, chain = (
                 _oracle_trees(target, text[0], places[0], shape) for shape in (policy, _chain(policy))
             )
-            own = Scored(tree, score_packed_trees(target, text, places, tree))
+            own = ScoredTrees(tree, score_packed_trees(target, text, places, tree))
             values = _accepted(own) | _greedy_shares(own, chain.tokens)
             _collect(parts, [domains[row]] * roots.shape[1], values)
     return _means(parts)
@@ -158,12 +144,11 @@ def _chain(policy: TreePolicy) -> TreePolicy:
     return TreePolicy(policy.depth, 1, policy.depth)
 
 
-def _accepted(own: Scored) -> dict[str, Tensor]:
-    at_one = 1 + expected_accept_length(own.tree, own.scores.log_p)
-    return {"tau1": at_one, "tau0": 1 + own.scores.greedy_length(own.tree).float()}
+def _accepted(own: ScoredTrees) -> dict[str, Tensor]:
+    return {"tau1": own.acceptance, "tau0": own.greedy_acceptance}
 
 
-def _greedy_shares(own: Scored, chain: Int[Tensor, "B J"]) -> dict[str, Tensor]:
+def _greedy_shares(own: ScoredTrees, chain: Int[Tensor, "B J"]) -> dict[str, Tensor]:
     depth = chain.shape[1]
     path = longest_accepted_path(own.tree, own.scores, depth)
     width = path.tokens.shape[1]  # a small tree may hold fewer nodes than the chain
@@ -187,7 +172,7 @@ def kept_of_chain(tree: DraftTree, chain: Int[Tensor, "B J"]) -> Int[Tensor, " B
     return length
 
 
-def _changes(before: Scored, after: Scored) -> dict[str, Float[Tensor, " n"]]:
+def _changes(before: ScoredTrees, after: ScoredTrees) -> dict[str, Float[Tensor, " n"]]:
     """Changes of every reward, and of the expected accepted length, from one draft's trees to another's."""
     changes = {}
     for mode in MODES:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,7 @@ from common.speculative.drafts import FeatureDraft
 from common.speculative.networks import DraftNetwork
 from common.speculative.packed import TreeScores, score_packed_trees
 from common.speculative.target import Target
+from common.speculative.texts import TextReading, grow_trees, read_texts
 from common.speculative.tree import DraftTree, TreePolicy
 from common.speculative.unroll import eagle3_loss, unroll, unroll_text
 from papers.gto.tree_reward import (
@@ -73,43 +74,6 @@ class GTOConfig(TrainingArguments):
     def tree(self) -> TreePolicy:
         """Shape of the trees."""
         return TreePolicy(self.tree_depth, self.tree_top_k, self.tree_budget)
-
-
-class TextReading(NamedTuple):
-    """What the target says about texts.
-
-    Attributes:
-        ids: Tokens.
-        features: Tapped hidden states.
-        logits: Of the token after each.
-    """
-
-    ids: Int[Tensor, "B T"]
-    features: Float[Tensor, "B T F"]
-    logits: Float[Tensor, "B T V"]
-
-
-@torch.no_grad()
-def read_texts(target: Target, ids: Int[Tensor, "B T"]) -> TextReading:
-    """Run the target over whole texts, padded on the right."""
-    length = ids.shape[1]
-    places = torch.arange(length, device=ids.device)
-    later = ids.new_full((length, length), torch.finfo(target.dtype).min, dtype=target.dtype).triu(1)
-    reading = target.read(ids, places.expand(len(ids), -1), later.expand(len(ids), 1, -1, -1))
-    return TextReading(ids, reading.features, reading.logits)
-
-
-@torch.no_grad()
-def grow_trees(
-    network: DraftNetwork, text: TextReading, roots: Int[Tensor, "B P"], policy: TreePolicy
-) -> DraftTree:
-    """The trees that decoding would grow below places of texts, those of a text in consecutive rows."""
-    draft = FeatureDraft(network)
-    draft.begin(text.ids[:, 0], text.ids.shape[1] + draft.slots(policy))
-    entries = torch.full_like(text.ids[:, 0], text.ids.shape[1] - 1)
-    draft.extend(text.features[:, :-1], text.ids[:, 1:], entries)
-    rows = torch.arange(len(roots), device=roots.device).repeat_interleave(roots.shape[1])
-    return draft.at(rows, roots.flatten() - 1).propose(policy)
 
 
 def path_log_likelihood(
@@ -201,10 +165,11 @@ class GTOTrainer(Trainer):
     ) -> tuple[Float[Tensor, "B K m"], Path]:
         """Rewards R_i (debiased unless switched off) and longest accepted paths of the draft's trees."""
         args, roots = self.args, groups.places.flatten(1)
-        tree = grow_trees(model, text, roots, args.tree)
+        tree = grow_trees(model, text.ids, text.features, roots, args.tree)
         texts, places, every = text.ids, roots, tree
         if args.gto_debias:  # the reference's trees hang below copies of the texts
-            every = one_after_the_other(tree, grow_trees(self.reference, text, roots, args.tree))
+            before = grow_trees(self.reference, text.ids, text.features, roots, args.tree)
+            every = one_after_the_other(tree, before)
             texts, places = text.ids.repeat(2, 1), roots.repeat(2, 1)
         scores = score_packed_trees(self.target, texts, places, every)
         rewards, count = draft_tree_reward(every, scores.log_p, args.gto_mode, args.gto_eta), roots.numel()

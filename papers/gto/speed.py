@@ -16,6 +16,7 @@ from common.speculative.generate import SpeculativeGenerator
 from common.speculative.profile import latency_table
 from common.speculative.scheduler import StaticScheduler
 from common.speculative.target import Target
+from common.speculative.texts import grow_trees, read_texts
 from common.speculative.tree import TreePolicy
 from common.speculative.unroll import eagle3_loss, unroll_text
 from common.speculative.verify import SamplingParams
@@ -23,7 +24,7 @@ from common.study.jobs import Job, Record
 from common.tasks.tridomain import DOMAINS, items
 from papers.gto.arms import TuneRecipe, read_recipe, tuned
 from papers.gto.drafts import stacked, target_for, trained, training_texts
-from papers.gto.method import GTOTrainer, grow_trees, read_texts
+from papers.gto.method import GTOTrainer
 from papers.gto.target import TargetRecipe, corpus, encode, load, tokenizer
 
 PROMPT_SEED = 4_000_000
@@ -147,7 +148,7 @@ def _latencies(recipe: TuneRecipe) -> dict[str, float]:
     return {
         "latency/one": float(table[1]),
         "latency/tree": float(table[policy.nodes + 1]),
-        "latency/draft": _seconds(lambda: grow_trees(network, text, root, policy), 15),
+        "latency/draft": _seconds(lambda: grow_trees(network, text.ids, text.features, root, policy), 15),
         "latency/token_step": _seconds(token_step, 5),
         "latency/gto_step": _seconds(_gto_step(recipe, batch), 5),
     }

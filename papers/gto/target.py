@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from common.models.pocket import build_tokenizer
 from common.models.tiny import IGNORED, TinyConfig, cached, fit, next_token_loss, tiny_qwen3
-from common.study.paths import store_root
 from common.tasks import tridomain
 from common.tasks.tridomain import Domain, Item, Split, TriDomainConfig
 
@@ -122,13 +120,8 @@ def shuffled_batches(items: Sequence[Item], size: int, rng: np.random.Generator)
     return [texts([items[index] for index in batches[number]]) for number in rng.permutation(len(batches))]
 
 
-def models_folder() -> Path:
-    """Where trained models are kept, beside the store of records."""
-    return store_root().parent / "models"
-
-
 def load(recipe: TargetRecipe) -> Qwen3ForCausalLM:
     """The trained target in evaluation mode, without gradients; trained on first use."""
-    place = cached(recipe, models_folder(), lambda: train(recipe))
+    place = cached(recipe, lambda: train(recipe))
     model = Qwen3ForCausalLM.from_pretrained(place, use_safetensors=True, local_files_only=True)
     return model.requires_grad_(False).eval()

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from common.speculative.texts import grow_trees, read_texts
 from common.speculative.tree import DraftTree, TreePolicy
 from common.tasks.tridomain import DOMAINS
 from papers.gto.evaluate import (
@@ -10,9 +11,7 @@ from papers.gto.evaluate import (
     kept_of_chain,
     measure,
     oracle_acceptance,
-    scored,
 )
-from papers.gto.method import read_texts
 from papers.gto.tree_reward import MODES
 from tests.papers.gto.conftest import new_draft
 
@@ -36,7 +35,8 @@ def test_acceptance_against_reading_every_path_alone(target, draft, prefixes):
     totals: dict[str, list[float]] = {domain: [] for domain in DOMAINS}
     greedy: dict[str, list[float]] = {domain: [] for domain in DOMAINS}
     for batch, roots, domains in zip(*prefixes, strict=True):
-        tree = scored(draft, target, read_texts(target, batch.ids), roots, POLICY).tree
+        text = read_texts(target, batch.ids)
+        tree = grow_trees(draft, text.ids, text.features, roots, POLICY)
         for index in range(roots.numel()):
             row, place = divmod(index, 3)
             text, domain = batch.ids[row, : int(roots[row, place]) + 1], domains[row]

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from common.speculative.texts import read_texts
+from common.speculative.unroll import unroll_text
 from common.study.card import load_card
 from common.study.configuration import configure, paper_values
 from common.study.errors import StudyError
 from papers.gto import arms, drafts
 from papers.gto.arms import TuneRecipe, read_recipe
-from papers.gto.drafts import DraftRecipe, aligned, new_network, taps
+from papers.gto.drafts import DraftRecipe, aligned, new_network
 from papers.gto.experiment import PROFILES, Config, jobs
 
 CARD = load_card("gto")
@@ -66,15 +68,7 @@ def test_recipes_survive_the_way_through_a_jobs_configuration():
     assert recipe.draft.target.layers == 8
 
 
-def test_taps_are_those_of_eagle_3_and_the_final_state():
-    assert taps("eagle3", 8) == (2, 4, 5)
-    assert taps("hass", 8) == (8,)
-
-
 def test_aligned_steps_follow_a_proposed_token(monkeypatch, target, draft, batch):
-    from common.speculative.unroll import unroll_text
-    from papers.gto.method import read_texts
-
     text = read_texts(target, batch.ids)
     unrolled = unroll_text(draft, text.ids, text.features, text.logits, batch.supervised, 3)
     mask = aligned(unrolled, batch.ids)

@@ -8,10 +8,11 @@ from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.packed import score_packed_trees
 from common.speculative.scheduler import StaticScheduler
+from common.speculative.texts import grow_trees, read_texts
 from common.speculative.tree import TreePolicy
 from common.speculative.unroll import eagle3_loss, unroll_text
 from common.speculative.verify import SamplingParams
-from papers.gto.method import GTOConfig, GTOTrainer, collate, grow_trees, path_log_likelihood, read_texts
+from papers.gto.method import GTOConfig, GTOTrainer, collate, path_log_likelihood
 from papers.gto.tree_reward import draft_tree_reward, group_advantages, longest_accepted_path, sample_groups
 from tests.papers.gto.conftest import new_draft
 
@@ -59,7 +60,9 @@ def trained(tmp_path, target, rows, **changes):
 def test_trees_are_those_that_decoding_would_grow(target, draft, batch):
     text = read_texts(target, batch.ids)
     root = int(batch.supervised[0].nonzero()[2])
-    tree = grow_trees(draft, text, torch.tensor([[root, root + 1]] * len(batch.ids)), POLICY)
+    tree = grow_trees(
+        draft, text.ids, text.features, torch.tensor([[root, root + 1]] * len(batch.ids)), POLICY
+    )
     proposed = []
 
     class Spy(FeatureDraft):
@@ -76,7 +79,7 @@ def test_trees_are_those_that_decoding_would_grow(target, draft, batch):
 
 def test_path_likelihood_is_what_the_tree_was_grown_with(target, draft, batch):
     text, roots = read_texts(target, batch.ids), batch.supervised.float().argmax(dim=1)[:, None] + 1
-    chain = grow_trees(draft, text, roots, TreePolicy(3, 1, 3))
+    chain = grow_trees(draft, text.ids, text.features, roots, TreePolicy(3, 1, 3))
     found = path_log_likelihood(draft, text, roots, chain.tokens.unflatten(0, (len(roots), 1)))
     torch.testing.assert_close(found.flatten(0, 1).float(), chain.log_q)
 
@@ -106,7 +109,7 @@ def test_the_tree_loss_by_hand(tmp_path, target, batch, rows, accepted):
                 root, alone = torch.tensor([[place]]), type(text)(*(part[row : row + 1] for part in text))
                 scored = []
                 for network in (trainer.model, trainer.reference):
-                    tree = grow_trees(network, alone, root, POLICY)
+                    tree = grow_trees(network, alone.ids, alone.features, root, POLICY)
                     scores = score_packed_trees(target, alone.ids, root, tree)
                     scored.append((tree, scores, draft_tree_reward(tree, scores.log_p)))
                 rewards.append(scored[0][2] - scored[1][2])

@@ -1,0 +1,96 @@
+"""Whole texts and the trees inside them: what decoding would have grown, and drafts kept on disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from common.speculative.checkpoint import Checkpoint
+from common.speculative.drafts import FeatureDraft
+from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
+from common.speculative.target import Target
+from common.speculative.texts import grow_trees, read_texts, score_trees
+from common.speculative.tree import TreePolicy, expected_accept_length
+from tests.common.speculative.conftest import VOCABULARY
+
+POLICY = TreePolicy(depth=3, top_k=3, budget=8)
+
+
+@pytest.fixture(params=[Eagle3Network, EagleNetwork])
+def network(request: pytest.FixtureRequest, qwen: PreTrainedModel) -> DraftNetwork:
+    torch.manual_seed(3)
+    return request.param(qwen).double()
+
+
+@pytest.fixture
+def target(qwen: PreTrainedModel, network: DraftNetwork) -> Target:
+    return Target(qwen, network.taps(qwen.config.num_hidden_layers))
+
+
+def texts() -> torch.Tensor:
+    return torch.randint(0, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(1))
+
+
+def test_taps_are_those_of_eagle_3_and_the_final_state() -> None:
+    assert Eagle3Network.taps(8) == (2, 4, 5)
+    assert Eagle3Network.taps(32) == (2, 16, 29)
+    assert EagleNetwork.taps(8) == (8,)
+
+
+def test_texts_are_read_as_the_model_reads_them(qwen: PreTrainedModel, target: Target) -> None:
+    found = read_texts(target, texts())
+    with torch.no_grad():
+        torch.testing.assert_close(found.logits, qwen(texts()).logits)
+    assert found.features.shape == (3, 9, target.feature_size)
+
+
+def test_trees_inside_a_text_are_those_that_decoding_grows_there(
+    target: Target, network: DraftNetwork
+) -> None:
+    ids, roots = texts(), torch.tensor([[1, 8], [4, 4], [7, 2]])
+    features = read_texts(target, ids).features
+    trees = grow_trees(network, ids, features, roots, POLICY)
+    for index, root in enumerate(roots.flatten().tolist()):
+        row = ids[index // 2 : index // 2 + 1]
+        draft = FeatureDraft(network)
+        draft.begin(row[:, 0], root + 1 + draft.slots(POLICY))
+        draft.extend(features[index // 2, None, :root], row[:, 1 : root + 1], torch.tensor([root]))
+        alone = draft.propose(POLICY)
+        assert torch.equal(trees.tokens[index], alone.tokens[0])
+        assert torch.equal(trees.parent[index], alone.parent[0])
+        torch.testing.assert_close(trees.log_q[index], alone.log_q[0])
+
+
+def test_acceptance_counts_the_targets_own_token(target: Target, network: DraftNetwork) -> None:
+    ids, roots = texts(), torch.tensor([[1, 8], [4, 4], [7, 2]])
+    found = score_trees(network, target, ids, read_texts(target, ids).features, roots, POLICY)
+    torch.testing.assert_close(found.acceptance, 1 + expected_accept_length(found.tree, found.scores.log_p))
+    assert (found.greedy_acceptance >= 1).all()
+    assert torch.equal(found.acceptance[2], found.acceptance[3])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    seed: int = 0
+
+
+def test_a_draft_is_trained_once_and_comes_back_with_its_log(
+    network: DraftNetwork, qwen: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPRISE_STORE", str(tmp_path / "store"))
+    trained: list[int] = []
+
+    def train() -> Checkpoint:
+        trained.append(1)
+        return Checkpoint(network, {"loss": [2.0, 1.0]})
+
+    kind = type(network)
+    for _ in range(2):
+        found = Checkpoint.of(Recipe(), kind(qwen).double(), train)
+        assert found.log == {"loss": [2.0, 1.0]}
+        for name, weight in network.state_dict().items():
+            assert torch.equal(found.network.state_dict()[name], weight), name
+    assert trained == [1]
+    assert not any("embed" in name for name in network.state_dict())
