@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from common.speculative.cache import RaggedKVCache
 from common.speculative.networks import DraftNetwork, attend
 from common.speculative.target import Target
-from common.speculative.tree import DraftTree, TreePolicy, grow
+from common.speculative.tree import DraftTree, TreeShape
 
 
 class Draft(Protocol):
@@ -37,10 +37,10 @@ class Draft(Protocol):
     ) -> None:
         """Add ``counts[b]`` entries to row b: features of committed tokens, and the token after each."""
 
-    def propose(self, policy: TreePolicy) -> DraftTree:
+    def propose(self, policy: TreeShape) -> DraftTree:
         """Trees below the last token of each row."""
 
-    def slots(self, policy: TreePolicy) -> int:
+    def slots(self, policy: TreeShape) -> int:
         """Entries that `propose` stages at once."""
 
     def select_rows(self, rows: Int[Tensor, " n"]) -> None:
@@ -58,9 +58,9 @@ class _CachedDraft:
     def __init__(self) -> None:
         self._state: Tensor = torch.empty(0)  # output at the last entry of each row, (B, 1, d)
 
-    def slots(self, policy: TreePolicy) -> int:
-        """The frontiers of all levels but the last."""
-        return (policy.depth - 1) * policy.top_k
+    def slots(self, policy: TreeShape) -> int:
+        """The nodes that it runs on."""
+        return policy.slots
 
     def select_rows(self, rows: Int[Tensor, " n"]) -> None:
         """Keep the chosen rows, in this order."""
@@ -93,7 +93,7 @@ class _CachedDraft:
         self._state = states.gather(1, last)
         return states
 
-    def _grow(self, policy: TreePolicy) -> DraftTree:
+    def _grow(self, policy: TreeShape) -> DraftTree:
         state, staged = self._state, 0
 
         def expand(tokens: Tensor, parents: Tensor, visible: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class _CachedDraft:
             state = self._run(self._feedback(above), tokens, self.cache.lengths[:, None] + depth, visible)
             return self._logits(state)
 
-        return grow(self._logits(state)[:, 0], expand, policy)
+        return policy.grow(self._logits(state)[:, 0], expand)
 
     def _feedback(self, state: Tensor) -> Tensor:
         return state
@@ -116,7 +116,7 @@ class _CachedDraft:
 
 
 class FeatureDraft(_CachedDraft):
-    """A network of the EAGLE family as a draft; grown with the policy's dynamic tree.
+    """A network of the EAGLE family as a draft; grown in the policy's shape.
 
     Args:
         network: The network; its weights may change between generations.
@@ -166,8 +166,8 @@ class FeatureDraft(_CachedDraft):
         draft._state = self._states[rows, entries][:, None]
         return draft
 
-    def propose(self, policy: TreePolicy) -> DraftTree:
-        """Trees grown by cumulative probability."""
+    def propose(self, policy: TreeShape) -> DraftTree:
+        """Trees of the policy's shape."""
         return self._grow(policy)
 
     def _run(self, hidden: Tensor, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
@@ -213,8 +213,8 @@ class SmallLMDraft(_CachedDraft):
         """Read the tokens; features are ignored."""
         self._extend(torch.empty(0), tokens, counts)
 
-    def propose(self, policy: TreePolicy) -> DraftTree:
-        """Trees grown by cumulative probability."""
+    def propose(self, policy: TreeShape) -> DraftTree:
+        """Trees of the policy's shape."""
         return self._grow(policy)
 
     def _run(self, hidden: Tensor, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
@@ -258,9 +258,9 @@ class PromptLookupDraft:
         self._text[rows, self._lengths[:, None] + steps] = tokens
         self._lengths = self._lengths + counts
 
-    def propose(self, policy: TreePolicy) -> DraftTree:
-        """A chain of `policy.depth` copied tokens, at most `policy.budget`."""
-        length = min(policy.depth, policy.budget)
+    def propose(self, policy: TreeShape) -> DraftTree:
+        """A chain of `policy.depth` copied tokens, at most `policy.nodes`."""
+        length = min(policy.depth, policy.nodes)
         start = self._continuation()
         steps = torch.arange(length, device=start.device)
         last = self._lengths[:, None] - 1
@@ -283,7 +283,7 @@ class PromptLookupDraft:
             start = torch.where(latest >= 0, latest, start)
         return start
 
-    def slots(self, policy: TreePolicy) -> int:
+    def slots(self, policy: TreeShape) -> int:
         """None: it keeps texts, not states."""
         return 0
 

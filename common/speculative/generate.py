@@ -2,8 +2,9 @@
 
 A cycle: the draft proposes a tree of N tokens below the root; the target reads root and tree in one forward;
 the verifier picks a path and the target's own token after it; the path's keys and values are committed, and
-the draft reads the features of the tokens that were kept. The last token of a prompt is the first root, so
-that rows of one prompt share a forward but no draw.
+the draft reads the features of the tokens that were kept. In plain steps, for which the scheduler asks no
+tree, it reads nothing; it catches up in one pass before the next tree. The last token of a prompt is the
+first root, so that rows of one prompt share a forward but no draw.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from common.speculative.cache import RaggedKVCache
 from common.speculative.drafts import Draft
 from common.speculative.scheduler import Scheduler
 from common.speculative.target import Reading, Target
-from common.speculative.tree import DraftTree, TreePolicy
+from common.speculative.tree import DraftTree, TreeShape
 from common.speculative.verify import SamplingParams, Verdict, Verifier, verify_token_matching
 
 PHASES = ("prefill", "propose", "target", "verify", "update")
@@ -166,10 +167,14 @@ class _Run:
         self.made = torch.zeros_like(self.rows)  # tokens emitted by every completion
         self.tokens = torch.zeros(count, width + tree, dtype=torch.long, device=device)
         self.features: Tensor | None = None
-        if return_features:
+        self.return_features = return_features
+        self.behind = 0  # plain steps since the draft has read
+        if return_features or (
+            engine.scheduler is not None and None in map(engine.scheduler, range(1, count + 1))
+        ):
             self._keep_features(each, width + tree)
 
-    def _capacities(self, widest: int, tree: int, policies: Sequence[TreePolicy]) -> tuple[int, int]:
+    def _capacities(self, widest: int, tree: int, policies: Sequence[TreeShape]) -> tuple[int, int]:
         """Slots of a row in the target's and in the draft's cache."""
         text = widest + self.params.max_new_tokens
         if text > self.target.context:
@@ -228,7 +233,7 @@ class _Run:
         clocks = [time.perf_counter()]
         scheduler = self.engine.scheduler
         policy = scheduler(len(self.rows)) if scheduler is not None else None
-        tree = self._plain() if policy is None or self.draft is None else self.draft.propose(policy)
+        tree = self._plain() if policy is None else self._propose(policy)
         clocks.append(time.perf_counter())
         read = self._read(tree)
         clocks.append(time.perf_counter())
@@ -238,6 +243,18 @@ class _Run:
         clocks.append(time.perf_counter())
         for phase, start, end in zip(PHASES[1:], clocks[:-1], clocks[1:], strict=True):
             self.stats.seconds[phase] += end - start
+
+    def _propose(self, policy: TreeShape) -> DraftTree:
+        assert self.draft is not None
+        if self.behind:
+            assert self.features is not None
+            steps = torch.arange(self.behind, device=self.rows.device)
+            rows = self.rows[:, None]
+            place = (self.made[rows] - self.behind + steps).clamp(min=0)  # below 0 in rows that have ended
+            features = self.features[rows, place + self.offset[rows]]
+            self.draft.extend(features, self.tokens[rows, place], self.behind * self.live)
+            self.behind = 0
+        return self.draft.propose(policy)
 
     def _plain(self) -> DraftTree:
         """Trees without draft tokens."""
@@ -272,9 +289,12 @@ class _Run:
             self.live, emitted.gather(1, (counts - 1).clamp(min=0)[:, None])[:, 0], self.root
         )
         self.cache.commit(path, counts)
-        if self.draft is not None and bool(self.live.any()):
+        going = bool(self.live.any())
+        if self.draft is not None and not tree.tokens.shape[1]:
+            self.behind += 1
+        elif self.draft is not None and going:
             self.draft.extend(_along(features, path), emitted, counts)
-        if not bool(self.live.any()):
+        if not going:
             self.rows = self.rows[:0]
         elif self.engine.early_termination and not bool(self.live.all()):
             self._drop()
@@ -307,7 +327,7 @@ class _Run:
         made = self.made.tolist()
         tokens = [row[:length].clone() for row, length in zip(self.tokens, made, strict=True)]
         features = None
-        if self.features is not None:
+        if self.return_features and self.features is not None:
             sizes = (self.made + self.offset).tolist()
             features = [row[:size].clone() for row, size in zip(self.features, sizes, strict=True)]
         return Generation(tokens, self.stats, features)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.speculative.tree import TreePolicy
+from common.speculative.tree import TreePolicy, TreeShape
 
 
 class Scheduler(Protocol):
     """Chooses the trees of a cycle."""
 
-    def __call__(self, active: int) -> TreePolicy | None:
+    def __call__(self, active: int) -> TreeShape | None:
         """Trees for `active` running rows; None is a plain step of one token a row."""
 
-    def policies(self, rows: int) -> list[TreePolicy]:
+    def policies(self, rows: int) -> Sequence[TreeShape]:
         """Every policy that up to `rows` running rows can meet."""
 
 
@@ -23,13 +24,13 @@ class Scheduler(Protocol):
 class StaticScheduler:
     """The same trees whatever runs."""
 
-    policy: TreePolicy
+    policy: TreeShape
 
-    def __call__(self, active: int) -> TreePolicy:
+    def __call__(self, active: int) -> TreeShape:
         """The policy."""
         return self.policy
 
-    def policies(self, rows: int) -> list[TreePolicy]:
+    def policies(self, rows: int) -> list[TreeShape]:
         """The one policy."""
         return [self.policy]
 

@@ -15,7 +15,7 @@ from common.speculative.drafts import FeatureDraft
 from common.speculative.networks import DraftNetwork
 from common.speculative.packed import TreeScores, score_packed_trees
 from common.speculative.target import Target
-from common.speculative.tree import DraftTree, TreePolicy, expected_accept_length
+from common.speculative.tree import DraftTree, TreeShape, expected_accept_length
 
 
 class TextReading(NamedTuple):
@@ -48,7 +48,7 @@ def grow_trees(
     ids: Int[Tensor, "B T"],
     features: Float[Tensor, "B S F"],
     roots: Int[Tensor, "B P"],
-    policy: TreePolicy,
+    policy: TreeShape,
 ) -> DraftTree:
     """The trees that decoding would grow below places of texts, those of a text in consecutive rows.
 
@@ -90,7 +90,7 @@ def score_trees(
     ids: Int[Tensor, "B T"],
     features: Float[Tensor, "B S F"],
     roots: Int[Tensor, "B P"],
-    policy: TreePolicy,
+    policy: TreeShape,
 ) -> ScoredTrees:
     """`grow_trees`, and what the target makes of the trees."""
     tree = grow_trees(network, ids, features, roots, policy)

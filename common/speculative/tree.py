@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,36 +20,6 @@ Expand = Callable[
 ]
 """(tokens of a level's frontier, index of each one's parent in the frontier before, the staged frontier nodes
 that each one sees, itself included) to the draft's logits of their children."""
-
-
-@dataclass(frozen=True)
-class TreePolicy:
-    """Shape of the trees (EAGLE-2).
-
-    Attributes:
-        depth: Levels of draft tokens.
-        top_k: Children that a node proposes, and nodes of a level that propose.
-        budget: Draft tokens kept in the end, the root not counted.
-    """
-
-    depth: int
-    top_k: int
-    budget: int
-
-    def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            ValueError: names the field.
-        """
-        for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"TreePolicy.{name} is {value}; expected at least 1")
-
-    @property
-    def nodes(self) -> int:
-        """Draft tokens of a tree: the budget, or all candidates where they are fewer."""
-        return min(self.budget, self.top_k + (self.depth - 1) * self.top_k**2)
 
 
 @dataclass(frozen=True)
@@ -104,52 +75,183 @@ class DraftTree:
         return DraftTree(self.tokens[rows], self.parent[rows], self.log_q[rows], self.ancestor[rows])
 
 
-def grow(first: Float[Tensor, "B V"], expand: Expand, policy: TreePolicy) -> DraftTree:
-    """Grow trees as EAGLE-2 does.
+@dataclass(frozen=True)
+class TreePolicy:
+    """Shape of the trees (EAGLE-2).
 
-    The frontier of a level is its `top_k` nodes of largest cumulative log-probability; each proposes its
-    `top_k` likeliest children, all of which stay candidates. Of all candidates the best `budget` are kept,
-    ties to the earlier one, so that a kept node's parent is kept.
-
-    Args:
-        first: The draft's logits after the root.
-        expand: Runs the draft on a frontier.
-        policy: Shape of the tree.
+    Attributes:
+        depth: Levels of draft tokens.
+        top_k: Children that a node proposes, and nodes of a level that propose.
+        budget: Draft tokens kept in the end, the root not counted.
     """
-    k = min(policy.top_k, first.shape[-1])
-    log_q, tokens = torch.log_softmax(first.float(), dim=-1).topk(k)
-    rows, device = len(tokens), tokens.device
-    eye = torch.eye(k, dtype=torch.bool, device=device).expand(rows, -1, -1)
-    found = [(tokens, torch.full_like(tokens, -1), log_q, log_q)]
-    score, parents, names, visible = log_q, torch.zeros_like(tokens), torch.arange(k, device=device), eye
-    names = names.expand(rows, -1)  # candidate index of each frontier node
-    candidates = k
-    for level in range(2, policy.depth + 1):
-        log_q, children = torch.log_softmax(expand(tokens, parents, visible).float(), dim=-1).topk(k)
-        total = (score[..., None] + log_q).flatten(1)
-        found.append((children.flatten(1), names.repeat_interleave(k, dim=1), log_q.flatten(1), total))
-        if level < policy.depth:
-            score, best = total.topk(k)
-            tokens, parents, names = children.flatten(1).gather(1, best), best // k, candidates + best
-            seen = visible.gather(1, parents[..., None].expand(-1, -1, visible.shape[-1]))
-            visible = torch.cat([seen, eye], dim=-1)
-        candidates += k * k
-    return _keep_best(policy, *(torch.cat(part, dim=1) for part in zip(*found, strict=True)))
+
+    depth: int
+    top_k: int
+    budget: int
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: names the field.
+        """
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ValueError(f"TreePolicy.{name} is {value}; expected at least 1")
+
+    @property
+    def nodes(self) -> int:
+        """Draft tokens of a tree: the budget, or all candidates where they are fewer."""
+        return min(self.budget, self.top_k + (self.depth - 1) * self.top_k**2)
+
+    @property
+    def slots(self) -> int:
+        """Nodes that the draft runs on: the frontiers of all levels but the last."""
+        return (self.depth - 1) * self.top_k
+
+    def grow(self, first: Float[Tensor, "B V"], expand: Expand) -> DraftTree:
+        """Grow trees as EAGLE-2 does.
+
+        The frontier of a level is its `top_k` nodes of largest cumulative log-probability; each proposes its
+        `top_k` likeliest children, all of which stay candidates. Of all candidates the best `budget` are
+        kept, ties to the earlier one, so that a kept node's parent is kept.
+
+        Args:
+            first: The draft's logits after the root.
+            expand: Runs the draft on a frontier.
+        """
+        k = min(self.top_k, first.shape[-1])
+        log_q, tokens = torch.log_softmax(first.float(), dim=-1).topk(k)
+        rows, device = len(tokens), tokens.device
+        eye = torch.eye(k, dtype=torch.bool, device=device).expand(rows, -1, -1)
+        found = [(tokens, torch.full_like(tokens, -1), log_q, log_q)]
+        score, parents, names, visible = log_q, torch.zeros_like(tokens), torch.arange(k, device=device), eye
+        names = names.expand(rows, -1)  # candidate index of each frontier node
+        candidates = k
+        for level in range(2, self.depth + 1):
+            log_q, children = torch.log_softmax(expand(tokens, parents, visible).float(), dim=-1).topk(k)
+            total = (score[..., None] + log_q).flatten(1)
+            found.append((children.flatten(1), names.repeat_interleave(k, dim=1), log_q.flatten(1), total))
+            if level < self.depth:
+                score, best = total.topk(k)
+                tokens, parents, names = children.flatten(1).gather(1, best), best // k, candidates + best
+                seen = visible.gather(1, parents[..., None].expand(-1, -1, visible.shape[-1]))
+                visible = torch.cat([seen, eye], dim=-1)
+            candidates += k * k
+        return self._best(*(torch.cat(part, dim=1) for part in zip(*found, strict=True)))
+
+    def _best(
+        self,
+        tokens: Int[Tensor, "B C"],
+        parent: Int[Tensor, "B C"],
+        log_q: Float[Tensor, "B C"],
+        score: Float[Tensor, "B C"],
+    ) -> DraftTree:
+        kept = score.sort(dim=1, descending=True, stable=True).indices[:, : self.budget].sort(dim=1).values
+        above = parent.gather(1, kept)
+        place = torch.searchsorted(kept, above.contiguous())
+        return DraftTree.of(
+            tokens.gather(1, kept), place.masked_fill_(above < 0, -1), log_q.gather(1, kept), self.depth
+        )
 
 
-def _keep_best(
-    policy: TreePolicy,
-    tokens: Int[Tensor, "B C"],
-    parent: Int[Tensor, "B C"],
-    log_q: Float[Tensor, "B C"],
-    score: Float[Tensor, "B C"],
-) -> DraftTree:
-    kept = score.sort(dim=1, descending=True, stable=True).indices[:, : policy.budget].sort(dim=1).values
-    above = parent.gather(1, kept)
-    place = torch.searchsorted(kept, above.contiguous())
-    return DraftTree.of(
-        tokens.gather(1, kept), place.masked_fill_(above < 0, -1), log_q.gather(1, kept), policy.depth
-    )
+@dataclass(frozen=True)
+class StaticTree:
+    """The same topology in every cycle, whatever the draft is sure of (EAGLE, Medusa).
+
+    Attributes:
+        ranks: A node is the path to it: the ranks, from 0, of its tokens among the likeliest children of
+            their parents.
+    """
+
+    ranks: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Check the topology.
+
+        Raises:
+            ValueError: names a node that is empty, repeated, of negative rank, or without parent.
+        """
+        for node in self.ranks:
+            if not node or min(node) < 0 or self.ranks.count(node) > 1:
+                raise ValueError(f"StaticTree: node {node}; expected distinct paths of ranks from 0 on")
+            if node[:-1] and node[:-1] not in self.ranks:
+                raise ValueError(f"StaticTree: node {node} has no parent {node[:-1]}")
+
+    @property
+    def depth(self) -> int:
+        """Levels of draft tokens."""
+        return max(map(len, self.ranks))
+
+    @property
+    def nodes(self) -> int:
+        """Draft tokens of a tree."""
+        return len(self.ranks)
+
+    @property
+    def slots(self) -> int:
+        """Nodes with children, which the draft runs on."""
+        return len({node[:-1] for node in self.ranks if node[:-1]})
+
+    def grow(self, first: Float[Tensor, "B V"], expand: Expand) -> DraftTree:
+        """Take the children of the given ranks, level by level; arguments as `TreePolicy.grow`.
+
+        Raises:
+            ValueError: a rank that the vocabulary does not have.
+        """
+        widest = 1 + max(max(node) for node in self.ranks)
+        if widest > first.shape[-1]:
+            raise ValueError(f"StaticTree: rank {widest - 1} in a vocabulary of {first.shape[-1]} tokens")
+        device, rows = first.device, len(first)
+        frontier: list[tuple[int, ...]] = [()]  # nodes that the draft has run on, in this level
+        staged: list[tuple[int, ...]] = []  # and in all levels
+        placed: dict[tuple[int, ...], int] = {}
+        parts: list[tuple[Tensor, Tensor]] = []
+        logits = first[:, None]
+        for level in range(1, self.depth + 1):
+            if level > 1:
+                inner = [node for node in placed if len(node) == level - 1 and self._has_children(node)]
+                staged += inner
+                above = torch.tensor([frontier.index(node[:-1]) for node in inner], device=device)
+                seen = torch.tensor(
+                    [[node[: len(other)] == other for other in staged] for node in inner], device=device
+                )
+                chosen = torch.tensor([placed[node] for node in inner], device=device)
+                tokens = torch.cat([part for part, _ in parts], dim=1)[:, chosen]
+                logits = expand(tokens, above.expand(rows, -1), seen.expand(rows, -1, -1))
+                frontier = inner
+            log_q, children = torch.log_softmax(logits.float(), dim=-1).topk(widest)
+            nodes = sorted(node for node in self.ranks if len(node) == level)
+            where = torch.tensor(
+                [frontier.index(node[:-1]) * widest + node[-1] for node in nodes], device=device
+            )
+            parts.append((children.flatten(1)[:, where], log_q.flatten(1)[:, where]))
+            placed |= {node: len(placed) + index for index, node in enumerate(nodes)}
+        tokens, log_q = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        parent = torch.tensor([placed.get(node[:-1], -1) for node in placed], device=device)
+        return DraftTree.of(tokens, parent.expand(rows, -1), log_q, self.depth)
+
+    def _has_children(self, node: tuple[int, ...]) -> bool:
+        return any(other[:-1] == node for other in self.ranks)
+
+
+class TreeShape(Protocol):
+    """How trees are grown: `TreePolicy` or `StaticTree`."""
+
+    @property
+    def depth(self) -> int:
+        """Levels of draft tokens."""
+
+    @property
+    def nodes(self) -> int:
+        """Draft tokens of a tree."""
+
+    @property
+    def slots(self) -> int:
+        """Nodes that the draft runs on."""
+
+    def grow(self, first: Float[Tensor, "B V"], expand: Expand) -> DraftTree:
+        """Trees below the roots."""
 
 
 def path_log_probs(tree: DraftTree, log_p: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:

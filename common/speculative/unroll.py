@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -76,6 +77,8 @@ def _attend(
     own: list[tuple[Tensor, Tensor]],
 ) -> Float[Tensor, "B H P D"]:
     """One softmax over the context's entries and the path's own."""
+    if not own:
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=allowed[:, None])
     scores = (query @ keys.transpose(-1, -2)).masked_fill(~allowed[:, None], -torch.inf)
     mine = [(query * key).sum(dim=-1, keepdim=True) for key, _ in own]
     weights = torch.softmax(torch.cat([scores, *mine], dim=-1) / query.shape[-1] ** 0.5, dim=-1)
@@ -155,7 +158,7 @@ def eagle3_loss(text: TextUnroll, decay: float = 0.8) -> Float[Tensor, ""]:
 
 def eagle_loss(text: TextUnroll, feature_weight: float = 1.0, token_weight: float = 0.1) -> Float[Tensor, ""]:
     """Smooth L1 of the predicted features and soft cross-entropy, mean over steps (EAGLE's weights)."""
-    distance = torch.nn.functional.smooth_l1_loss(text.unrolled.states, text.features, reduction="none")
+    distance = F.smooth_l1_loss(text.unrolled.states, text.features, reduction="none")
     features = masked_mean(distance.mean(dim=-1), text.mask)
     tokens = masked_mean(soft_cross_entropy(text.unrolled.logits, text.logits), text.mask)
     return (feature_weight * features + token_weight * tokens).mean()

@@ -1,10 +1,11 @@
 """Ladder: running sums written out, with rollouts of very different lengths and an exact verifier.
 
-A prompt ``<bos>sum:a7b3c9=`` asks for the sum of labelled terms; a response ``7+b3=10;10+c9=19;ans 19<eos>``
-climbs there. Every character is one token; the labels let a small model find the next term. The number of
-terms is geometric, so the longest responses of a batch are about three times as long as the average: what
-schedules that follow the batch size live on. The same sum can be written in two dialects, verbose (one term a
-step) and terse (two or three): a policy that moves from one to the other drifts far.
+A prompt ``<bos>sum:k7l3m9=`` asks for the sum of labelled terms; a response ``7+l3=10;10+m9=19;ans 19<eos>``
+climbs there. Every character is one token; the labels, consecutive letters from any one on, let a small model
+find the next term, and make it look there instead of counting places. The number of terms is geometric, so
+the longest responses of a batch are about three times as long as the average: what schedules that follow the
+batch size live on. The same sum can be written in two dialects, verbose (one term a step) and terse (two or
+three): a policy that moves from one to the other drifts far.
 """
 
 from __future__ import annotations
@@ -35,9 +36,15 @@ _ANSWER = re.compile(rf"ans (\d+){EOS}$")
 
 @dataclass(frozen=True)
 class Item:
-    """One sum of two to 26 non-negative integers."""
+    """One sum of two to 26 non-negative integers.
+
+    Attributes:
+        terms: The integers.
+        first: Place in the alphabet of the first term's label; behind z comes a.
+    """
 
     terms: tuple[int, ...]
+    first: int = 0
 
     @classmethod
     def from_prompt(cls, prompt: str) -> Item:
@@ -47,7 +54,9 @@ class Item:
             ValueError: the text is not a prompt of this task.
         """
         found = _PROMPT.fullmatch(prompt)
-        item = cls(tuple(map(int, re.findall(r"\d+", found[1])))) if found else None
+        item = (
+            cls(tuple(map(int, re.findall(r"\d+", found[1]))), LABELS.index(found[1][0])) if found else None
+        )
         if item is None or item.prompt != prompt:
             raise ValueError(f"not a ladder prompt: '{prompt}'; expected e.g. '{BOS}sum:a7b3c9='")
         return item
@@ -71,7 +80,9 @@ class Item:
     @property
     def labelled(self) -> tuple[str, ...]:
         """Each term behind its letter."""
-        return tuple(f"{label}{term}" for label, term in zip(LABELS, self.terms, strict=False))
+        return tuple(
+            f"{LABELS[(self.first + place) % len(LABELS)]}{term}" for place, term in enumerate(self.terms)
+        )
 
     @property
     def prompt(self) -> str:
@@ -132,10 +143,11 @@ HELDOUT = LadderConfig(size=256, split="heldout")
 
 
 def draw(config: LadderConfig, rng: np.random.Generator) -> Item:
-    """Draw one sum of the configuration's split: 2 + min(longest - 2, Geom(p)) terms, each uniform."""
+    """Draw one sum of the configuration's split: 2 + min(longest - 2, Geom(p)) terms, all values uniform."""
     while True:
         terms = config.terms or 2 + min(config.longest - 2, int(rng.geometric(config.p)) - 1)
-        item = Item(tuple(rng.integers(10**config.digits, size=terms).tolist()))
+        values = rng.integers(10**config.digits, size=terms).tolist()
+        item = Item(tuple(values), int(rng.integers(len(LABELS))))
         if item.split == config.split:
             return item
 

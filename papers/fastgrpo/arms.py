@@ -33,6 +33,8 @@ DRAFTS = {
     "scratch": "online, from random weights",
     "used": "online, used rollouts only",
     "shuffled": "online, shuffled features",
+    "generic": "online, from other traces",
+    "generic_frozen": "frozen, from other traces",
 }
 PARTS = ("generation", "learn", "scoring", "update")
 LOOPS = {"vanilla": "vanilla", "et": "early termination", "fast": "FastGRPO"}

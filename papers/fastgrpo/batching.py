@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn import functional
 
-from common.rl.row_skipping import used_columns
+from common.rl.row_skipping import fill_values, score_rows, used_columns
 
 Score = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor | None]]
 
@@ -64,6 +65,38 @@ def score_by_length(
             entropies.append(functional.pad(nats, (0, completion_length - width)))
     order = torch.tensor([row for group in groups for row in group], device=ids.device).argsort()
     return torch.cat(log_probs)[order], torch.cat(entropies)[order] if entropies else None
+
+
+def score_used(
+    score: Score,
+    ids: Int[Tensor, "B L"],
+    attention_mask: Num[Tensor, "B L"],
+    completion_length: int,
+    batch: Mapping[str, Any],
+) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
+    """Scores of the rows with an advantage.
+
+    The others get the reference's log-probabilities, so that their KL term and its gradient are exactly 0,
+    and unknown (NaN) entropies.
+
+    Args:
+        score: Maps (ids, mask, completion length) to log-probabilities and entropies.
+        ids: Prompts and completions, padded left and right.
+        attention_mask: 1 on tokens.
+        completion_length: Columns that belong to the completions (T).
+        batch: TRL's inputs of the update.
+    """
+    rows = rows_with_advantage(batch["advantages"]).nonzero()[:, 0]
+    none = not len(rows)
+    rows = rows.new_zeros(1) if none else rows  # so that a backward pass always runs
+    fill = fill_values(batch.get("ref_per_token_logps"), None, batch["completion_ids"])
+
+    def both(ids: Tensor, mask: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        log_probs, entropies = score(ids, mask, length)
+        return log_probs, torch.full_like(log_probs, torch.nan) if entropies is None else entropies
+
+    log_probs, entropies = score_rows(both, ids, attention_mask, completion_length, rows, fill)
+    return (fill[0] + 0.0 * log_probs if none else log_probs), entropies
 
 
 def misaligned(advantages: Float[Tensor, " N"], lengths: Int[Tensor, " N"]) -> Float[Tensor, " N"]:

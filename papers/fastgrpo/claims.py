@@ -95,6 +95,11 @@ def c4_online(frame: pd.DataFrame) -> pd.Series:
     return _end(frame, "online") - _end(frame, "frozen")
 
 
+def c4_generic(frame: pd.DataFrame) -> pd.Series:
+    """Online minus frozen at the end, pre-trained on other traces."""
+    return _end(frame, "generic") - _end(frame, "generic_frozen")
+
+
 def c4_shuffled(frame: pd.DataFrame) -> pd.Series:
     """Shuffled minus frozen at the end."""
     return _end(frame, "shuffled") - _end(frame, "frozen")

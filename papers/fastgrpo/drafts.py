@@ -59,9 +59,9 @@ class DraftRecipe:
     policy: PolicyRecipe = field(default_factory=PolicyRecipe)
     kind: Kind = "two_head"
     law: TraceLaw = field(default_factory=lambda: TraceLaw(terse=0.4))
-    steps: int = 200
+    steps: int = 400
     batch: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     seed: int = 7
 
 

@@ -53,6 +53,7 @@ class Config:
         variant_seeds: Seeds of the loops with other objectives.
         variant_iterations: Rollout batches of those.
         every: Rollout batches between measurements of the drafts' acceptance.
+        replay_rounds: Rollout batches that every arm decodes in the replay.
         evaluation_prompts: Held-out prompts at the end of a loop.
         speed_seeds: Repetitions of profile and static trees.
         profile_repeats: Timings of each pass.
@@ -91,15 +92,16 @@ class Config:
     variant_seeds: int = 1
     variant_iterations: int = 20
     every: int = 4
+    replay_rounds: int = 3
     evaluation_prompts: int = 256
     speed_seeds: int = 10
     profile_repeats: int = 2
     profile_context: int = 32
     static_tokens: int = 24
     hidden: int = 64
-    layers: int = 8
-    policy_steps: int = 2400
-    draft_steps: int = 200
+    layers: int = 16
+    policy_steps: int = 1600
+    draft_steps: int = 400
     draws: int = 1000
     texts: int = 64
 
@@ -117,10 +119,10 @@ LADDER: dict[str, Any] = {
     "model": "ladder",
     "prompts": 8,
     "max_response": 160,
-    "learning_rate": 2e-4,
+    "learning_rate": 5e-5,
     "top_p": 1.0,
     "draft_learning_rate": 2e-3,
-    "c_peak": 128,
+    "c_peak": 256,
     "iterations": 10,
     "every": 3,
     "training_prompts": 400,

@@ -60,13 +60,21 @@ def fig3(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def fig4(frame: pd.DataFrame) -> pd.DataFrame:
-    """Acceptance of the online, the frozen and the shuffled draft, and of a frozen one on a still policy."""
+    """Acceptance of the online, the frozen and the shuffled draft, and of a frozen one on a still policy.
+
+    Beside it, drafts pre-trained on other traces.
+    """
+    panels = {
+        "Pre-trained on the policy's traces": ("online", "frozen", "shuffled"),
+        "Pre-trained on other traces": ("generic", "generic_frozen"),
+    }
     arms = [
-        curve(acceptance(frame, draft), panel="Acceptance length", arm=DRAFTS[draft])
-        for draft in ("online", "frozen", "shuffled")
+        curve(acceptance(frame, draft), panel=panel, arm=DRAFTS[draft])
+        for panel, drafts in panels.items()
+        for draft in drafts
     ]
     control = rows(frame, "still", "acceptance/frozen", arm="still")
-    return _stack([*arms, curve(control, panel="Acceptance length", arm="frozen, still policy")])
+    return _stack([*arms, curve(control, panel=next(iter(panels)), arm="frozen, still policy")])
 
 
 def fig5(frame: pd.DataFrame) -> pd.DataFrame:

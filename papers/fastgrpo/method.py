@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from common.rl.advantages import mean_advantages
 from common.rl.config import GroupConfig
 from common.rl.rollout import Rollout
 from common.speculative.drafts import FeatureDraft
@@ -27,7 +28,13 @@ from common.speculative.rollouts import SpeculativeRollouts
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
 from common.speculative.unroll import soft_cross_entropy, unroll_text
-from papers.fastgrpo.batching import misaligned, rows_with_advantage, score_by_length
+from papers.fastgrpo.batching import (
+    length_groups,
+    misaligned,
+    rows_with_advantage,
+    score_by_length,
+    score_used,
+)
 
 
 class TwoHeadEagleNetwork(DraftNetwork):
@@ -105,7 +112,9 @@ class OnlineDraftLearner:
         learning_rate: AdamW's.
         feature_weight: See `draft_loss`.
         token_weight: See `draft_loss`.
-        rows: Texts per forward-backward pass; their gradients are accumulated.
+        tokens: Most tokens of a forward-backward pass, padding included; texts of similar length share one,
+            and the gradients are accumulated. (official code: twice those of the policy's update, 3072)
+        gap: Largest difference of lengths in a pass.
     """
 
     def __init__(
@@ -114,9 +123,10 @@ class OnlineDraftLearner:
         learning_rate: float = 1e-4,
         feature_weight: float = 2.0,
         token_weight: float = 0.1,
-        rows: int = 64,
+        tokens: int = 6144,
+        gap: int = 256,
     ) -> None:
-        self.network, self.rows = network, rows
+        self.network, self.limits = network, (tokens, gap)
         self.weights = (feature_weight, token_weight)
         self.optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
 
@@ -143,16 +153,15 @@ class OnlineDraftLearner:
         states = [row for generation in generations for row in generation.features or ()]
         if len(states) != len(texts):
             raise ValueError("the draft learns from features: generate with return_features=True")
-        kept = range(len(texts)) if used is None else used.nonzero()[:, 0].tolist()
-        rows = sorted(kept, key=lambda row: len(states[row]))
+        kept = [*range(len(texts))] if used is None else used.nonzero()[:, 0].tolist()
         self.optimizer.zero_grad()
         total = 0.0
-        for start in range(0, len(rows), self.rows):
-            batch = [(prompts[row], texts[row], states[row]) for row in rows[start : start + self.rows]]
-            loss = draft_loss(self.network, *_padded(batch), *self.weights).sum() / len(rows)
+        for group in length_groups([len(states[row]) for row in kept], *self.limits):
+            batch = [(prompts[row], texts[row], states[row]) for row in (kept[place] for place in group)]
+            loss = draft_loss(self.network, *_padded(batch), *self.weights).sum() / len(kept)
             loss.backward()
             total += loss.item()
-        if rows:
+        if kept:
             self.optimizer.step()
         return total
 
@@ -193,6 +202,10 @@ class FastGRPOConfig(GroupConfig):
         micro_batch_tokens: Score and update in batches of similar length of at most so many tokens (official
             code: 3072); 0 pads every completion to the longest one, as TRL does.
         micro_batch_gap: Largest difference of lengths in such a batch.
+        advantage_std: Deviation that divides the advantages: the group's ``"population"`` one as in the
+            official code, with nothing added, or ``"trl"``, its unbiased one plus 1e-4.
+        skip_equal_groups: Leave groups of equal rewards out of the update, their KL term too (official
+            code); they still count in its mean.
         misaligned_rewards: Ablation: the official code's bug, see `misaligned`.
     """
 
@@ -218,13 +231,23 @@ class FastGRPOConfig(GroupConfig):
     micro_batch_gap: int = field(
         default=256, metadata={"help": "Largest difference of lengths in such a batch."}
     )
+    advantage_std: Literal["population", "trl"] = field(
+        default="population", metadata={"help": "Deviation that divides the advantages."}
+    )
+    skip_equal_groups: bool = field(
+        default=True, metadata={"help": "Leave groups of equal rewards out of the update."}
+    )
     misaligned_rewards: bool = field(
         default=False, metadata={"help": "Ablation: sort responses by length, but not their rewards."}
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choices = {"speculation": ("draft", "plain", "off"), "train_draft_on": ("all", "used")}
+        choices = {
+            "speculation": ("draft", "plain", "off"),
+            "train_draft_on": ("all", "used"),
+            "advantage_std": ("population", "trl"),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(allowed)}")
@@ -285,8 +308,8 @@ class FastGRPOTrainer(SpeculativeRollouts):
         )
 
     def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Tensor:
-        """The parent's, on the wrong responses if the official code's bug is asked for."""
-        found = super().advantages(rewards, batch)
+        """GRPO's; on the wrong responses if the official code's bug is asked for."""
+        found = mean_advantages(rewards, batch.num_generations, self.args.advantage_std)[batch.local]
         return misaligned(found, batch.mask.sum(dim=1)) if self.args.misaligned_rewards else found
 
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
@@ -315,17 +338,28 @@ class FastGRPOTrainer(SpeculativeRollouts):
     def _get_per_token_logps_and_entropies(
         self, model: Any, ids: Tensor, mask: Tensor, keep: int, *rest: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The parent's scoring, in batches of similar length if asked to; entropies are logged once."""
-        score = super()._get_per_token_logps_and_entropies
-        if not self.args.micro_batch_tokens:
+        """The parent's scoring, in batches of similar length and without equal groups if asked to.
+
+        Entropies are logged once, without those of skipped rows.
+        """
+        args, score = self.args, super()._get_per_token_logps_and_entropies
+        skip = args.skip_equal_groups and self._batch is not None and self.model.training
+        if not args.micro_batch_tokens and not skip:
             return score(model, ids, mask, keep, *rest, **kwargs)
         batch, self._batch = self._batch, None
 
-        def scored(ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor | None]:
+        def whole(ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor | None]:
             return score(model, ids, mask, keep, *rest, **kwargs)[:2]
 
-        limits = self.args.micro_batch_tokens, self.args.micro_batch_gap
-        log_probs, entropies = score_by_length(scored, ids, mask, keep, *limits)
+        def scored(ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor | None]:
+            if not args.micro_batch_tokens:
+                return whole(ids, mask, keep)
+            return score_by_length(whole, ids, mask, keep, args.micro_batch_tokens, args.micro_batch_gap)
+
+        if skip:
+            log_probs, entropies = score_used(scored, ids, mask, keep, batch)
+        else:
+            log_probs, entropies = scored(ids, mask, keep)
         self._batch, self._sampling_entropies = batch, entropies
         if batch is not None and entropies is not None:
             self._log_entropies(entropies.detach(), batch)

@@ -12,7 +12,7 @@ from common.plotting.style import PALETTE, bars, caption, curves, label, legend,
 from papers.fastgrpo.experiment import PROFILES
 
 Reported = Mapping[str, float]
-LADDER = "eight narrow layers on the ladder task, one CPU thread"
+LADDER = "sixteen narrow layers on the ladder task, one CPU thread"
 WHOLE = ("iteration", "measurement")
 KNEE = PROFILES["laptop"]["c_peak"]
 
@@ -49,7 +49,8 @@ def plot_fig3(data: pd.DataFrame, _reported: Reported) -> Figure:
 
 def plot_fig4(data: pd.DataFrame, _reported: Reported) -> Figure:
     """Acceptance over measurements."""
-    figure = _lines(data, x="measurement", y="expected tokens per cycle", width=5.2)
+    width = 5.2 if len(set(data["panel"])) == 1 else 4.0
+    figure = _lines(data, x="measurement", y="expected tokens per cycle", width=width)
     caption(figure, f"{LADDER}; trees of 16 tokens on the run's own rollouts; {seeds(data)}")
     return figure
 

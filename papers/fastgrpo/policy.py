@@ -1,4 +1,4 @@
-"""The policy: an eight-layer decoder taught ladder's two dialects with corrupted digits, kept by recipe."""
+"""The policy: a sixteen-layer decoder taught ladder's two dialects with corrupted digits, kept by recipe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PolicyRecipe:
     Attributes:
         shape: Shape of the decoder.
         law: Dialects and corruption of the traces.
-        steps: AdamW steps on a cosine schedule; many small ones, since looking terms up is learned late.
+        steps: AdamW steps on a cosine schedule.
         batch: Traces of a step.
         learning_rate: Peak.
         easy_share: Part of the training on short sums, which come first.
@@ -46,11 +46,13 @@ class PolicyRecipe:
         seed: Of the initial weights and of the traces.
     """
 
-    shape: TinyConfig = field(default_factory=lambda: TinyConfig(context=256))
+    shape: TinyConfig = field(
+        default_factory=lambda: TinyConfig(hidden=64, layers=16, head_dim=16, ffn=192, context=256)
+    )
     law: TraceLaw = field(default_factory=lambda: TraceLaw(terse=0.4))
-    steps: int = 2400
-    batch: int = 8
-    learning_rate: float = 5e-3
+    steps: int = 1600
+    batch: int = 16
+    learning_rate: float = 3e-3
     easy_share: float = 0.6
     easy_p: float = 0.4
     seed: int = 0

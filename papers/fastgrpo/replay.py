@@ -87,36 +87,45 @@ def replay(
     chosen: Mapping[str, Arm],
     model: PreTrainedModel,
     drafts: Mapping[str, DraftNetwork],
-    prompts: Sequence[Tensor],
+    rounds: Sequence[Sequence[Tensor]],
     samples: int,
     seed: int,
     longest: int = LONGEST,
 ) -> dict[str, float]:
-    """Time and acceptance of every arm on the same prompts; arms take turns to be first, by seed.
+    """Time and acceptance of every arm on the same prompts.
+
+    In every round all arms decode its prompts, in turn, starting with another one, so that neither a slow
+    moment of the machine nor one round's longest response falls on one arm.
 
     Returns:
-        ``<arm>/seconds``, ``<arm>/tokens``, ``<arm>/tau`` and ``<arm>/cycles``; the speed-up from early
-        termination that vanilla's response lengths predict, ``et/predicted``.
+        Sums over rounds: ``<arm>/seconds``, ``<arm>/tokens``, ``<arm>/cycles``; ``<arm>/tau``; the speed-up
+        from early termination that its response lengths predict, ``et/predicted``.
     """
     params = SamplingParams(longest, eos_ids=(tokenizer().eos_token_id,))
-    names = list(chosen)
-    names = names[seed % len(names) :] + names[: seed % len(names)]
     model.eval()
+    decoders = {name: engine(arm, model, drafts) for name, arm in chosen.items()}
+    for decoder in decoders.values():
+        decoder.generate(rounds[0][:1], SamplingParams(4), generator=torch.Generator().manual_seed(0))
     found: dict[str, float] = {}
-    for index, name in enumerate(names):
-        decoder = engine(chosen[name], model, drafts)
-        decoder.generate(prompts[:1], SamplingParams(4), generator=torch.Generator().manual_seed(0))
-        draws = torch.Generator().manual_seed(1_000_003 * seed + index)
-        clock = time.perf_counter()
-        generation = decoder.generate(prompts, params, samples, generator=draws)
-        seconds = time.perf_counter() - clock
-        stats = generation.stats
-        values = {"seconds": seconds, "tokens": stats.tokens, "tau": stats.acceptance_length}
-        found |= {f"{name}/{key}": float(value) for key, value in values.items()}
-        found[f"{name}/cycles"] = float(stats.cycles)
-        if name == "et":
-            found["et/predicted"] = predicted_speedup(generation, model, len(prompts[0]))
-    return found
+    predictions = []
+    for number, prompts in enumerate(rounds):
+        first = (seed + number * len(decoders) // len(rounds)) % len(decoders)
+        names = [*decoders][first:] + [*decoders][:first]
+        for index, name in enumerate(names):
+            draws = torch.Generator().manual_seed(1_000_003 * seed + 1_009 * number + index)
+            clock = time.perf_counter()
+            generation = decoders[name].generate(prompts, params, samples, generator=draws)
+            seconds = time.perf_counter() - clock
+            stats = generation.stats
+            active = sum(stats.active)
+            values = {"seconds": seconds, "tokens": stats.tokens, "cycles": stats.cycles, "active": active}
+            for key, value in values.items():
+                found[f"{name}/{key}"] = found.get(f"{name}/{key}", 0.0) + value
+            if name == "et":
+                predictions.append(predicted_speedup(generation, model, len(prompts[0])))
+    for name in decoders:
+        found[f"{name}/tau"] = found[f"{name}/tokens"] / found.pop(f"{name}/active")
+    return found | {"et/predicted": float(np.mean(predictions))}
 
 
 def predicted_speedup(generation: Generation, model: PreTrainedModel, context: int) -> float:

@@ -7,6 +7,7 @@ time is kept apart.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from common.rl.config import batching
 from common.speculative.networks import DraftNetwork
 from common.study.jobs import Job, Record
 from common.tasks import ladder
-from common.tasks.ladder import Item, LadderConfig
+from common.tasks.ladder import Item, LadderConfig, TraceLaw
 from papers.fastgrpo.drafts import DraftRecipe, new_network, pretrained
 from papers.fastgrpo.method import FastGRPOConfig, OnlineDraftLearner
 from papers.fastgrpo.observe import Clock, ObservedTrainer, Observer
@@ -39,6 +40,8 @@ LOGGED = {
     "seconds/rollout": "rollout",
     "draft/loss": "draft_loss",
 }
+GENERIC = TraceLaw(terse=1.0, corruption=0.5)
+"""Traces unlike the policy's: terse only, every other digit wrong; general text beside mathematics."""
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "grpo": {},
     "dapo": {"loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.0, "dynamic_sampling_rounds": 1},
@@ -48,9 +51,8 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 
 def recipe(config: Mapping[str, Any]) -> PolicyRecipe:
     """The warm start of a run."""
-    shape = TinyConfig(
-        hidden=config["hidden"], layers=config["layers"], ffn=3 * config["hidden"], context=256
-    )
+    hidden = config["hidden"]
+    shape = TinyConfig(hidden, config["layers"], head_dim=hidden // 4, ffn=3 * hidden, context=256)
     return PolicyRecipe(shape, steps=config["policy_steps"])
 
 
@@ -107,13 +109,19 @@ def arguments(config: Mapping[str, Any], seed: int, workspace: Path) -> FastGRPO
 
 
 def observers(config: Mapping[str, Any], model: PreTrainedModel) -> dict[str, Observer]:
-    """The drafts that watch: frozen, from scratch, from used rollouts only, with shuffled features."""
+    """The drafts that watch.
+
+    Frozen, from scratch, from used rollouts only, with shuffled features; pre-trained on other traces, frozen
+    and online.
+    """
     rate = config["draft_learning_rate"]
     known = draft_recipe(config)
+    other = draft_recipe(config, law=GENERIC)
     networks = {name: pretrained(known, model) for name in ("frozen", "used", "shuffled")}
+    networks |= {name: pretrained(other, model) for name in ("generic", "generic_frozen")}
     networks["scratch"] = new_network("two_head", model, known.seed)
     found = {name: Observer(network, OnlineDraftLearner(network, rate)) for name, network in networks.items()}
-    found["frozen"].learner = None
+    found["frozen"].learner = found["generic_frozen"].learner = None
     found["used"].used_only = found["shuffled"].shuffled = True
     return found
 
@@ -149,15 +157,12 @@ def train(job: Job, workspace: Path) -> Record:
     if fast and config["replay"]:
         scalars |= replayed(config, seed, trainer, model)
     series = measured(trainer, clock)
+    del trainer, model, watching
+    gc.collect()  # a trainer is a cycle of references, whose memory the next job would miss
     return Record(
         {name: np.array([value]) for name, value in scalars.items()},
         {name: np.asarray(values, dtype=float)[None] for name, values in series.items()},
     )
-
-
-def dataset(items: tuple[Item, ...]) -> Dataset:
-    """Prompts with their place."""
-    return Dataset.from_dict({"prompt": [item.prompt for item in items], "index": list(range(len(items)))})
 
 
 def reward_of(items: tuple[Item, ...]) -> Any:
@@ -184,7 +189,7 @@ def heldout(model: PreTrainedModel, count: int) -> dict[str, float]:
 def replayed(
     config: Mapping[str, Any], seed: int, trainer: ObservedTrainer, model: PreTrainedModel
 ) -> dict[str, float]:
-    """All arms on the prompts of one more iteration."""
+    """All arms on the prompts of further iterations."""
     chosen = arms(config["c_peak"])
     if not config["observe"]:
         chosen = {name: chosen[name] for name in ("vanilla", "et", "fast")}
@@ -195,8 +200,10 @@ def replayed(
     if "frozen" in trainer.observers:
         drafts["frozen"] = trainer.observers["frozen"].network
         drafts["random"] = new_network("two_head", model, seed)
-    prompts = [encode(item.prompt) for item in training_items(config, seed + 500_000)[: config["prompts"]]]
-    found = replay(chosen, model, drafts, prompts, config["group_size"], seed, config["max_response"])
+    fresh = training_items(config, seed + 500_000)[: config["replay_rounds"] * config["prompts"]]
+    prompts = [encode(item.prompt) for item in fresh]
+    rounds = [prompts[start : start + config["prompts"]] for start in range(0, len(fresh), config["prompts"])]
+    found = replay(chosen, model, drafts, rounds, config["group_size"], seed, config["max_response"])
     return {f"replay/{name}": value for name, value in found.items()}
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.tree import TreePolicy
 from common.study.jobs import Job, Record
-from papers.gto.drafts import DraftRecipe, new_network, target_for, trained, training_texts
+from papers.gto.drafts import EAGLE_TREE, DraftRecipe, new_network, target_for, trained, training_texts
 from papers.gto.evaluate import Measured, heldout, measure, oracle_acceptance
 from papers.gto.method import GTOConfig, GTOTrainer
 from papers.gto.target import TargetRecipe
@@ -138,8 +138,8 @@ def evaluate(job: Job, _workspace: Path) -> Record:
     """Entry point: one arm with one seed, evaluated at held-out prefixes.
 
     Config: `arm` (`untuned` is Phase I alone), the recipe (`read_recipe`), `conversations` and `positions`
-    of the held-out set, `shapes` ("depth:top_k:budget,…", further tree shapes), `paths` (Figure 2), `compare`
-    (order of trees against the untuned draft).
+    of the held-out set, `shapes` ("depth:top_k:budget,…", further tree shapes; "static" is EAGLE's), `paths`
+    (Figure 2), `compare` (order of trees against the untuned draft).
 
     Emits what `evaluate.measure` gives; τ with suffix ``@<shape>`` for further
     shapes; Figure 2's shares; `discordant/…`; the training log.
@@ -156,7 +156,8 @@ def evaluate(job: Job, _workspace: Path) -> Record:
     before = trained(recipe.draft) if config["compare"] else None
     values: Measured = measure(found.network, target, prefixes, policy, bool(config["paths"]), before)
     for shape in filter(None, str(config["shapes"]).split(",")):
-        other = measure(found.network, target, few, TreePolicy(*map(int, shape.split(":"))))
+        tree = EAGLE_TREE if shape == "static" else TreePolicy(*map(int, shape.split(":")))
+        other = measure(found.network, target, few, tree)
         values |= {f"{name}@{shape}": value for name, value in other.items()}
     series = {name: np.array([values]) for name, values in found.log.items()}
     return Record({name: np.array([value]) for name, value in values.items()}, series)

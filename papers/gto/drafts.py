@@ -21,10 +21,21 @@ from common.speculative.checkpoint import Checkpoint
 from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
 from common.speculative.target import Target
 from common.speculative.texts import read_texts
+from common.speculative.tree import StaticTree
 from common.speculative.unroll import TextUnroll, eagle3_loss, eagle_loss, unroll_text
 from common.tasks.tridomain import items
 from papers.gto.target import TargetRecipe, Texts, corpus, load, texts
 
+EAGLE_TREE = StaticTree(
+    (
+        *((rank,) for rank in range(4)),
+        *((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)),
+        *((0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0)),
+        *((0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 0, 2)),
+        *((0, 0, 0, 0, 0), (0, 0, 0, 0, 1)),
+    )
+)
+"""EAGLE's static tree of 25 draft tokens and five levels (official code)."""
 Kind = Literal["eagle3", "eagle", "hass", "griffin"]
 KINDS: tuple[Kind, ...] = ("eagle3", "eagle", "hass", "griffin")
 DATA_SEED = 3_000_000
@@ -51,7 +62,7 @@ class DraftRecipe:
     kind: Kind = "eagle3"
     steps: int = 200
     batch: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     unroll: int = 5
     data: int = 3000
     seed: int = 0

@@ -21,7 +21,7 @@ from common.speculative.networks import DraftNetwork
 from common.speculative.packed import score_packed_trees
 from common.speculative.target import Target
 from common.speculative.texts import ScoredTrees, read_texts, score_trees
-from common.speculative.tree import DraftTree, TreePolicy, expected_accept_length
+from common.speculative.tree import DraftTree, TreePolicy, TreeShape, expected_accept_length
 from common.tasks.tridomain import DOMAINS, Domain, Item, items
 from papers.gto.target import Texts, corpus, texts
 from papers.gto.tree_reward import MODES, draft_tree_reward, longest_accepted_path
@@ -66,7 +66,7 @@ def measure(
     network: DraftNetwork,
     target: Target,
     prefixes: Prefixes,
-    policy: TreePolicy,
+    policy: TreeShape,
     paths: bool = False,
     before: DraftNetwork | None = None,
 ) -> Measured:
@@ -140,7 +140,7 @@ def _oracle_trees(
     )
 
 
-def _chain(policy: TreePolicy) -> TreePolicy:
+def _chain(policy: TreeShape) -> TreePolicy:
     return TreePolicy(policy.depth, 1, policy.depth)
 
 

@@ -66,19 +66,19 @@ class Config:
     gto_rate: float = paper(5e-6, "Sec. 4")
     tune_steps: int = paper(60_000, "Sec. 4")
     tune_batch: int = 2
-    time_steps: int = 160
+    time_steps: int = 140
     continual_rate: float = 5e-6
-    target_layers: int = 8
-    target_hidden: int = 128
-    target_ffn: int = 384
-    target_steps: int = 1100
+    target_layers: int = 16
+    target_hidden: int = 64
+    target_ffn: int = 192
+    target_steps: int = 2000
     target_batch: int = 16
-    target_rate: float = 3e-3
+    target_rate: float = 4e-3
     sps_layers: int = 2
     sps_steps: int = 300
     draft_steps: int = 200
     draft_batch: int = 16
-    draft_rate: float = 1e-3
+    draft_rate: float = 3e-3
     draft_unroll: int = 5
     draft_data: int = 3000
     conversations: int = 60
@@ -105,7 +105,7 @@ LAPTOP: dict[str, Any] = {
     "depth": 5,
     "top_k": 4,
     "budget": 24,
-    "gto_rate": 2e-4,
+    "gto_rate": 5e-4,
     "continual_rate": 2e-4,
     "tune_steps": 40,
     "tune_batch": 4,
@@ -199,7 +199,7 @@ def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         for seed in seeds[: config.main_seeds]:
             yield _arm("main", config, arm, seed, wide=arm in COMPARED)
     for seed in seeds[: config.table_seeds]:
-        yield _arm("eagle", config, "untuned", seed, draft_kind="eagle")
+        yield _arm("eagle", config, "untuned", seed, draft_kind="eagle", shapes="static")
     few = {"conversations": max(1, config.conversations // 8), "positions": min(config.positions, 4)}
     arguments = {**_recipe(config), **few}
     yield Job("oracle", {"arm": "oracle"}, "papers.gto.arms:oracle", arguments, tuple(seeds[:1]))

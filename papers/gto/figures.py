@@ -10,7 +10,7 @@ import torch
 
 from common.metrics.records import curve, rows, scalar
 from common.metrics.summary import ESTIMATE, estimate
-from common.speculative.tree import TreePolicy, grow
+from common.speculative.tree import TreePolicy
 from common.tasks.tridomain import DOMAINS
 from papers.gto.selection import DECODERS, NAMES, main, speed
 from papers.gto.tables import ranks
@@ -52,7 +52,7 @@ def fig1(_frame: pd.DataFrame) -> pd.DataFrame:
     def expand(tokens: torch.Tensor, _parents: torch.Tensor, _visible: torch.Tensor) -> torch.Tensor:
         return torch.stack([torch.stack([logits[WORDS[token]] for token in row]) for row in tokens.tolist()])
 
-    tree = grow(logits[""][None], expand, TreePolicy(2, 2, 3))
+    tree = TreePolicy(2, 2, 3).grow(logits[""][None], expand)
     kept = [
         tuple(WORDS[token] for token in tree.tokens[0][tree.ancestor[0, node + 1, 1:]].tolist())
         for node in range(tree.tokens.shape[1])

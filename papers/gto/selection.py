@@ -19,6 +19,7 @@ DECODERS = {
     "vanilla": "plain decoding",
     "pld": "PLD",
     "sps": "SPS",
+    "eagle": "EAGLE",
     "eagle2": "EAGLE-2",
     "eagle3": "EAGLE-3",
     "continual": "continual",

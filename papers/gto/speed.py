@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,13 @@ from common.speculative.profile import latency_table
 from common.speculative.scheduler import StaticScheduler
 from common.speculative.target import Target
 from common.speculative.texts import grow_trees, read_texts
-from common.speculative.tree import TreePolicy
+from common.speculative.tree import TreePolicy, TreeShape
 from common.speculative.unroll import eagle3_loss, unroll_text
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
 from common.tasks.tridomain import DOMAINS, items
 from papers.gto.arms import TuneRecipe, read_recipe, tuned
-from papers.gto.drafts import stacked, target_for, trained, training_texts
+from papers.gto.drafts import EAGLE_TREE, stacked, target_for, trained, training_texts
 from papers.gto.method import GTOTrainer
 from papers.gto.target import TargetRecipe, corpus, encode, load, tokenizer
 
@@ -37,21 +38,20 @@ def generators(
     """The arms: the same target, loop, cache and verifier; only what proposes differs."""
     target = target_for(recipe.draft.target, "eagle3")
     plain = Target(target.model)
-    eagle = TuneRecipe(
-        **{**vars(recipe), "draft": type(recipe.draft)(**{**vars(recipe.draft), "kind": "eagle"})}
-    )
+    eagle = replace(recipe.draft, kind="eagle")
     policy = TreePolicy(recipe.depth, recipe.top_k, recipe.budget)
 
-    def engine(model: Target, draft: Any, shape: TreePolicy) -> SpeculativeGenerator:
+    def engine(model: Target, draft: Any, shape: TreeShape) -> SpeculativeGenerator:
         return SpeculativeGenerator(model, draft, StaticScheduler(shape))
+
+    tapped = target_for(recipe.draft.target, "eagle")
 
     return {
         "vanilla": SpeculativeGenerator(plain),
         "pld": engine(plain, PromptLookupDraft(), LOOKUP),
         "sps": engine(plain, SmallLMDraft(load(sps)), CHAIN),
-        "eagle2": engine(
-            target_for(recipe.draft.target, "eagle"), FeatureDraft(trained(eagle.draft)), policy
-        ),
+        "eagle": engine(tapped, FeatureDraft(trained(eagle)), EAGLE_TREE),
+        "eagle2": engine(tapped, FeatureDraft(trained(eagle)), policy),
         "eagle3": engine(target, FeatureDraft(trained(recipe.draft)), policy),
         "continual": engine(target, FeatureDraft(tuned(continual).network), policy),
         "gto": engine(target, FeatureDraft(tuned(recipe).network), policy),
@@ -70,7 +70,7 @@ def measure(job: Job, _workspace: Path) -> Record:
     (seed,) = job.seeds
     torch.set_num_threads(1)
     config, recipe = job.config, read_recipe(job.config, seed)
-    continual = TuneRecipe(**{**vars(recipe), "omega": 0.0, "learning_rate": float(config["continual_rate"])})
+    continual = replace(recipe, omega=0.0, learning_rate=float(config["continual_rate"]))
     sps = TargetRecipe(layers=int(config["sps_layers"]), steps=int(config["sps_steps"]), batch=16)
     arms = generators(recipe, continual, sps)
     values: dict[str, float] = {}

@@ -132,6 +132,10 @@ def offline(frame: pd.DataFrame) -> pd.DataFrame:
             yield from _everywhere(name, lambda key, a=arm: main(frame, a, key))
         yield from _everywhere("EAGLE-2", lambda key: other(frame, "eagle", "untuned", key))
         yield from _everywhere(
+            "EAGLE, static tree, fewer prefixes",
+            lambda key: other(frame, "eagle", "untuned", f"{key}@static"),
+        )
+        yield from _everywhere(
             "target as its own draft, fewer prefixes", lambda key: scalar(frame, "oracle", key)
         )
 

@@ -14,6 +14,7 @@ from common.speculative.generate import Generation, SpeculativeGenerator
 from common.speculative.networks import Eagle3Network, EagleNetwork
 from common.speculative.scheduler import ConcurrencyAwareScheduler, StaticScheduler
 from common.speculative.target import Target
+from common.speculative.texts import read_texts
 from common.speculative.tree import DraftTree, TreePolicy
 from common.speculative.verify import (
     SamplingParams,
@@ -116,6 +117,54 @@ def test_a_draft_that_is_always_right_fills_every_cycle(qwen: PreTrainedModel, p
     found = SpeculativeGenerator(target, draft, chain).generate(prompts, SamplingParams(30, temperature=0.0))
     assert found.stats.acceptance_length == 6
     assert found.stats.cycles == 5
+
+
+class NowAndThen:
+    """Two plain steps, then a tree, and again."""
+
+    calls = 0
+
+    def __call__(self, active: int) -> TreePolicy | None:
+        self.calls += 1
+        return None if self.calls % 3 else TREES.policy
+
+    def policies(self, rows: int) -> list[TreePolicy]:
+        return [TREES.policy]
+
+
+def test_a_draft_catches_up_with_plain_steps_before_its_next_tree(
+    qwen: PreTrainedModel, prompts: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state is that of a draft which reads the whole text at once."""
+    target, draft = parts("eagle3", qwen)
+    seen: list[tuple[int, Tensor]] = []
+    propose = FeatureDraft.propose
+
+    def watched(self: FeatureDraft, policy: TreePolicy) -> DraftTree:
+        seen.append((int(self.cache.lengths[0]), self._state[0].clone()))
+        return propose(self, policy)
+
+    monkeypatch.setattr(FeatureDraft, "propose", watched)
+    found = SpeculativeGenerator(target, draft, NowAndThen()).generate(prompts[:1], GREEDY)
+    text = torch.cat([prompts[0], found.tokens[0]])
+    assert len(seen) > 3
+    for length, state in seen:
+        fresh, read = FeatureDraft(draft.network), read_texts(target, text[None, : length + 1])
+        fresh.begin(text[:1], length)
+        fresh.extend(read.features[:, :length], text[None, 1 : length + 1], torch.tensor([length]))
+        torch.testing.assert_close(fresh._state[0], state)
+
+
+@pytest.mark.parametrize("early_termination", [True, False])
+@pytest.mark.parametrize("kind", DRAFTS)
+def test_plain_steps_between_trees_leave_greedy_texts_as_they_are(
+    kind: str, early_termination: bool, qwen: PreTrainedModel, prompts: list[Tensor]
+) -> None:
+    target, draft = parts(kind, qwen)
+    engine = SpeculativeGenerator(target, draft, NowAndThen(), early_termination=early_termination)
+    found = engine.generate(prompts, GREEDY, samples=2)
+    assert same(found, plain(qwen, prompts))
+    assert set(found.stats.nodes) == {0, TREES.policy.nodes} or kind == "lookup"
 
 
 @pytest.mark.parametrize("rule", [verify_token_matching, verify_recursive_rejection])

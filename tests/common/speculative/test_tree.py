@@ -11,9 +11,10 @@ from torch import Tensor
 
 from common.speculative.tree import (
     DraftTree,
+    StaticTree,
     TreePolicy,
+    TreeShape,
     expected_accept_length,
-    grow,
     path_log_probs,
 )
 
@@ -41,7 +42,7 @@ def grown_by_hand(policy: TreePolicy, vocabulary: int, seed: int) -> set[tuple[i
     return {path for path, _ in best}
 
 
-def grow_tabular(policy: TreePolicy, vocabulary: int, seeds: list[int]) -> DraftTree:
+def grow_tabular(policy: TreeShape, vocabulary: int, seeds: list[int]) -> DraftTree:
     """`grow` with the same tabular drafts, one per row."""
     paths: list[list[tuple[int, ...]]] = [[()] for _ in seeds]
 
@@ -60,7 +61,7 @@ def grow_tabular(policy: TreePolicy, vocabulary: int, seeds: list[int]) -> Draft
         )
 
     # The children of the root have the root as parent, which is index 0 of the frontier before them.
-    return grow(torch.stack([logits_of((), vocabulary, seed) for seed in seeds]), expand, policy)
+    return policy.grow(torch.stack([logits_of((), vocabulary, seed) for seed in seeds]), expand)
 
 
 def paths_of(tree: DraftTree, row: int) -> list[tuple[int, ...]]:
@@ -99,10 +100,53 @@ def test_nodes_of_a_policy_is_what_grow_gives() -> None:
 def test_a_node_of_probability_one_keeps_its_parent() -> None:
     """Ties go to the earlier candidate, or a child could stay without its parent."""
     certain = torch.tensor([[50.0, -50.0, -50.0]], dtype=torch.float64)
-    tree = grow(
-        certain, lambda tokens, *_: certain[:, None].expand(-1, tokens.shape[1], -1), TreePolicy(4, 2, 3)
+    tree = TreePolicy(4, 2, 3).grow(
+        certain, lambda tokens, *_: certain[:, None].expand(-1, tokens.shape[1], -1)
     )
     assert tree.parent.tolist() == [[-1, 0, 1]]
+
+
+RANKS = st.sets(st.lists(st.integers(0, 2), min_size=1, max_size=4).map(tuple), min_size=1, max_size=6)
+
+
+@given(RANKS, st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_a_static_tree_takes_the_children_of_the_given_ranks(leaves: set[tuple[int, ...]], seed: int) -> None:
+    shape = StaticTree(tuple(sorted({leaf[:size] for leaf in leaves for size in range(1, len(leaf) + 1)})))
+    expected = {}
+    for node in shape.ranks:
+        path: tuple[int, ...] = ()
+        for rank in node:
+            log_q = torch.log_softmax(logits_of(path, 5, seed), dim=-1)
+            path = (*path, int(log_q.topk(3).indices[rank]))
+        expected[path] = float(torch.log_softmax(logits_of(path[:-1], 5, seed), dim=-1)[path[-1]])
+    tree = grow_tabular(shape, 5, [seed + 1, seed])
+    assert tree.tokens.shape == (2, shape.nodes)
+    found = {}
+    for index in range(shape.nodes):
+        path = tuple(tree.tokens[1][tree.ancestor[1, index + 1, 1:]].tolist())
+        found[path] = float(tree.log_q[1, index])
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert shape.slots == len({node[:-1] for node in shape.ranks if len(node) > 1})
+
+
+@pytest.mark.parametrize(
+    ("ranks", "message"),
+    [
+        (((),), "distinct paths"),
+        (((0,), (0,)), "distinct paths"),
+        (((-1,),), "distinct paths"),
+        (((0,), (1, 0)), r"\(1, 0\) has no parent \(1,\)"),
+    ],
+)
+def test_a_static_tree_without_sense_is_refused(ranks: tuple[tuple[int, ...], ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StaticTree(ranks)
+
+
+def test_a_static_tree_wider_than_the_vocabulary_is_refused() -> None:
+    with pytest.raises(ValueError, match="rank 5 in a vocabulary of 5"):
+        grow_tabular(StaticTree(((5,),)), 5, [0])
 
 
 def test_chain() -> None:

@@ -15,9 +15,21 @@ TERMS = st.lists(st.integers(0, 99), min_size=2, max_size=18).map(tuple)
 CLEAN = TraceLaw(terse=1.0, corruption=0.0)
 
 
-@given(TERMS)
-def test_prompt_round_trip(terms):
-    assert Item.from_prompt(Item(terms).prompt) == Item(terms)
+@given(TERMS, st.integers(0, 25))
+def test_prompt_round_trip(terms, first):
+    item = Item(terms, first)
+    assert Item.from_prompt(item.prompt) == item
+    letters = [label[0] for label in item.labelled]
+    assert len(set(letters)) == len(letters)
+
+
+def test_labels_go_on_from_any_letter():
+    assert Item((7, 3, 9), first=24).prompt == "<bos>sum:y7z3a9="
+
+
+def test_labels_say_nothing_about_the_place_of_a_term():
+    firsts = {item.first for item in ladder.items(LadderConfig(size=300))}
+    assert firsts == set(range(26))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +163,7 @@ def test_bad_configurations_name_the_field(change, message):
 
 def test_more_items_than_there_are():
     with pytest.raises(ValueError, match="no further prompts"):
-        ladder.items(LadderConfig(size=101, terms=2))
+        ladder.items(LadderConfig(size=26 * 100 + 1, terms=2))
 
 
 def test_chain_sum_expressions_become_sums():

@@ -115,7 +115,7 @@ def test_a_step_is_one_adamw_step_on_the_mean_over_responses(
     for parameter, gradient in zip(reference.parameters(), expected, strict=True):
         parameter.grad = gradient
     optimizer.step()
-    before = OnlineDraftLearner(network, learning_rate=1e-3, rows=4).step([found], prompts)
+    before = OnlineDraftLearner(network, learning_rate=1e-3, tokens=60).step([found], prompts)
     assert before == pytest.approx(float(mean.detach()), rel=1e-9)
     for ours, theirs in zip(network.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)

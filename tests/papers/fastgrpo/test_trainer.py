@@ -1,5 +1,6 @@
 """`FastGRPOTrainer`: off it is `GroupTrainer` bit for bit; on, only the source of rollouts changes."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def make(folder: Path, **fields: Any) -> FastGRPOTrainer:
 
 
 def test_off_equals_the_group_trainer(tmp_path: Path) -> None:
-    ours = make(tmp_path / "ours", speculation="off", max_steps=20)
+    neutral = {"speculation": "off", "advantage_std": "trl", "skip_equal_groups": False}
+    ours = make(tmp_path / "ours", **neutral, max_steps=20)
     ours.train()
     parent = testing.pocket_trainer(GroupTrainer, GroupConfig, tmp_path / "parent", top_k=0)
     parent.train()
@@ -100,11 +102,53 @@ def test_gradient_checkpointing_does_not_hide_the_cache(tmp_path: Path) -> None:
     assert trainer.state.log_history[0]["rollout/acceptance_length"] >= 1
 
 
+@pytest.mark.parametrize("tokens", [0, 16])
+def test_skipped_groups_leave_the_gradient_as_it_is_without_a_reference(tmp_path: Path, tokens: int) -> None:
+    """Their advantages are 0; only a KL term, which the official code leaves out too, would be missed."""
+    trained = []
+    for skip in (False, True):
+        fields = {"speculation": "off", "skip_equal_groups": skip, "micro_batch_tokens": tokens}
+        trainer = make(tmp_path / str(skip), **fields, beta=0.0, learning_rate=1e-4, max_steps=4)
+        trainer.train()
+        trained.append(testing.weights(trainer))
+    for name, kept in trained[0].items():
+        torch.testing.assert_close(trained[1][name], kept, rtol=1e-4, atol=2e-6)
+
+
+def test_a_batch_of_equal_groups_moves_nothing_even_off_the_reference(tmp_path: Path) -> None:
+    def constant(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        return [0.2] * len(completion_ids)
+
+    moved = {}
+    for skip in (False, True):
+        fields = {"speculation": "off", "skip_equal_groups": skip, "weight_decay": 0.0}
+        trainer = make(tmp_path / str(skip), **fields, reward=constant, max_steps=4)
+        trainer.beta, trainer.ref_model = 0.5, copy.deepcopy(trainer.model)
+        with torch.no_grad():  # away from the reference
+            for parameter in trainer.model.parameters():
+                parameter.mul_(1.02)
+        before = testing.weights(trainer)
+        trainer.train()
+        after = testing.weights(trainer)
+        moved[skip] = any(not torch.equal(after[name], before[name]) for name in before)
+    assert moved == {False: True, True: False}
+
+
+def test_advantages_are_those_of_the_official_code(tmp_path: Path) -> None:
+    rewards = torch.tensor([1.2, 0.2, 0.2, 0.0, 0.2, 0.2, 0.2, 0.2])
+    trainer = make(tmp_path, speculation="off")
+    batch = type("Batch", (), {"num_generations": 4, "local": slice(None)})()
+    first = rewards[:4]
+    expected = torch.cat([(first - first.mean()) / first.std(unbiased=False), torch.zeros(4)])
+    torch.testing.assert_close(trainer.advantages(rewards, batch), expected)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"speculation": "tree"}, "choose one of draft, plain, off"),
         ({"train_draft_on": "none"}, "choose one of all, used"),
+        ({"advantage_std": "sample"}, "choose one of population, trl"),
         ({"exact_resume": True}, "does not keep the draft"),
     ],
 )
