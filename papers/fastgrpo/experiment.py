@@ -92,9 +92,9 @@ class Config:
     variant_seeds: int = 1
     variant_iterations: int = 20
     every: int = 4
-    replay_rounds: int = 3
+    replay_rounds: int = 2
     evaluation_prompts: int = 256
-    speed_seeds: int = 10
+    speed_seeds: int = 5
     profile_repeats: int = 2
     profile_context: int = 32
     static_tokens: int = 24
@@ -126,9 +126,9 @@ LADDER: dict[str, Any] = {
     "iterations": 10,
     "every": 3,
     "training_prompts": 400,
-    "loop_seeds": 10,
+    "loop_seeds": 5,
     "vanilla_iterations": 3,
-    "variant_seeds": 3,
+    "variant_seeds": 2,
     "variant_iterations": 3,
 }
 
@@ -155,6 +155,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         "policy_steps": 4,
         "draft_steps": 2,
         "texts": 8,
+        "draws": 100,
+        "replay_rounds": 1,
     },
     "laptop": LADDER,
     "gpu": LADDER

@@ -5,25 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from pandas.testing import assert_frame_equal, assert_series_equal
 
-from common.plotting.style import save
-from common.study.artefacts import TABLE_COLUMNS, side_by_side
-from common.study.card import load_card
-from common.study.results import read_values, write_values
 from common.study.study import tidy
-from common.study.verdicts import judge
 from papers.fastgrpo import report
 from papers.fastgrpo.arms import predicted_speedup
+from tests.papers.contract import Contract
 
-CARD = load_card("fastgrpo")
-TABLES = [name for name, table in CARD.tables.items() if not table.absent]
-FIGURES = [name for name, figure in CARD.figures.items() if not figure.absent]
-ABSENT = [name for name, entry in {**CARD.tables, **CARD.figures}.items() if entry.absent]
-TESTED = [name for name, claim in CARD.claims.items() if claim.test]
-EXACT = [name for name in TESTED if CARD.claims[name].test.kind == "exact"]
-SAMPLED = [name for name in TESTED if name not in EXACT]
+CONTRACT = Contract("fastgrpo", report)
 
 
 def record(sweep: str, name: str, values: dict[int, Any], **labels: object) -> pd.DataFrame:
@@ -57,62 +45,38 @@ def replay(**paces: float) -> list[pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def made(study_frame) -> dict[str, Any]:
-    """What every function of the report makes of the study's frame."""
-    return {name: getattr(report, name)(study_frame) for name in [*TABLES, *FIGURES, *TESTED]}
+    return CONTRACT.made(study_frame)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", CONTRACT.tables)
 def test_every_table_of_the_card(name, made):
-    block = made[name]
-    assert list(block.columns) == TABLE_COLUMNS
-    assert not block.duplicated(["row", "column"]).any()
-    assert set(CARD.tables[name].counterparts.values()) <= set(block["row"])
-    assert side_by_side(CARD.tables[name], block).shape[0] >= len(CARD.tables[name].reported.rows)
+    CONTRACT.check_table(name, made[name])
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", CONTRACT.figures)
 def test_every_figure_of_the_card_can_be_saved(name, made, tmp_path):
-    data = made[name]
-    assert {"panel", "mean", "low", "high", "n"} <= set(data.columns)
-    assert data["mean"].notna().all()
-    figure = getattr(report, f"plot_{name}")(data, CARD.figures[name].reported)
-    assert isinstance(figure, Figure)
-    assert set(data["panel"]) == {axis.title.get_text() for axis in figure.axes}
-    save(figure, tmp_path / name)
-    assert min((tmp_path / f"{name}.{kind}").stat().st_size for kind in ("png", "svg")) > 5000
+    CONTRACT.check_panels(made[name], CONTRACT.check_figure(name, made[name], tmp_path))
 
 
-@pytest.mark.parametrize("name", ABSENT)
+@pytest.mark.parametrize("name", CONTRACT.absent)
 def test_what_is_absent_has_no_function(name):
-    assert not hasattr(report, name)
+    CONTRACT.check_absent(name)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", CONTRACT.exact)
 def test_every_exact_claim_holds(name, made):
-    errors = np.asarray(made[name])
-    assert errors.ndim == 1
-    assert errors.size
-    assert np.abs(errors).max() <= CARD.claims[name].test.exact
+    CONTRACT.check_errors(made[name])
+    assert np.abs(made[name]).max() <= CONTRACT.card.claims[name].test.exact
 
 
 def test_every_sampled_claim_can_be_judged(made):
-    values = {name: made[name] for name in SAMPLED}
-    for name, value in values.items():
-        assert sorted(value.index) == [0, 1, 2], name
-    assert set(judge(CARD.claims, values)) == set(SAMPLED)
+    for name in CONTRACT.sampled:
+        assert sorted(made[name].index) == [0, 1, 2], name
+    CONTRACT.check_judged(made, CONTRACT.sampled)
 
 
 def test_neither_row_order_nor_storage_matters(study_frame, made, tmp_path):
-    write_values(study_frame.sample(frac=1.0, random_state=7), tmp_path / "values.parquet")
-    other = read_values(tmp_path / "values.parquet")
-    for name, first in made.items():
-        second = getattr(report, name)(other)
-        if isinstance(first, pd.DataFrame):
-            assert_frame_equal(first, second, check_exact=True)
-        elif isinstance(first, pd.Series):
-            assert_series_equal(first, second, check_exact=True)
-        else:
-            np.testing.assert_array_equal(first, second)
+    CONTRACT.check_storage(study_frame, made, tmp_path)
 
 
 def test_speed_ups_compare_tokens_per_second():

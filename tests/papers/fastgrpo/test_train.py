@@ -10,10 +10,12 @@ import torch
 
 from common.speculative.generate import Generation, Stats
 from papers.fastgrpo import speed
-from papers.fastgrpo.arms import NAMES, PARTS
+from papers.fastgrpo.arms import DRAFTS, NAMES, PARTS
 from papers.fastgrpo.experiment import PROFILES, Config, jobs
 from papers.fastgrpo.observe import shuffled
-from papers.fastgrpo.train import arguments, train
+from papers.fastgrpo.policy import encode, load, policy_folder
+from papers.fastgrpo.replay import arms, replay
+from papers.fastgrpo.train import arguments, recipe, train, training_items
 
 TINY = Config(**PROFILES["smoke"] | {"draws": 5})
 
@@ -41,11 +43,12 @@ def test_the_methods_loop_records_everything(tmp_path):
         assert np.isfinite(record.series[name]).all()
     parts = sum(record.series[name] for name in PARTS)
     np.testing.assert_allclose(parts, record.series["wall"], rtol=1e-6)
-    for draft in ("online", "frozen", "scratch", "used", "shuffled"):
+    for draft in DRAFTS:
         assert record.series[f"acceptance/{draft}"].shape == (1, TINY.iterations)
         assert (record.series[f"acceptance/{draft}"] >= 1).all()
-    first = {draft: record.series[f"acceptance/{draft}"][0, 0] for draft in ("online", "frozen", "used")}
-    assert len(set(first.values())) == 1  # nothing has been learned yet
+    first = {draft: record.series[f"acceptance/{draft}"][0, 0] for draft in DRAFTS}
+    assert len({first[draft] for draft in ("online", "frozen", "used")}) == 1  # nothing has been learned yet
+    assert first["generic"] == first["generic_frozen"] != first["online"]
 
 
 @pytest.mark.parametrize("arm", ["et", "vanilla"])
@@ -68,6 +71,23 @@ def test_what_does_not_depend_on_the_clock_is_the_same_twice(tmp_path):
 def test_other_objectives_are_accelerated_too(variant, tmp_path):
     record = train(job("variants", variant=variant), tmp_path)
     assert {f"replay/{arm}/seconds" for arm in ("vanilla", "et", "fast")} <= set(record.scalars)
+
+
+def test_a_replay_adds_up_its_rounds(tmp_path):
+    """The same arms over two rounds of prompts; every round starts with another arm."""
+    config = job("loops", arm="fast").config
+    model = load(policy_folder(recipe(config)))
+    chosen = {name: arms(config["c_peak"])[name] for name in ("et", "vanilla")}
+    prompts = [encode(item.prompt) for item in training_items(config, 3)[:4]]
+    rounds = [prompts[:2], prompts[2:]]
+    both = replay(chosen, model, {}, rounds, samples=2, seed=0, longest=12)
+    one = replay(chosen, model, {}, rounds[:1], samples=2, seed=0, longest=12)
+    for name in chosen:
+        assert 0 < one[f"{name}/tokens"] < both[f"{name}/tokens"] <= 8 * 12
+        assert one[f"{name}/cycles"] <= 12 < both[f"{name}/cycles"] <= 2 * 12
+        assert both[f"{name}/tau"] == 1.0
+        assert both[f"{name}/seconds"] > 0
+    assert both["et/predicted"] > 0
 
 
 def test_arms_differ_in_sampling_only(tmp_path):

@@ -1,60 +1,47 @@
 """Tables, figures and claims of GTO: complete against the card, right on hand-made numbers."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from pandas.testing import assert_frame_equal
 
-from common.plotting.style import save
-from common.study.artefacts import TABLE_COLUMNS, side_by_side
-from common.study.card import load_card
-from common.study.results import read_values, write_values
-from common.study.verdicts import judge
 from papers.gto import report
 from papers.gto.selection import gradient_spread
+from tests.papers.contract import Contract
 
-CARD = load_card("gto")
-TESTED = [name for name, claim in CARD.claims.items() if claim.test]
+CONTRACT = Contract("gto", report)
 
 
 @pytest.fixture(scope="module")
-def made(study_frame) -> dict:
-    """What every function of the report makes of the study's frame."""
-    return {name: getattr(report, name)(study_frame) for name in [*CARD.tables, *CARD.figures, *TESTED]}
+def made(study_frame) -> dict[str, Any]:
+    return CONTRACT.made(study_frame)
 
 
-@pytest.mark.parametrize("name", CARD.tables)
+@pytest.mark.parametrize("name", CONTRACT.tables)
 def test_every_table_of_the_card(name, made):
-    table = made[name]
-    assert list(table.columns) == TABLE_COLUMNS
-    assert not table.duplicated(["row", "column"]).any()
-    assert table["mean"].notna().all()
-    assert set(CARD.tables[name].counterparts.values()) <= set(table["row"])
-    assert not side_by_side(CARD.tables[name], table).empty
+    CONTRACT.check_table(name, made[name])
 
 
-@pytest.mark.parametrize("name", CARD.figures)
-def test_every_figure_of_the_card(name, made, tmp_path):
-    figure = getattr(report, f"plot_{name}")(made[name], CARD.figures[name].reported)
-    assert isinstance(figure, Figure)
-    save(figure, tmp_path / name)
-    assert (tmp_path / f"{name}.png").stat().st_size > 5_000
+@pytest.mark.parametrize("name", CONTRACT.figures)
+def test_every_figure_of_the_card_can_be_saved(name, made, tmp_path):
+    CONTRACT.check_figure(name, made[name], tmp_path)
+
+
+@pytest.mark.parametrize("name", CONTRACT.exact)
+def test_every_exact_claim_returns_errors(name, made):
+    CONTRACT.check_errors(made[name])
 
 
 def test_every_claim_is_judged(made):
-    verdicts = judge(CARD.claims, {name: made[name] for name in TESTED})
-    assert set(verdicts) == set(TESTED)
+    verdicts = CONTRACT.check_judged(made, CONTRACT.tested)
     for name in ("c9_bounds", "c9_monotone", "c9_slack", "c10_greedy", "c10_sampled", "c11"):
         assert verdicts[name].verdict == "reproduced", name
     assert verdicts["c9_literal"].verdict == "contradicted"
 
 
-def test_values_survive_storage(study_frame, tmp_path):
-    write_values(study_frame, tmp_path / "values.parquet")
-    back = read_values(tmp_path / "values.parquet")
-    for name in ("table7", "differences", "orders"):
-        assert_frame_equal(getattr(report, name)(back), getattr(report, name)(study_frame))
+def test_neither_row_order_nor_storage_matters(study_frame, made, tmp_path):
+    CONTRACT.check_storage(study_frame, made, tmp_path)
 
 
 def arm(name: str, values: dict[int, float], **labels: object) -> pd.DataFrame:

@@ -3,64 +3,43 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from numpy.testing import assert_allclose, assert_array_equal
-from pandas.testing import assert_frame_equal, assert_series_equal
+from numpy.testing import assert_allclose
 
 from common.metrics.records import rows
-from common.plotting.style import save
-from common.study.artefacts import TABLE_COLUMNS, side_by_side
-from common.study.card import load_card
-from common.study.results import read_values, write_values
-from common.study.verdicts import judge
+from common.study.artefacts import side_by_side
 from papers.qae import report
+from tests.papers.contract import Contract
 
-CARD = load_card("qae")
-FIGURES = [name for name, figure in CARD.figures.items() if not figure.absent]
-TESTED = [name for name, claim in CARD.claims.items() if claim.test]
-EXACT = [name for name in TESTED if CARD.claims[name].test.kind == "exact"]
-SAMPLED = [name for name in TESTED if name not in EXACT]
-
-
-def shuffled(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.sample(frac=1.0, random_state=7)
+CONTRACT = Contract("qae", report)
 
 
 @pytest.fixture(scope="module")
 def made(study_frame) -> dict[str, Any]:
-    """What every function of the report makes of the study's frame."""
-    return {name: getattr(report, name)(study_frame) for name in [*CARD.tables, *FIGURES, *TESTED]}
+    return CONTRACT.made(study_frame)
 
 
-@pytest.mark.parametrize("name", CARD.tables)
+@pytest.mark.parametrize("name", CONTRACT.tables)
 def test_every_table_of_the_card(name, made):
-    block = made[name]
-    assert list(block.columns) == TABLE_COLUMNS
-    assert not block.duplicated(["row", "column"]).any()
-    assert set(CARD.tables[name].counterparts.values()) <= set(block["row"])
-    wide = side_by_side(CARD.tables[name], block)
+    CONTRACT.check_table(name, made[name])
+    wide = side_by_side(CONTRACT.card.tables[name], made[name])
     assert "no counterpart at this profile" not in wide.to_numpy()
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", CONTRACT.figures)
 def test_every_figure_of_the_card_can_be_saved(name, made, tmp_path):
     data = made[name]
     assert {"panel", "mean", "low", "high", "n"} <= set(data.columns)
     assert data["mean"].notna().any()
-    figure = getattr(report, f"plot_{name}")(data, CARD.figures[name].reported)
-    assert isinstance(figure, Figure)
+    figure = CONTRACT.check_figure(name, data, tmp_path)
     shown = " ".join(text.get_text() for axis in figure.axes for text in (axis.title, axis.xaxis.label))
     for panel in data["panel"].unique():
         assert panel in shown
-    save(figure, tmp_path / name)
-    assert min((tmp_path / f"{name}.{kind}").stat().st_size for kind in ("png", "svg")) > 5000
 
 
-@pytest.mark.parametrize("name", [name for name, figure in CARD.figures.items() if figure.absent])
-def test_an_absent_figure_has_no_function(name):
-    assert not hasattr(report, name)
+@pytest.mark.parametrize("name", CONTRACT.absent)
+def test_what_is_absent_has_no_function(name):
+    CONTRACT.check_absent(name)
 
 
 def test_the_papers_zero_share_is_drawn(made):
@@ -73,40 +52,27 @@ def test_the_papers_zero_share_is_drawn(made):
     assert "paper: 80% zero share" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", CONTRACT.exact)
 def test_every_exact_claim_returns_errors(name, made):
-    errors = np.asarray(made[name])
-    assert errors.ndim == 1
-    assert errors.size
-    assert np.isfinite(errors).all()
+    CONTRACT.check_errors(made[name])
 
 
 def test_every_sampled_claim_can_be_judged(made):
-    values = {name: made[name] for name in SAMPLED}
-    for name, value in values.items():
+    for name in CONTRACT.sampled:
         seeds = [0, 1] if name in ("c9_clip_cov", "c9_kl_cov", "c9_gspo") else [0, 1, 2]
-        assert sorted(value.index) == seeds, name
-    assert set(judge(CARD.claims, values)) == set(SAMPLED)
+        assert sorted(made[name].index) == seeds, name
+    CONTRACT.check_judged(made, CONTRACT.sampled)
 
 
 def test_exact_claims_hold_on_real_records(made):
     controls = ("c2_sampled", "c3_centred")
-    for name in EXACT:
+    for name in CONTRACT.exact:
         error = np.abs(made[name]).max()
-        assert (error > CARD.claims[name].test.exact) == (name in controls), (name, error)
+        assert (error > CONTRACT.card.claims[name].test.exact) == (name in controls), (name, error)
 
 
 def test_neither_row_order_nor_storage_matters(study_frame, made, tmp_path):
-    write_values(shuffled(study_frame), tmp_path / "values.parquet")
-    other = read_values(tmp_path / "values.parquet")
-    for name, first in made.items():
-        second = getattr(report, name)(other)
-        if isinstance(first, pd.DataFrame):
-            assert_frame_equal(first, second, check_exact=True)
-        elif isinstance(first, pd.Series):
-            assert_series_equal(first, second, check_exact=True)
-        else:
-            assert_array_equal(first, second)
+    CONTRACT.check_storage(study_frame, made, tmp_path)
 
 
 def test_mismatches_are_those_of_the_sheet(made):

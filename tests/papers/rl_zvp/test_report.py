@@ -5,25 +5,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from pandas.testing import assert_frame_equal, assert_series_equal
 
-from common.plotting.style import save
-from common.study.artefacts import TABLE_COLUMNS, side_by_side
-from common.study.card import load_card
-from common.study.results import read_values, write_values
 from common.study.study import tidy
 from common.study.verdicts import judge
 from papers.rl_zvp import report
 from papers.rl_zvp.arms import at, batch_quarter, drawdown, stop
+from tests.papers.contract import Contract
 
-CARD = load_card("rl_zvp")
-TABLES = [name for name, table in CARD.tables.items() if not table.absent]
-FIGURES = [name for name, figure in CARD.figures.items() if not figure.absent]
-ABSENT = [name for name, entry in {**CARD.tables, **CARD.figures}.items() if entry.absent]
-TESTED = [name for name, claim in CARD.claims.items() if claim.test]
-EXACT = [name for name in TESTED if CARD.claims[name].test.kind == "exact"]
-SAMPLED = [name for name in TESTED if name not in EXACT]
+CONTRACT = Contract("rl_zvp", report)
 
 
 def arm(sweep: str, name: str, values: dict[int, list[float] | float], **labels: object) -> pd.DataFrame:
@@ -52,69 +41,43 @@ def filters(name: str, which: str, values: dict[int, Any], mix: str = "hard") ->
 
 @pytest.fixture(scope="module")
 def made(study_frame) -> dict[str, Any]:
-    """What every function of the report makes of the study's frame."""
-    return {name: getattr(report, name)(study_frame) for name in [*TABLES, *FIGURES, *TESTED]}
+    return CONTRACT.made(study_frame)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", CONTRACT.tables)
 def test_every_table_of_the_card(name, made):
-    block = made[name]
-    assert list(block.columns) == TABLE_COLUMNS
-    assert not block.duplicated(["row", "column"]).any()
-    assert set(CARD.tables[name].counterparts.values()) <= set(block["row"])
-    assert side_by_side(CARD.tables[name], block).shape[0] >= len(CARD.tables[name].reported.rows)
+    CONTRACT.check_table(name, made[name])
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", CONTRACT.figures)
 def test_every_figure_of_the_card_can_be_saved(name, made, tmp_path):
-    data = made[name]
-    assert {"panel", "mean", "low", "high", "n"} <= set(data.columns)
-    assert data["mean"].notna().all()
-    figure = getattr(report, f"plot_{name}")(data, CARD.figures[name].reported)
-    assert isinstance(figure, Figure)
-    titles = {axis.title.get_text() for axis in figure.axes}
-    assert set(data["panel"]) == titles
-    save(figure, tmp_path / name)
-    assert min((tmp_path / f"{name}.{kind}").stat().st_size for kind in ("png", "svg")) > 5000
+    CONTRACT.check_panels(made[name], CONTRACT.check_figure(name, made[name], tmp_path))
 
 
-@pytest.mark.parametrize("name", ABSENT)
+@pytest.mark.parametrize("name", CONTRACT.absent)
 def test_what_is_absent_has_no_function(name):
-    assert not hasattr(report, name)
+    CONTRACT.check_absent(name)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", CONTRACT.exact)
 def test_every_exact_claim_returns_errors(name, made):
-    errors = np.asarray(made[name])
-    assert errors.ndim == 1
-    assert errors.size
-    assert np.isfinite(errors).all()
+    CONTRACT.check_errors(made[name])
 
 
 def test_every_sampled_claim_can_be_judged(made):
-    values = {name: made[name] for name in SAMPLED}
-    for name, value in values.items():
-        policies = CARD.claims[name].needs == ("theory",)
-        assert sorted(value.index) == list(range(10 if policies else 3)), name
-    assert set(judge(CARD.claims, values)) == set(SAMPLED)
+    for name in CONTRACT.sampled:
+        policies = CONTRACT.card.claims[name].needs == ("theory",)
+        assert sorted(made[name].index) == list(range(10 if policies else 3)), name
+    CONTRACT.check_judged(made, CONTRACT.sampled)
 
 
 @pytest.mark.parametrize("name", ["c1_gradient", "c1_pattern", "c1_mixed", "c9_zero_mean", "c9_identity"])
 def test_exact_claims_hold_on_real_records(name, made):
-    assert np.abs(made[name]).max() <= CARD.claims[name].test.exact
+    assert np.abs(made[name]).max() <= CONTRACT.card.claims[name].test.exact
 
 
 def test_neither_row_order_nor_storage_matters(study_frame, made, tmp_path):
-    write_values(study_frame.sample(frac=1.0, random_state=7), tmp_path / "values.parquet")
-    other = read_values(tmp_path / "values.parquet")
-    for name, first in made.items():
-        second = getattr(report, name)(other)
-        if isinstance(first, pd.DataFrame):
-            assert_frame_equal(first, second, check_exact=True)
-        elif isinstance(first, pd.Series):
-            assert_series_equal(first, second, check_exact=True)
-        else:
-            np.testing.assert_array_equal(first, second)
+    CONTRACT.check_storage(study_frame, made, tmp_path)
 
 
 def test_a_filter_stops_at_the_batch_that_uses_up_the_rollouts():
@@ -189,6 +152,6 @@ def test_small_reductions():
 
 
 def test_audits_find_what_the_paper_reports():
-    verdicts = judge(CARD.claims, {name: getattr(report, name)(pd.DataFrame()) for name in TESTED if name.startswith("audit")})  # fmt: skip  # noqa: E501
+    verdicts = judge(CONTRACT.card.claims, {name: getattr(report, name)(pd.DataFrame()) for name in CONTRACT.tested if name.startswith("audit")})  # fmt: skip  # noqa: E501
     wrong = {name for name, verdict in verdicts.items() if verdict.verdict != "reproduced"}
     assert wrong == {"audit_math500", "audit_pass"}
