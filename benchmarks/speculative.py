@@ -31,7 +31,7 @@ from common.speculative.scheduler import (  # noqa: E402
 from common.speculative.target import Target  # noqa: E402
 from common.speculative.tree import TreePolicy  # noqa: E402
 from common.speculative.verify import SamplingParams  # noqa: E402
-from common.tasks.tridomain import items  # noqa: E402
+from common.tasks.tridomain import DOMAINS, items  # noqa: E402
 from papers.gto.drafts import DraftRecipe, target_for, trained  # noqa: E402
 from papers.gto.target import TargetRecipe, corpus, encode, tokenizer  # noqa: E402
 
@@ -44,8 +44,10 @@ T = TypeVar("T")
 
 
 def prompts(count: int, seed: int) -> list[Tensor]:
-    """Prompts of all domains, in turn."""
-    return [encode(item.prompt) for item in items(corpus(seed, count, "heldout"))]
+    """Prompts of all domains, in turn; the seed decides which comes first."""
+    first = seed % len(DOMAINS)
+    drawn = items(corpus(seed, first + count, "heldout"))
+    return [encode(item.prompt) for item in drawn[first:]]
 
 
 def generate(target: Target, texts: list[Tensor], params: SamplingParams) -> list[Tensor]:

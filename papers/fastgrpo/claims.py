@@ -25,7 +25,7 @@ from papers.fastgrpo.arms import (
     static_speed,
     total,
 )
-from papers.fastgrpo.speed import LAYERS
+from papers.fastgrpo.grid import LAYERS
 from papers.fastgrpo.systems import log_share
 
 Errors = Float[np.ndarray, " N"]

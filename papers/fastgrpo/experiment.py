@@ -126,7 +126,7 @@ LADDER: dict[str, Any] = {
     "iterations": 10,
     "every": 3,
     "training_prompts": 400,
-    "loop_seeds": 5,
+    "loop_seeds": 7,
     "vanilla_iterations": 3,
     "variant_seeds": 2,
     "variant_iterations": 3,
@@ -137,7 +137,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     | {
         "prompts": 2,
         "group_size": 4,
-        "max_response": 24,
+        "max_response": 12,
         "iterations": 2,
         "vanilla_iterations": 2,
         "every": 1,
@@ -155,7 +155,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "policy_steps": 4,
         "draft_steps": 2,
         "texts": 8,
-        "draws": 100,
         "replay_rounds": 1,
     },
     "laptop": LADDER,
@@ -164,6 +163,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
+TRAIN = "papers.fastgrpo.train:train"
 ENTRIES = {name: f"papers.fastgrpo.exact:{name}" for name in ("lossless", "greedy", "roofline", "rule")}
 
 
@@ -180,6 +180,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
         *exact_jobs(settings, seeds),
         *loop_jobs(config, settings, seeds),
         *speed_jobs(config, settings, seeds),
+        *variant_jobs(config, settings, seeds),
     ]
 
 
@@ -198,20 +199,27 @@ def speed_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -
 
 
 def loop_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -> Iterator[Job]:
-    """GRPO with the method, with plain decoding (``et``), with finished rows computed on (``vanilla``)."""
-    entry = "papers.fastgrpo.train:train"
-    for seed in seeds[: config.loop_seeds]:
-        for arm in ("fast", "et", "vanilla"):
-            length = config.vanilla_iterations if arm == "vanilla" else config.iterations
-            changes = {"arm": arm, "variant": "grpo", "iterations": length, "observe": arm == "fast"}
-            evaluated = 0 if arm == "vanilla" else config.evaluation_prompts
-            arguments = settings | changes | {"evaluation_prompts": evaluated, "replay": arm == "fast"}
-            yield Job("loops", {"arm": arm, "variant": "grpo"}, entry, arguments, (seed,))
+    """GRPO with the method, with plain decoding (``et``), with finished rows computed on (``vanilla``).
+
+    While the first loop trains the drafts that all need, other workers have those that need none.
+    """
+    first, *others = seeds[: config.loop_seeds]
+    plain = [(arm, seed) for arm in ("et", "vanilla") for seed in (first, *others)]
+    for arm, seed in [("fast", first), *plain, *(("fast", seed) for seed in others)]:
+        length = config.vanilla_iterations if arm == "vanilla" else config.iterations
+        changes = {"arm": arm, "variant": "grpo", "iterations": length, "observe": arm == "fast"}
+        evaluated = 0 if arm == "vanilla" else config.evaluation_prompts
+        arguments = settings | changes | {"evaluation_prompts": evaluated, "replay": arm == "fast"}
+        yield Job("loops", {"arm": arm, "variant": "grpo"}, TRAIN, arguments, (seed,))
+
+
+def variant_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -> Iterator[Job]:
+    """Short loops of the method with other objectives."""
     for seed in seeds[: config.variant_seeds]:
         for variant in VARIANTS:
             changes = {"arm": "fast", "variant": variant, "iterations": config.variant_iterations}
             arguments = settings | changes | {"observe": False, "replay": True, "evaluation_prompts": 0}
-            yield Job("variants", {"arm": "fast", "variant": variant}, entry, arguments, (seed,))
+            yield Job("variants", {"arm": "fast", "variant": variant}, TRAIN, arguments, (seed,))
 
 
 def real_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -> Iterator[Job]:

@@ -22,7 +22,7 @@ from papers.fastgrpo.arms import (
     static_speed,
     total,
 )
-from papers.fastgrpo.speed import BATCHES, BUDGETS, CURVE, DRAFT_ROWS, LARGEST_PASS, LAYERS, TOKENS
+from papers.fastgrpo.grid import BATCHES, BUDGETS, CURVE, DRAFT_ROWS, LARGEST_PASS, LAYERS, TOKENS
 
 PASS_ROWS = (1, 8, 64)
 TRAINED = (

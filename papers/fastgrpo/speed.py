@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,27 @@ from common.study.jobs import Job, Record
 from common.tasks import ladder
 from common.tasks.ladder import LadderConfig
 from papers.fastgrpo.drafts import pretrained, target_for
+from papers.fastgrpo.grid import (
+    ALPHAS,
+    BATCHES,
+    BUDGETS,
+    CURVE,
+    DEPTHS,
+    DRAFT_DEPTHS,
+    DRAFT_ROWS,
+    KEPT,
+    LARGEST_PASS,
+    LAYERS,
+    ROWS,
+    TOKENS,
+    TOP_KS,
+)
 from papers.fastgrpo.observe import Probe
 from papers.fastgrpo.policy import encode, load, policy_folder, tokenizer
 from papers.fastgrpo.replay import STATIC, tree_of
 from papers.fastgrpo.systems import Costs, candidates, interpolate, oracle_schedule, regret
 from papers.fastgrpo.train import draft_recipe, recipe, training_items
 
-ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
-TOKENS = (1, 2, 4, 8, 16, 32, 64, 128)
-LARGEST_PASS = 1024  # tokens of the largest pass that is timed
-CURVE = (1, 4, 16, 32, 64, 96, 128, 192, 256)
-"""Batch sizes of the single-token passes whose throughput shows the knee."""
-BATCHES = (1, 8, 64)
-BUDGETS = (1, 4, 8, 16, 32)
-"""Tokens of a row in the passes of the static schedules at fixed batches; 1 is plain decoding."""
-TOP_KS, DEPTHS = (1, 2, 4, 8), (1, 2, 3, 4, 5)
-KEPT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-ALPHAS = (0.5, 0.75, 1.0, 1.5)
-DRAFT_ROWS, DRAFT_DEPTHS = (1, 8, 64), (1, 4)
-LAYERS = (8, 16, 28)
-"""Depths of a target whose passes are timed beside one and the same draft; the paper's 1.5B model has 28."""
 Values = dict[str, float]
 
 
@@ -103,6 +105,7 @@ def measured_costs(
     draft_table = draft_seconds(target, network, repeats, config["profile_context"])
     accepted = accepted_table(config, seed, target, network)
 
+    @cache
     def propose(rows: int, top_k: int, depth: int) -> float:
         def level(levels: int) -> float:
             by_width = {
@@ -114,6 +117,7 @@ def measured_costs(
         shallow, deep = map(level, DRAFT_DEPTHS)
         return shallow + (deep - shallow) * (depth - DRAFT_DEPTHS[0]) / (DRAFT_DEPTHS[1] - DRAFT_DEPTHS[0])
 
+    @cache
     def expected(top_k: int, depth: int, kept: int) -> float:
         return interpolate({width: accepted[width, depth](kept) for width in TOP_KS})(top_k)
 
@@ -126,7 +130,7 @@ def verification(table: pd.DataFrame) -> Callable[[int, int], float]:
         int(rows): interpolate(dict(zip(part["tokens"], part["seconds"], strict=True)))
         for rows, part in table.groupby("rows")
     }
-    return lambda rows, tokens: interpolate({size: line(tokens) for size, line in lines.items()})(rows)
+    return cache(lambda rows, tokens: interpolate({size: line(tokens) for size, line in lines.items()})(rows))
 
 
 def by_depth(config: Mapping[str, Any], costs: Costs) -> Values:

@@ -66,7 +66,7 @@ class Config:
     gto_rate: float = paper(5e-6, "Sec. 4")
     tune_steps: int = paper(60_000, "Sec. 4")
     tune_batch: int = 2
-    time_steps: int = 140
+    time_steps: int = 192
     continual_rate: float = 5e-6
     target_layers: int = 16
     target_hidden: int = 64

@@ -14,7 +14,7 @@ from common.plotting.layouts import curves_by_panel
 from common.plotting.style import PALETTE, STYLE, bars, caption, label, legend, panels, seeds
 
 Reported = Mapping[str, float]
-LAPTOP = "target of 1.6 M parameters, draft of 0.3 M"
+LAPTOP = "target of 0.8 M parameters, draft of 0.1 M"
 
 
 def plot_fig1(data: pd.DataFrame, reported: Reported) -> Figure:

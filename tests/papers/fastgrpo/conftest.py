@@ -10,7 +10,7 @@ import pytest
 
 from common.study.jobs import Job, Record
 from common.study.study import tidy
-from papers.fastgrpo import speed
+from papers.fastgrpo import grid
 from papers.fastgrpo.arms import DRAFTS, NAMES, PARTS
 from papers.fastgrpo.experiment import PROFILES, Config, exact_jobs, jobs
 
@@ -37,8 +37,8 @@ def made_up(job: Job) -> Record:
     elif job.sweep == "still":
         series = {"acceptance/frozen": MEASUREMENTS}
     elif job.sweep == "static":
-        names = ("plain", "rule", *map(str, speed.BUDGETS[1:]))
-        scalars = [f"speed/{rows}/{name}" for rows in speed.BATCHES for name in names]
+        names = ("plain", "rule", *map(str, grid.BUDGETS[1:]))
+        scalars = [f"speed/{rows}/{name}" for rows in grid.BATCHES for name in names]
     else:
         scalars = list(profile_names())
     return Record(
@@ -49,15 +49,15 @@ def made_up(job: Job) -> Record:
 
 def profile_names() -> Iterator[str]:
     """Names of a profile's record."""
-    for rows in speed.ROWS:
-        yield from (f"seconds/{rows}/{n}" for n in speed.TOKENS if rows * n <= speed.LARGEST_PASS)
+    for rows in grid.ROWS:
+        yield from (f"seconds/{rows}/{n}" for n in grid.TOKENS if rows * n <= grid.LARGEST_PASS)
         yield from (f"oracle/{name}/{rows}" for name in ("tokens", "top_k", "depth"))
-    yield from (f"throughput/{rows}" for rows in speed.CURVE)
+    yield from (f"throughput/{rows}" for rows in grid.CURVE)
     yield from (
-        f"regret/{name}" for name in (*(f"alpha_{a:g}" for a in speed.ALPHAS), "floor", "static", "plain")
+        f"regret/{name}" for name in (*(f"alpha_{a:g}" for a in grid.ALPHAS), "floor", "static", "plain")
     )
     yield from (
-        f"{name}/{n}/{rows}" for name in ("gain", "best") for n in speed.LAYERS for rows in (1, 8, 64)
+        f"{name}/{n}/{rows}" for name in ("gain", "best") for n in grid.LAYERS for rows in (1, 8, 64)
     )
     yield "c_peak"
 

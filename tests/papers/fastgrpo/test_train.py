@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.speculative.generate import Generation, Stats
-from papers.fastgrpo import speed
+from papers.fastgrpo import grid
 from papers.fastgrpo.arms import DRAFTS, NAMES, PARTS
 from papers.fastgrpo.experiment import PROFILES, Config, jobs
 from papers.fastgrpo.observe import shuffled
@@ -115,7 +115,7 @@ def test_measurements_without_training(tmp_path):
     assert min(float(profile.scalars[name][0]) for name in timed) > 0
     assert profile.scalars["regret/plain"] >= 0
     assert profile.scalars["regret/static"] <= 1
-    assert {f"speed/{rows}/rule" for rows in speed.BATCHES} <= set(static.scalars)
+    assert {f"speed/{rows}/rule" for rows in grid.BATCHES} <= set(static.scalars)
     assert still.series["acceptance/frozen"].shape == (1, TINY.iterations)
 
 
