@@ -94,7 +94,7 @@ class Config:
     every: int = 4
     replay_rounds: int = 2
     evaluation_prompts: int = 256
-    speed_seeds: int = 5
+    speed_seeds: int = 4
     profile_repeats: int = 2
     profile_context: int = 32
     static_tokens: int = 24
@@ -103,7 +103,7 @@ class Config:
     policy_steps: int = 1600
     draft_steps: int = 400
     draws: int = 1000
-    texts: int = 64
+    texts: int = 32
 
     def __post_init__(self) -> None:
         """Refuse what no loop can run.

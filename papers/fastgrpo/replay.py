@@ -26,6 +26,7 @@ from papers.fastgrpo.drafts import Kind, target_for
 from papers.fastgrpo.policy import LONGEST, tokenizer
 from papers.fastgrpo.systems import early_termination_speedup, interpolate
 
+PUBLISHED: tuple[Kind, ...] = ("eagle2", "hass", "eagle3")
 STATIC = (4, 8, 16)
 """Tokens of a row in the verification passes of the static schedules."""
 
@@ -58,11 +59,10 @@ def arms(c_peak: int) -> dict[str, Arm]:
     """Baselines, published drafts on static trees, the method, its ablations and its controls."""
     rule = ConcurrencyAwareScheduler(c_peak)
     tree = StaticScheduler(tree_of(16))
-    published: tuple[Kind, ...] = ("eagle2", "hass", "eagle3")
     return {
         "vanilla": Arm(early_termination=False),
         "et": Arm(),
-        **{kind: Arm(kind, tree, kind=kind) for kind in published},
+        **{kind: Arm(kind, tree, kind=kind) for kind in PUBLISHED},
         **{f"static_{tokens}": Arm("online", StaticScheduler(tree_of(tokens))) for tokens in STATIC},
         "frozen": Arm("frozen", rule),
         "fast": Arm("online", rule),

@@ -26,7 +26,7 @@ from papers.fastgrpo.drafts import DraftRecipe, new_network, pretrained
 from papers.fastgrpo.method import FastGRPOConfig, OnlineDraftLearner
 from papers.fastgrpo.observe import Clock, ObservedTrainer, Observer
 from papers.fastgrpo.policy import PolicyRecipe, answer, decode, encode, load, policy_folder, tokenizer
-from papers.fastgrpo.replay import arms, replay
+from papers.fastgrpo.replay import PUBLISHED, arms, replay
 
 LOGGED = {
     "reward": "reward",
@@ -108,6 +108,18 @@ def arguments(config: Mapping[str, Any], seed: int, workspace: Path) -> FastGRPO
     )
 
 
+def prepare(config: Mapping[str, Any], model: PreTrainedModel, seed: int) -> None:
+    """Train what is missing of the drafts that a watched loop and its replay need.
+
+    Odd seeds start from the other end, so that two workers share the drafts instead of waiting for each
+    other's.
+    """
+    recipes = [draft_recipe(config), draft_recipe(config, law=GENERIC)]
+    recipes += [draft_recipe(config, kind=kind) for kind in PUBLISHED]
+    for chosen in reversed(recipes) if seed % 2 else recipes:
+        pretrained(chosen, model)
+
+
 def observers(config: Mapping[str, Any], model: PreTrainedModel) -> dict[str, Observer]:
     """The drafts that watch.
 
@@ -134,6 +146,8 @@ def train(job: Job, workspace: Path) -> Record:
     set_seed(seed)
     items = training_items(config, seed)
     fast, watched = config["arm"] == "fast", bool(config["observe"])
+    if fast and watched:
+        prepare(config, model, seed)
     watching = observers(config, model) if fast and watched else {}
     clock = Clock()
     trainer = ObservedTrainer(
@@ -194,7 +208,7 @@ def replayed(
     if not config["observe"]:
         chosen = {name: chosen[name] for name in ("vanilla", "et", "fast")}
     drafts: dict[str, DraftNetwork] = {"online": trainer.draft.network}
-    for kind in ("eagle2", "hass", "eagle3"):
+    for kind in PUBLISHED:
         if any(arm.draft == kind for arm in chosen.values()):
             drafts[kind] = pretrained(draft_recipe(config, kind=kind), model)
     if "frozen" in trainer.observers:
