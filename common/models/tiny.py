@@ -1,9 +1,9 @@
 """Deep and narrow decoders, trained from scratch and cached: targets of inference papers.
 
-Larger than a committed checkpoint may be (about 1.6 M parameters), so they are trained on first use and kept
-in a folder named by the hash of their recipe. Deep and narrow on purpose: one token costs eight layers of
-small operators, as a large model's token costs eight layers of memory traffic, so checking twenty tokens in
-one pass costs little more than one.
+Larger than a committed checkpoint may be (about 0.8 M parameters), so they are trained on first use and kept
+in a folder named by the hash of their recipe. Deep and narrow on purpose: a token costs many layers of small
+operators, as a large model's token costs layers of memory traffic, so checking twenty tokens in one pass
+costs little more than one, and a draft of one layer costs little beside it.
 """
 
 from __future__ import annotations
