@@ -56,9 +56,7 @@ def profile_names() -> Iterator[str]:
     yield from (
         f"regret/{name}" for name in (*(f"alpha_{a:g}" for a in grid.ALPHAS), "floor", "static", "plain")
     )
-    yield from (
-        f"{name}/{n}/{rows}" for name in ("gain", "best") for n in grid.LAYERS for rows in (1, 8, 64)
-    )
+    yield from (f"{name}/{n}/{rows}" for name in ("gain", "best") for n in grid.LAYERS for rows in (1, 8, 64))
     yield "c_peak"
 
 
