@@ -49,7 +49,6 @@ class Contract:
         table = self.card.tables[name]
         assert list(block.columns) == TABLE_COLUMNS
         assert not block.duplicated(["row", "column"]).any()
-        assert block["mean"].notna().all()
         assert set(table.counterparts.values()) <= set(block["row"])
         assert side_by_side(table, block).shape[0] >= len(table.reported.rows)
 

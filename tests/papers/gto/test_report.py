@@ -21,6 +21,7 @@ def made(study_frame) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CONTRACT.tables)
 def test_every_table_of_the_card(name, made):
     CONTRACT.check_table(name, made[name])
+    assert made[name]["mean"].notna().all()
 
 
 @pytest.mark.parametrize("name", CONTRACT.figures)
