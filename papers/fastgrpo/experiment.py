@@ -199,18 +199,14 @@ def speed_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -
 
 
 def loop_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -> Iterator[Job]:
-    """GRPO with the method, with plain decoding (``et``), with finished rows computed on (``vanilla``).
-
-    While the first loop trains the drafts that all need, other workers have those that need none.
-    """
-    first, *others = seeds[: config.loop_seeds]
-    plain = [(arm, seed) for arm in ("et", "vanilla") for seed in (first, *others)]
-    for arm, seed in [("fast", first), *plain, *(("fast", seed) for seed in others)]:
-        length = config.vanilla_iterations if arm == "vanilla" else config.iterations
-        changes = {"arm": arm, "variant": "grpo", "iterations": length, "observe": arm == "fast"}
-        evaluated = 0 if arm == "vanilla" else config.evaluation_prompts
-        arguments = settings | changes | {"evaluation_prompts": evaluated, "replay": arm == "fast"}
-        yield Job("loops", {"arm": arm, "variant": "grpo"}, TRAIN, arguments, (seed,))
+    """GRPO with the method, with plain decoding (``et``), with finished rows computed on (``vanilla``)."""
+    for seed in seeds[: config.loop_seeds]:
+        for arm in ("fast", "et", "vanilla"):
+            length = config.vanilla_iterations if arm == "vanilla" else config.iterations
+            changes = {"arm": arm, "variant": "grpo", "iterations": length, "observe": arm == "fast"}
+            evaluated = 0 if arm == "vanilla" else config.evaluation_prompts
+            arguments = settings | changes | {"evaluation_prompts": evaluated, "replay": arm == "fast"}
+            yield Job("loops", {"arm": arm, "variant": "grpo"}, TRAIN, arguments, (seed,))
 
 
 def variant_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -> Iterator[Job]:
