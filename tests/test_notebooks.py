@@ -39,12 +39,14 @@ def test_smoke_makes_every_artefact_of_the_card(smoke):
     made = {path.stem for path in folder.glob("figures/*.png")} | {
         path.stem for path in folder.glob("tables/*.md")
     }
-    wanted = {name: entry for name, entry in (card.tables | card.figures).items() if entry.rung == "smoke"}
+    wanted = {name: entry for name, entry in (card.tables | card.figures).items() if entry.profile == "smoke"}
     assert made == {name for name, entry in wanted.items() if not entry.absent}
     claims = json.loads((folder / "claims.json").read_text())["claims"]
     assert list(claims) == list(dict.fromkeys([*claims, *card.claims]))
     assert all(
-        claims[name]["verdict"] != "untested" for name, claim in card.claims.items() if claim.rung == "smoke"
+        claims[name]["verdict"] != "untested"
+        for name, claim in card.claims.items()
+        if claim.profile == "smoke"
     )
 
 

@@ -68,7 +68,7 @@ class Artefacts:
             raise StudyError(
                 f"report.{name} returned columns {list(block.columns)}; expected {TABLE_COLUMNS}"
             )
-        unmatched = sorted(set(table.counterparts.values()) - set(block["row"]))
+        unmatched = sorted(set(table.pairs(list(block["row"])).values()) - set(block["row"]))
         if unmatched:
             raise StudyError(f"report.{name} has no row {unmatched}, which the card maps as counterparts")
         return block
@@ -127,13 +127,13 @@ def side_by_side(table: Table, block: pd.DataFrame | None) -> pd.DataFrame:
         Wide frame with column blocks ``paper`` and our heading, cells as text.
     """
     ours = _wide(block) if block is not None else pd.DataFrame()
-    paired = {table.counterparts[row]: row for row in table.reported.rows if row in table.counterparts}
-    rows = [*table.reported.rows, *[row for row in ours.index if row not in paired]]
+    pairs = table.pairs(list(ours.index))
+    rows = [*table.reported.rows, *[row for row in ours.index if row not in pairs.values()]]
     cells: list[list[str]] = []
     for row in rows:
         reported = table.reported.rows.get(row)
         theirs = [_cell(value) for value in reported] if reported else [EMPTY] * len(table.reported.columns)
-        own_row = table.counterparts.get(row, row if reported is None else "")
+        own_row = pairs.get(row, row if reported is None else "")
         own = list(ours.loc[own_row]) if own_row in ours.index else [NO_COUNTERPART] * len(ours.columns)
         cells.append([*theirs, *own])
     columns = [("paper", column) for column in table.reported.columns]

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from common.study.controls import expand
 from common.study.errors import StudyError, unknown
 from common.study.paths import papers_root
+from common.study.yaml_file import read_yaml
 
-Rung = Literal["smoke", "laptop", "gpu", "paper"]
-RUNGS: tuple[Rung, ...] = ("smoke", "laptop", "gpu", "paper")
+Profile = Literal["smoke", "laptop", "gpu", "paper"]
+PROFILES: tuple[Profile, ...] = ("smoke", "laptop", "gpu", "paper")
 Kind = Literal["theorem", "mechanism", "trend", "headline", "systems", "audit"]
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Cell = float | str | None
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Model(BaseModel):
@@ -65,7 +65,7 @@ class Artefact(Model):
         source: Tag of the spec sheet, e.g. ``paper, Table 2``.
         needs: Sweeps whose records feed it.
         absent: Why it cannot be regenerated; exclusive with `needs`.
-        rung: Lowest profile that regenerates it.
+        profile: Lowest profile that regenerates it.
     """
 
     title: str
@@ -73,7 +73,7 @@ class Artefact(Model):
     source: str
     needs: tuple[str, ...] = ()
     absent: str | None = None
-    rung: Rung = "smoke"
+    profile: Profile = "smoke"
 
     @model_validator(mode="after")
     def _needs_or_reason(self) -> Artefact:
@@ -85,10 +85,10 @@ class Artefact(Model):
 
 
 class Reported(Model):
-    """The paper's block of a table: column names and one list of cells per row."""
+    """The paper's block of a table: column names and one list of cells per row; empty for a table of ours."""
 
-    columns: tuple[str, ...]
-    rows: dict[str, tuple[Cell, ...]]
+    columns: tuple[str, ...] = ()
+    rows: dict[str, tuple[Cell, ...]] = {}
 
     @model_validator(mode="after")
     def _rectangular(self) -> Reported:
@@ -103,20 +103,31 @@ class Table(Artefact):
 
     Attributes:
         reported: The paper's numbers.
-        counterparts: Row of the paper to the row of `report.<id>` that stands beside it.
+        counterparts: Row of the paper to the row of `report.<id>` that stands beside it; not given, rows of
+            equal name stand beside each other. See `pairs`.
         ours: Heading of our block, e.g. the task and the metric.
     """
 
-    reported: Reported
-    counterparts: dict[str, str] = {}
+    reported: Reported = Reported()
+    counterparts: dict[str, str] | None = None
     ours: str = "this run"
 
     @model_validator(mode="after")
     def _mapped_rows_exist(self) -> Table:
-        missing = sorted(set(self.counterparts) - set(self.reported.rows))
+        missing = sorted(set(self.counterparts or {}) - set(self.reported.rows))
         if missing:
             raise ValueError(f"counterparts name rows that the paper's block does not have: {missing}")
         return self
+
+    def pairs(self, ours: Sequence[str]) -> dict[str, str]:
+        """Row of the paper to the row of ours beside it: as `counterparts` says, else rows of equal name.
+
+        Args:
+            ours: Names of our rows.
+        """
+        if self.counterparts is not None:
+            return self.counterparts
+        return {row: row for row in self.reported.rows if row in ours}
 
 
 class Figure(Artefact):
@@ -171,12 +182,15 @@ class Claim(Model):
         kind: theorem, mechanism, trend, headline, systems or audit.
         role: ``control`` for rows that must not show the effect by themselves.
         metric: The one number per seed that `report.<id>` returns.
-        test: See `Test`; left out only where `untested` says why no rung up to `gpu` can decide.
-        control: Id of the claim row that the effect has to exceed.
+        test: See `Test`; left out only where `untested` says why no profile up to `gpu` can decide.
+        control: Id of the claim row that the effect has to exceed. In the file it may stand nested,
+            ``{arm: …}``: loading expands it into a row of its own, see `common.study.controls.expand`.
+        arm: For a control: the arm that the claim's measurement is taken for instead of the method.
+        of: For a control: the claim that it controls, whose measurement it repeats.
         smallest_effect: Smallest effect of interest, in units of the metric; sizes the power analysis.
-        rung: Lowest profile that can decide.
+        profile: Lowest profile that can decide.
         primary: Tested first at 5 %; the other sampled claims are Holm-adjusted together.
-        needs: Sweeps whose records it reads.
+        needs: Sweeps whose records it reads; none for an audit, which reads the card.
         untested: Why there is no test at the profiles that run here.
     """
 
@@ -188,8 +202,10 @@ class Claim(Model):
     metric: str = ""
     test: Test | None = None
     control: Id | None = None
+    arm: str | None = None
+    of: Id | None = None
     smallest_effect: float | None = Field(default=None, gt=0)
-    rung: Rung = "laptop"
+    profile: Profile = "laptop"
     primary: bool = False
     needs: tuple[str, ...] = ()
     untested: str | None = None
@@ -198,16 +214,16 @@ class Claim(Model):
     def _decidable(self) -> Claim:
         if (self.test is None) == (self.untested is None):
             raise ValueError("give either 'test' or 'untested' (the reason why no test runs)")
+        if (self.arm is None) != (self.of is None) or (self.of and self.role != "control"):
+            raise ValueError("'arm' and 'of' stand together, in a row with role: control")
         if self.test is None:
             return self
-        if not self.metric or not self.needs:
+        if not self.metric or not (self.needs or self.kind == "audit"):
             raise ValueError("a tested claim needs 'metric' (one number per seed) and 'needs' (its sweeps)")
         sampled = self.test.kind != "exact"
         if self.kind in ("theorem", "audit") and sampled:
             raise ValueError(f"a {self.kind} claim is decided by an 'exact' test")
-        directed = (
-            sampled and self.test.kind != "within"
-        )  # equivalence has no effect to compare with a control's
+        directed = sampled and self.test.kind != "within"  # equivalence: no effect to exceed a control's
         if directed and self.role == "claim" and self.kind in ("mechanism", "trend") and self.control is None:
             raise ValueError(
                 f"a {self.kind} claim needs 'control': the id of the row its effect has to exceed"
@@ -247,12 +263,20 @@ class Card(Model):
     figures: dict[Id, Figure] = {}
     claims: dict[Id, Claim] = Field(min_length=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, content: Any) -> Any:
+        claims = content.get("claims") if isinstance(content, Mapping) else None
+        return {**content, "claims": expand(claims)} if isinstance(claims, Mapping) else content
+
     @model_validator(mode="after")
     def _consistent(self) -> Card:
         primary = [name for name, claim in self.claims.items() if claim.primary]
         if len(primary) > 1:
             raise ValueError(f"one primary claim per paper; found {primary}")
         for name, claim in self.claims.items():
+            if claim.of is not None and claim.of not in self.claims:
+                raise ValueError(f"claims.{name}.of '{claim.of}' is not a claim")
             if claim.control is None:
                 continue
             control = self.claims.get(claim.control)
@@ -303,13 +327,7 @@ def load_card(slug: str) -> Card:
 def parse_card(path: Path) -> Card:
     """Load one card file; see `load_card`."""
     name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
-    try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        line = f" line {place.line + 1}" if place else ""
-        problem = re.sub(r"\s+", " ", str(getattr(error, "problem", error)))
-        raise StudyError(f"{name}{line}: not valid YAML: {problem}") from error
+    content = read_yaml(path, name)
     try:
         card = Card.model_validate(content)
     except ValidationError as error:

@@ -206,14 +206,14 @@ def _list_entries(paper: str) -> None:
         table.add_column(heading)
     for name, entry in card.tables.items():
         table.add_row(
-            name, "table", entry.title, entry.rung if not entry.absent else f"absent: {entry.absent}"
+            name, "table", entry.title, entry.profile if not entry.absent else f"absent: {entry.absent}"
         )
     for name, figure in card.figures.items():
         table.add_row(
-            name, "figure", figure.title, figure.rung if not figure.absent else f"absent: {figure.absent}"
+            name, "figure", figure.title, figure.profile if not figure.absent else f"absent: {figure.absent}"
         )
     for name, claim in card.claims.items():
-        table.add_row(name, claim.kind, claim.statement, claim.rung)
+        table.add_row(name, claim.kind, claim.statement, claim.profile)
     CONSOLE.print(table)
 
 

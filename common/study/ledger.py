@@ -102,16 +102,16 @@ def frame(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
 
 
 def committed() -> pd.DataFrame:
-    """Every claim of every committed result: one row per paper, rung and claim; rungs are never merged."""
+    """Every claim of every committed result: a row per paper, profile and claim, no two profiles merged."""
     rows = []
     for path in sorted(results_root().glob("*/*/claims.json")):
         content = json.loads(path.read_text())
         if path.parent.name == content["profile"]:
             rows += [
-                {"paper": content["paper"], "rung": content["profile"], "id": name, **entry}
+                {"paper": content["paper"], "profile": content["profile"], "id": name, **entry}
                 for name, entry in content["claims"].items()
             ]
-    columns = ["paper", "rung", "id", "kind", "role", "verdict", "statement", "reported", "reason"]
+    columns = ["paper", "profile", "id", "kind", "role", "verdict", "statement", "reported", "reason"]
     return pd.DataFrame(rows, columns=columns)
 
 

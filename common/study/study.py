@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from common.study.card import RUNGS, Artefact, Card, Claim, load_card
+from common.study.card import PROFILES, Artefact, Card, Claim, load_card
 from common.study.configuration import configure
 from common.study.errors import StudyError
 from common.study.jobs import Job
@@ -162,16 +162,18 @@ class Study:
             return entry.absent
         if isinstance(entry, Claim) and entry.untested:
             return entry.untested
-        if RUNGS.index(entry.rung) > RUNGS.index(self.profile):
-            return f"needs PROFILE={entry.rung}"
+        if not entry.needs:  # an audit: it reads the card, which is there at every profile
+            return ""
+        if PROFILES.index(entry.profile) > PROFILES.index(self.profile):
+            return f"needs PROFILE={entry.profile}"
         missing = sorted(set(entry.needs) - {job.sweep for job in self.jobs})
         return f"sweeps not in this run: {', '.join(missing)}" if missing else ""
 
 
 def tidy(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate job frames; text columns become categories, the value comes last."""
-    frame = pd.concat(parts, ignore_index=True)
     fixed = ["seed", "name", "step", "value"]
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["sweep", *fixed])
     labels = [column for column in frame.columns if column not in ("sweep", *fixed)]
     frame = frame[["sweep", *labels, *fixed]]
     text = [column for column in ("sweep", *labels, "name") if frame[column].dtype.kind not in "biufc"]

@@ -43,7 +43,7 @@ claims:
   placebo:
     {statement: The placebo is above zero., place: ours, kind: trend, role: control, metric: score,
      needs: [noise], test: {greater: 0.0}, smallest_effect: 0.5}
-  large: {statement: It is large., place: Sec. 5, kind: headline, untested: needs a cluster, rung: paper}
+  large: {statement: It is large., place: Sec. 5, kind: headline, untested: needs a cluster, profile: paper}
 """
 
 EXPERIMENT = '''

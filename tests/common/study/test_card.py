@@ -82,3 +82,117 @@ def test_the_test_hash_follows_what_decides_and_nothing_else(write):
     assert changed(test={"greater": 0.1}) != base
     assert changed(smallest_effect=0.4) != base
     assert changed(metric="another") != base
+
+
+ARM_UP = {
+    "statement": "The method is above zero, with placebo in the method's place.",
+    "place": "control of Table 1",
+    "kind": "trend",
+    "role": "control",
+    "metric": "score",
+    "test": {"greater": 0.0},
+    "smallest_effect": 0.5,
+    "needs": ["noise"],
+}
+
+
+def test_a_nested_control_is_a_row_of_its_own_right_after_its_claim(write):
+    """Field by field the row that a person would have written; what is left out is the claim's."""
+
+    def nested(content):
+        content["claims"]["up"]["control"] = {"arm": "placebo"}
+        del content["claims"]["placebo"]
+
+    def flat(content):
+        claims = content["claims"]
+        claims["up"]["control"] = "up_placebo"
+        claims["up_placebo"] = dict(ARM_UP)
+        del claims["placebo"]
+
+    short, long = parse_card(write(nested)), parse_card(write(flat))
+    assert list(short.claims) == ["exact1", "up", "up_placebo", "large"]
+    assert short.claims["up"] == long.claims["up"]
+    row = short.claims["up_placebo"]
+    assert (row.arm, row.of, row.primary) == ("placebo", "up", False)
+    assert row.model_copy(update={"arm": None, "of": None}) == long.claims["up_placebo"]
+    assert row.test_hash() == long.claims["up_placebo"].test_hash()
+
+
+def test_a_nested_control_keeps_what_it_gives_itself(write):
+    given = {
+        "id": "placebo",
+        "statement": "The placebo is above zero.",
+        "place": "ours",
+        "metric": "m",
+        "test": {"greater": 0.1},
+        "smallest_effect": 0.25,
+        "profile": "gpu",
+        "needs": ["other"],
+    }
+
+    def nested(content):
+        content["claims"]["up"]["control"] = {"arm": "sugar", **given}
+        del content["claims"]["placebo"]
+
+    card = parse_card(write(nested))
+    row = card.claims["placebo"]
+    assert card.claims["up"].control == "placebo"
+    shown = row.model_dump(mode="json", exclude_defaults=True)
+    assert shown == {
+        **{name: value for name, value in given.items() if name != "id"},
+        "kind": "trend",
+        "role": "control",
+        "arm": "sugar",
+        "of": "up",
+    }
+    assert card.needs(("up",)) == {"noise", "other"}
+
+
+@pytest.mark.parametrize(
+    ("control", "message"),
+    [
+        ({"id": "x"}, r"claims.up.control needs 'arm'"),
+        ({"arm": 3}, r"claims.up.control needs 'arm'"),
+        ({"arm": "a", "primary": True}, r"claims.up.control has no field 'primary'; it has arm, id"),
+        ({"arm": "a", "id": "placebo"}, r"claims.up.control: its id 'placebo' is another row's"),
+        ({"arm": "a", "needs": []}, r"field 'claims.up_a': a tested claim needs"),
+        ({"arm": "A b"}, r"field 'claims.up_A b.\[key\]'"),
+    ],
+)
+def test_a_wrong_nested_control_is_named_with_its_claim(write, control, message):
+    with pytest.raises(StudyError, match=message):
+        parse_card(write(lambda c: c["claims"]["up"].update(control=control)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"arm": "a"}, "'arm' and 'of' stand together"),
+        ({"arm": "a", "of": "u"}, r"claims.placebo.of 'u' is not a claim"),
+    ],
+)
+def test_a_flat_control_names_the_claim_that_it_repeats(write, fields, message):
+    with pytest.raises(StudyError, match=message):
+        parse_card(write(lambda c: c["claims"]["placebo"].update(fields)))
+
+
+def test_rows_of_equal_name_stand_beside_each_other_unless_the_card_maps_them(write):
+    def table(**fields):
+        card = parse_card(write(lambda c: c["tables"]["table1"].update(fields)))
+        return card.tables["table1"].pairs(["Other", "method"])
+
+    assert table(counterparts=None) == {"Other": "Other"}
+    assert table() == {"Method": "method"}
+    assert table(counterparts={}) == {}
+
+
+def test_a_table_of_ours_reports_nothing_and_an_audit_needs_no_sweep(write):
+    def change(content):
+        del content["tables"]["table1"]["reported"], content["tables"]["table1"]["counterparts"]
+        content["claims"]["exact1"].update(kind="audit", needs=[])
+
+    card = parse_card(write(change))
+    assert (card.tables["table1"].reported.columns, card.tables["table1"].reported.rows) == ((), {})
+    assert card.needs(("exact1",)) == set()
+    with pytest.raises(StudyError, match="a tested claim needs 'metric'"):
+        parse_card(write(lambda c: c["claims"]["exact1"].update(needs=[])))

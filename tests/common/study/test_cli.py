@@ -143,6 +143,17 @@ def test_help_names_every_verb(run):
         assert verb in text
 
 
+def test_an_audit_is_judged_at_every_profile_and_without_a_single_job(repository):
+    repository.edit(
+        "paper.yaml", "kind: theorem, metric: error, needs: [noise]", "kind: audit, metric: error"
+    )
+    done = repository("reproduce", "toy", "--profile", "smoke", "--only", "exact1")
+    assert done.returncode == 0, done.stderr
+    assert "0 jobs were there, 0 ran" in done.stdout
+    assert "1 reproduced" in done.stdout
+    assert "12" not in repository("plan", "toy", "--only", "exact1").stdout.split("jobs to run")[0]
+
+
 def test_a_scaffolded_paper_is_clean_and_reproduces_with_an_honest_untested_claim(repository):
     assert repository("new", "second").returncode == 0
     written = [str(repository.root / "papers" / "second"), str(repository.root / "tests" / "papers")]

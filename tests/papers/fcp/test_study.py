@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from common.study.artefacts import TABLE_COLUMNS, side_by_side
 from common.study.card import load_card
-from common.study.configuration import configure, paper_values
+from common.study.configuration import configure
 from common.study.errors import StudyError
 from common.study.jobs import Job, Record
 from common.study.study import tidy
@@ -68,13 +68,6 @@ def frame():
     return tidy([record.frame(job.seeds).assign(sweep=job.sweep, **job.labels) for job, record in ran])
 
 
-def test_the_paper_profile_is_the_table_transcribed_in_the_card():
-    config, declared = configure(Config, PROFILES, "paper"), paper_values(Config)
-    assert set(declared) == set(CARD.hyperparameters)
-    for name, sourced in CARD.hyperparameters.items():
-        assert (getattr(config, name), declared[name]) == (sourced.value, (sourced.value, sourced.place))
-
-
 @pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu"])
 def test_every_sweep_of_the_card_has_jobs_where_it_can(profile):
     found = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
@@ -110,7 +103,7 @@ def test_keys_of_offline_jobs_do_not_depend_on_the_online_stage():
 def test_every_table_is_long_and_has_its_counterparts(frame, name):
     block = getattr(report, name)(frame)
     assert list(block.columns) == TABLE_COLUMNS
-    assert set(CARD.tables[name].counterparts.values()) <= set(block["row"])
+    assert set(CARD.tables[name].pairs(list(block["row"])).values()) <= set(block["row"])
     assert not block.duplicated(["row", "column"]).any()
     assert len(side_by_side(CARD.tables[name], block)) >= block["row"].nunique()
 

@@ -6,7 +6,7 @@ import torch
 from common.speculative.texts import read_texts
 from common.speculative.unroll import unroll_text
 from common.study.card import load_card
-from common.study.configuration import configure, paper_values
+from common.study.configuration import configure
 from common.study.errors import StudyError
 from papers.gto import arms, drafts
 from papers.gto.arms import TuneRecipe, read_recipe
@@ -15,14 +15,6 @@ from papers.gto.experiment import PROFILES, Config, jobs
 
 CARD = load_card("gto")
 TRAINED = ("main", "inits", "aggregators", "sizes", "debias")
-
-
-def test_the_defaults_are_the_papers_values_of_the_card():
-    declared = paper_values(Config)
-    assert set(CARD.hyperparameters) == set(declared)
-    for name, sourced in CARD.hyperparameters.items():
-        assert getattr(Config(), name) == sourced.value
-        assert declared[name] == (sourced.value, sourced.place)
 
 
 @pytest.mark.parametrize("profile", ["laptop", "gpu"])

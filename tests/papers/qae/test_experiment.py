@@ -6,20 +6,11 @@ import pytest
 
 from common.rlvr.tasks import evaluation_sources
 from common.study.card import load_card
-from common.study.configuration import configure, paper_values
+from common.study.configuration import configure
 from common.study.errors import StudyError
 from papers.qae.experiment import ONE_GPU, PROFILES, Config, jobs
 
 CARD = load_card("qae")
-
-
-def test_the_paper_profile_is_the_table_transcribed_in_the_card():
-    config = configure(Config, PROFILES, "paper")
-    declared = paper_values(Config)
-    assert {name for name in CARD.hyperparameters if name in declared} == set(CARD.hyperparameters)
-    for name, sourced in CARD.hyperparameters.items():
-        assert getattr(config, name) == sourced.value
-        assert declared[name] == (sourced.value, sourced.place)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -3,19 +3,10 @@
 import pytest
 
 from common.study.card import load_card
-from common.study.configuration import configure, paper_values
+from common.study.configuration import configure
 from papers.rl_zvp.experiment import PROFILES, Config, jobs
 
 CARD = load_card("rl_zvp")
-
-
-def test_the_paper_profile_is_the_table_transcribed_in_the_card():
-    config = configure(Config, PROFILES, "paper")
-    declared = paper_values(Config)
-    assert set(CARD.hyperparameters) == set(declared)
-    for name, sourced in CARD.hyperparameters.items():
-        assert getattr(config, name) == sourced.value
-        assert declared[name] == (sourced.value, sourced.place)
 
 
 def test_the_papers_rollouts_and_steps():

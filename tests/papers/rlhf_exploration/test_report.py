@@ -38,7 +38,7 @@ def test_tables_are_long_and_complete(study_frame, name):
     assert list(table.columns) == TABLE_COLUMNS
     assert not table.duplicated(["row", "column"]).any()
     assert np.isfinite(table["mean"].astype(float)).all()
-    assert set(CARD.tables[name].counterparts.values()) <= set(table["row"])
+    assert set(CARD.tables[name].pairs(list(table["row"])).values()) <= set(table["row"])
 
 
 @pytest.mark.parametrize("name", CARD.figures)
