@@ -78,7 +78,7 @@ def no_control(patch):
 
 def no_holm(patch):
     """p values of many claims are taken as they come."""
-    patch.setattr(verdicts, "_holm", dict)
+    patch.setattr(verdicts, "holm", dict)
 
 
 def key_without_source(patch):

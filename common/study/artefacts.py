@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure as Plot
 
-from common.metrics.summary import TABLE_COLUMNS
 from common.study.card import Table
 from common.study.errors import StudyError
+from common.study.frame import TABLE_COLUMNS
 from common.study.study import Study
 from common.study.verdicts import Verdict, judge
 
@@ -20,7 +20,7 @@ EMPTY = "-"
 
 
 class Artefacts:
-    """Calls a paper's report functions on one frame, each at most once.
+    """Reads a paper's report on one frame, each entry at most once.
 
     Args:
         study: The paper and profile.
@@ -61,27 +61,24 @@ class Artefacts:
         """Our block in long form: row, column, mean, low, high, n.
 
         Raises:
-            StudyError: the report function returned other columns.
+            StudyError: the report made other columns.
         """
-        block = self._call(name)
+        block = self._once(name, self.study.report.table(name))
         if list(block.columns) != TABLE_COLUMNS:
-            raise StudyError(
-                f"report.{name} returned columns {list(block.columns)}; expected {TABLE_COLUMNS}"
-            )
+            raise StudyError(f"TABLES['{name}'] has columns {list(block.columns)}; expected {TABLE_COLUMNS}")
         unmatched = sorted(set(table.pairs(list(block["row"])).values()) - set(block["row"]))
         if unmatched:
-            raise StudyError(f"report.{name} has no row {unmatched}, which the card maps as counterparts")
+            raise StudyError(f"TABLES['{name}'] has no row {unmatched}, which the card maps as counterparts")
         return block
 
     def data(self, name: str) -> pd.DataFrame:
         """Data twin of a figure."""
-        return self._call(name)
+        data: pd.DataFrame = self._once(name, self.study.report.figure(name).data)
+        return data
 
     def plot(self, name: str) -> Plot:
         """The drawn figure."""
-        draw = self._function(f"plot_{name}")
-        plot: Plot = draw(self._call(name), dict(self.study.card.figures[name].reported))
-        return plot
+        return self.study.report.figure(name).draw(self.data(name), self.study.card.figures[name].reported)
 
     def verdicts(self) -> dict[str, Verdict]:
         """Verdict of every selected claim; what this run cannot decide is untested, with the reason."""
@@ -95,25 +92,21 @@ class Artefacts:
         selected = [name for name in claims if not only or name in only]
         controls = [claims[name].control for name in selected]
         reasons = {name: self.study.available(claims[name]) for name in {*selected, *filter(None, controls)}}
-        measured = {name: self._call(name) for name in claims if reasons.get(name) == ""}
+        measured = {
+            name: self._once(name, self.study.report.measure(name, claims[name]))
+            for name in claims
+            if reasons.get(name) == ""
+        }
         judged = judge(claims, measured)
         return {
             name: judged[name] if name in judged else Verdict(name, "untested", reasons[name])
             for name in selected
         }
 
-    def _call(self, name: str) -> Any:
+    def _once(self, name: str, make: Callable[[pd.DataFrame], Any]) -> Any:
         if name not in self._results:
-            self._results[name] = self._function(name)(self.frame)
+            self._results[name] = make(self.frame)
         return self._results[name]
-
-    def _function(self, name: str) -> Any:
-        function = getattr(self.study.report, name, None)
-        if function is None:
-            raise StudyError(
-                f"papers/{self.study.card.slug}/report.py has no function '{name}' that its card asks for"
-            )
-        return function
 
 
 def side_by_side(table: Table, block: pd.DataFrame | None) -> pd.DataFrame:

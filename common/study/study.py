@@ -27,6 +27,7 @@ from common.study.errors import StudyError
 from common.study.jobs import Job
 from common.study.keys import job_key
 from common.study.paths import ROOT, papers_root, results_root, store_root
+from common.study.report import Report
 from common.study.runner import Plan, plan, run
 from common.study.store import Store
 from common.study.worker import Limits
@@ -90,9 +91,9 @@ class Study:
         return importlib.import_module(f"papers.{self.card.slug}.experiment")
 
     @cached_property
-    def report(self) -> ModuleType:
-        """The paper's ``report`` module: one function per table, figure and claim."""
-        return importlib.import_module(f"papers.{self.card.slug}.report")
+    def report(self) -> Report:
+        """The paper's report: its tables, figures and claims by id."""
+        return Report(importlib.import_module(f"papers.{self.card.slug}.report"))
 
     @cached_property
     def jobs(self) -> list[Job]:

@@ -25,13 +25,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy import stats
 
-from common.metrics.intervals import mean_interval
+from common.statistics import LEVEL, ROUNDING, holm, is_constant, mean_interval, needed_seeds
 from common.study.card import Claim, Test
 from common.study.errors import StudyError
 
-LEVEL = 0.05
 EXACT_MINIMUM = 1000
 Outcome = Literal["reproduced", "contradicted", "inconclusive", "untested"]
 Values = pd.Series | pd.DataFrame
@@ -75,7 +75,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Column:
-    """Sufficient statistics of one tested quantity."""
+    """Sufficient statistics of one tested quantity; the standard error of a constant one is 0."""
 
     n: int
     mean: float
@@ -83,18 +83,25 @@ class _Column:
 
     @classmethod
     def of(cls, sample: np.ndarray) -> _Column:
-        return cls(len(sample), float(sample.mean()), float(sample.std(ddof=1) / np.sqrt(len(sample))))
+        error = 0.0 if is_constant(sample) else float(sample.std(ddof=1) / np.sqrt(len(sample)))
+        return cls(len(sample), float(sample.mean()), error)
 
     def p_above(self, bound: float) -> float:
         """One-sided p value against mean <= bound; a constant sample decides by itself."""
         if self.error == 0:
-            return 0.0 if self.mean > bound else 1.0
+            return 0.0 if self._beyond(bound) > 0 else 1.0
         return float(stats.t.sf((self.mean - bound) / self.error, self.n - 1))
 
     def p_below(self, bound: float) -> float:
+        """One-sided p value against mean >= bound."""
         if self.error == 0:
-            return 0.0 if self.mean < bound else 1.0
+            return 0.0 if self._beyond(bound) < 0 else 1.0
         return float(stats.t.cdf((self.mean - bound) / self.error, self.n - 1))
+
+    def _beyond(self, bound: float) -> float:
+        """Distance to a bound, 0 within rounding: three seeds of 0.1 + 0.2 do not exceed 0.3."""
+        distance = self.mean - bound
+        return 0.0 if abs(distance) <= ROUNDING * max(abs(self.mean), abs(bound)) else distance
 
 
 @dataclass(frozen=True)
@@ -116,33 +123,31 @@ def judge(claims: Mapping[str, Claim], values: Mapping[str, Values]) -> dict[str
 
     Args:
         claims: The card's claims.
-        values: Claim id to what `report.<id>` returned: one number per seed (index: seed), or one column per
+        values: Claim id to what the report measured: one number per seed (index: seed), or one column per
             compared arm; for an exact test, the errors.
 
+    Returns:
+        Verdicts in the order of `values`. Values that decide nothing (one seed, a number that is not finite)
+        leave their own claim inconclusive, and no other.
+
     Raises:
-        StudyError: values that the test cannot use (NaN, too few, missing columns), naming the claim.
+        StudyError: values that the test cannot read (missing columns, too few instances), naming the claim.
     """
-    exact = {
-        name: _judge_exact(name, claims[name], values[name]) for name in values if _is_exact(claims[name])
-    }
-    evidence = {
-        name: _weigh(name, claims[name], values[name]) for name in values if not _is_exact(claims[name])
-    }
+    exact = [name for name in values if _test(claims[name]).kind == "exact"]
+    verdicts = {name: _judge_exact(name, claims[name], values[name]) for name in exact}
+    matrices = {name: _matrix(name, claims[name], values[name]) for name in values if name not in exact}
+    unusable = {name: reason for name, matrix in matrices.items() if (reason := _unusable(matrix))}
+    evidence = {name: _weigh(claims[name], matrices[name]) for name in matrices if name not in unusable}
     family = [name for name in evidence if claims[name].role == "claim" and not claims[name].primary]
-    adjusted = _holm({name: evidence[name].p for name in family})
-    verdicts = dict(exact)
+    adjusted = holm({name: evidence[name].p for name in family})
+    for name, reason in unusable.items():
+        verdicts[name] = Verdict(name, "inconclusive", reason, n=len(matrices[name]))
     for name, item in evidence.items():
-        p_adjusted = adjusted.get(name, item.p)
-        verdict = _decide(name, claims[name], item, p_adjusted)
-        control = claims[name].control
-        if control is not None and verdict.verdict == "reproduced":
-            verdict = _against_control(verdict, claims, values, control)
-        verdicts[name] = verdict
-    return {name: verdicts[name] for name in values}
-
-
-def _is_exact(claim: Claim) -> bool:
-    return _test(claim).kind == "exact"
+        verdicts[name] = _decide(name, claims[name], item, adjusted.get(name, item.p))
+    compared = {
+        name: _against_control(verdict, claims, values, verdicts) for name, verdict in verdicts.items()
+    }
+    return {name: compared[name] for name in values}
 
 
 def _test(claim: Claim) -> Test:
@@ -154,15 +159,16 @@ def _test(claim: Claim) -> Test:
 def _judge_exact(name: str, claim: Claim, values: Values) -> Verdict:
     errors = np.abs(np.asarray(values, dtype=float).ravel())
     test = _test(claim)
-    if not len(errors) or np.isnan(errors).any():
-        raise StudyError(
-            f"claim '{name}': an exact test needs errors without NaN; report.{name} returned {len(errors)}"
-        )
     if not test.enumeration and len(errors) < EXACT_MINIMUM:
         raise StudyError(
             f"claim '{name}': {len(errors)} random instances; an exact test needs at least {EXACT_MINIMUM}, "
             "or 'enumeration: true' if they are all the cases"
         )
+    if not len(errors):
+        raise StudyError(f"claim '{name}': the report returned no error to judge")
+    if not np.isfinite(errors).all():
+        reason = f"{(~np.isfinite(errors)).sum()} of {len(errors)} errors are not finite"
+        return Verdict(name, "inconclusive", reason, n=len(errors))
     worst, tolerance = float(errors.max()), float(test.exact or 0.0)
     passed = worst <= tolerance
     return Verdict(
@@ -174,25 +180,29 @@ def _judge_exact(name: str, claim: Claim, values: Values) -> Verdict:
     )
 
 
-def _weigh(name: str, claim: Claim, values: Values) -> _Evidence:
-    test = _test(claim)
+def _matrix(name: str, claim: Claim, values: Values) -> Float[np.ndarray, "n columns"]:
+    """One row per seed; one column per compared arm, or per adjacent difference of an order."""
     frame = values.to_frame() if isinstance(values, pd.Series) else values
-    if test.order is not None:
-        missing = [column for column in test.order if column not in frame]
-        if missing:
-            raise StudyError(
-                f"claim '{name}': report.{name} returned no column {missing}; it has {list(frame)}"
-            )
-        ordered = frame.loc[:, list(test.order)].to_numpy(dtype=float)
-        matrix = np.diff(ordered, axis=1)
-    else:
-        matrix = frame.to_numpy(dtype=float)
-    if len(matrix) < 2 or np.isnan(matrix).any():
-        raise StudyError(
-            f"claim '{name}': needs at least two seeds and no NaN; report.{name} gave {matrix.shape[0]}"
-        )
+    order = _test(claim).order
+    if order is None:
+        return frame.to_numpy(dtype=float)
+    missing = [column for column in order if column not in frame]
+    if missing:
+        raise StudyError(f"claim '{name}': the report has no column {missing}; it has {list(frame)}")
+    return np.diff(frame.loc[:, list(order)].to_numpy(dtype=float), axis=1)
+
+
+def _unusable(matrix: Float[np.ndarray, "n columns"]) -> str:
+    """Why a sample decides nothing; empty if it can."""
+    if len(matrix) < 2:
+        return f"n = {len(matrix)}: an interval needs two seeds"
+    rows = (~np.isfinite(matrix)).any(axis=1).sum()
+    return f"not a finite number for {rows} of {len(matrix)} seeds" if rows else ""
+
+
+def _weigh(claim: Claim, matrix: Float[np.ndarray, "n columns"]) -> _Evidence:
     columns = [_Column.of(column) for column in matrix.T]
-    ups, downs = zip(*(_column_p(test, column) for column in columns), strict=True)
+    ups, downs = zip(*(_column_p(_test(claim), column) for column in columns), strict=True)
     worst = int(np.argmax(ups))
     return _Evidence(columns[worst], max(ups), min(downs) * len(downs), matrix[:, worst])
 
@@ -209,15 +219,6 @@ def _column_p(test: Test, column: _Column) -> tuple[float, float]:
     return 2 * column.p_above(bound), 2 * column.p_below(bound)
 
 
-def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down adjustment: sorted p value i of k times (k - i), made monotone, at most 1."""
-    adjusted, running = {}, 0.0
-    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        running = max(running, min(1.0, p * (len(p_values) - rank)))
-        adjusted[name] = running
-    return adjusted
-
-
 def _decide(name: str, claim: Claim, item: _Evidence, p_adjusted: float) -> Verdict:
     _, low, high, _ = mean_interval(item.sample, 1 - LEVEL)
     shown = f"{item.column.mean:.3g} [{low:.3g}, {high:.3g}], n = {item.column.n}"
@@ -232,27 +233,40 @@ def _decide(name: str, claim: Claim, item: _Evidence, p_adjusted: float) -> Verd
 
 
 def _against_control(
-    verdict: Verdict, claims: Mapping[str, Claim], values: Mapping[str, Values], control: str
+    verdict: Verdict,
+    claims: Mapping[str, Claim],
+    values: Mapping[str, Values],
+    verdicts: Mapping[str, Verdict],
 ) -> Verdict:
-    """Keep `reproduced` only if the effect exceeds the control's, seed by seed, at the 95 % level."""
-    if control not in values:
-        return replace(
-            verdict, verdict="inconclusive", reason=f"{verdict.reason}; control {control} was not run"
-        )
+    """Keep `reproduced` only if the effect exceeds the control's, seed by seed, at the 95 % level.
+
+    An identity is kept only if its control does not hold too.
+    """
     claim = claims[verdict.claim]
-    paired = _least_column(claim, values[verdict.claim]) - _least_column(claims[control], values[control])
-    paired = paired.dropna()
-    if len(paired) < 2:
-        raise StudyError(f"claim '{verdict.claim}' and control '{control}' share fewer than two seeds")
+    control = claim.control
+    if control is None or verdict.verdict != "reproduced":
+        return verdict
+    if control not in verdicts:
+        return _undecided(verdict, f"{verdict.reason}; control {control} was not run")
+    if _test(claim).kind == "exact":
+        holds = verdicts[control].verdict != "contradicted"
+        shared = f"the control holds too ({verdict.reason}; {control}: {verdicts[control].reason})"
+        return _undecided(verdict, shared) if holds else verdict
+    difference = _least_column(claim, values[verdict.claim]) - _least_column(claims[control], values[control])
+    paired = difference.dropna().to_numpy(dtype=float)
+    if reason := _unusable(paired[:, None]):
+        return _undecided(verdict, f"{verdict.reason}; against control {control}: {reason}")
     sign = -1.0 if _test(claim).less is not None else 1.0
-    mean, low, _, _ = mean_interval(sign * paired.to_numpy(dtype=float), 1 - LEVEL)
+    mean, low, _, _ = mean_interval(sign * paired, 1 - LEVEL)
     verb = "excludes" if low > 0 else "includes"
     note = f"effect - control {sign * mean:.3g}, 95 % interval {verb} 0"
     if low > 0:
         return replace(verdict, reason=f"{verdict.reason}; {note}")
-    return replace(
-        verdict, verdict="inconclusive", reason=f"the control shows it too ({verdict.reason}; {note})"
-    )
+    return _undecided(verdict, f"the control shows it too ({verdict.reason}; {note})")
+
+
+def _undecided(verdict: Verdict, reason: str) -> Verdict:
+    return replace(verdict, verdict="inconclusive", reason=reason)
 
 
 def _least_column(claim: Claim, values: Values) -> pd.Series:
@@ -263,25 +277,3 @@ def _least_column(claim: Claim, values: Values) -> pd.Series:
     if test.order is not None:
         return values.loc[:, list(test.order)].diff(axis=1).iloc[:, 1:].min(axis=1)
     return values.max(axis=1) if test.less is not None else values.min(axis=1)
-
-
-def needed_seeds(sample: np.ndarray, effect: float, power: float = 0.8, limit: int = 100_000) -> int:
-    """Smallest n at which a two-sided 5 % t test finds a mean of `effect` with the given power.
-
-    Uses the sample's standard deviation and the noncentral t distribution; at most `limit`.
-    """
-    spread = float(np.std(sample, ddof=1))
-    if spread == 0:
-        return 2
-
-    def reached(n: int) -> float:
-        critical = stats.t.ppf(1 - LEVEL / 2, n - 1)
-        return float(stats.nct.sf(critical, n - 1, effect / spread * np.sqrt(n)))
-
-    low, high = 2, 4
-    while reached(high) < power and high < limit:
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) >= power else (middle, high)
-    return min(2 if reached(2) >= power else high, limit)

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from common.plotting.style import PALETTE, label, legend, panels, png
 from common.preferences.bradley_terry import contrast_information, information
 from common.preferences.tabular import gibbs_policy
-from papers.rlhf_exploration.arms import NAMES
 from papers.rlhf_exploration.instances import Bandit, saturated, two_arms
 from papers.rlhf_exploration.protocols import PROTOCOLS
+from papers.rlhf_exploration.report import NAMES
 from papers.rlhf_exploration.simulate import History, noise, run_online
 from papers.rlhf_exploration.solvers import Lattice
 

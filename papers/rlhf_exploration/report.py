@@ -1,10 +1,539 @@
-"""Everything that the card asks for by id: tables, figures with `plot_<id>`, tested claims.
+"""What the records of the exploration study show, by the ids of its card: CLAIMS, TABLES, FIGURES.
 
-Each function maps the frame of records (columns sweep, labels, seed, name, step, value) to a frame or to the
-numbers that decide a claim.
+Methods share their random numbers, so differences and ratios are paired by seed. Where runs are bistable, a
+figure holds every seed and the median over seeds instead of a mean. The paper has no figure of its own.
 """
 
-from papers.rlhf_exploration.claims import *  # noqa: F403
-from papers.rlhf_exploration.figures import *  # noqa: F403
-from papers.rlhf_exploration.plots import *  # noqa: F403
-from papers.rlhf_exploration.tables import *  # noqa: F403
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+
+from common.plotting.draw import lines
+from common.plotting.style import GREY, HUES, caption, label, panels
+from common.statistics import Interval
+from common.study.frame import (
+    ESTIMATE,
+    Errors,
+    curve,
+    estimate,
+    exact,
+    final,
+    levels,
+    long_table,
+    rows,
+    scalar,
+    stacked,
+    values,
+)
+from common.study.report import Figure, Measure, Twin
+from papers.rlhf_exploration.experiment import (
+    COIN_BETA,
+    HARD_BETA,
+    HARD_GAP,
+    LM_INSTANCES,
+    LM_PROTOCOLS,
+    PAIR,
+)
+from papers.rlhf_exploration.simulate import CHECKPOINTS
+
+Cell = tuple[str, str, Interval]
+
+# Arms
+
+NAMES = {
+    "proposed": "proposed",
+    "xpo": "XPO-type",
+    "vpo": "VPO-type",
+    "selm": "SELM-type",
+    "ablation_a": "ablation A",
+    "ablation_b": "ablation B",
+    "uniform": "uniform partner",
+    "passive": "passive online DPO",
+}
+BOUND = "(β+1)/(β+2)"
+COLOURS = {
+    "proposed": HUES["blue"],
+    "XPO-type": HUES["orange"],
+    "VPO-type": HUES["green"],
+    "SELM-type": HUES["vermilion"],
+    "ablation A": HUES["purple"],
+    "ablation B": HUES["brown"],
+    "uniform partner": HUES["sky"],
+    "passive online DPO": GREY,
+    BOUND: (0.35, 0.35, 0.35),
+}
+MAIN = ("proposed", "xpo", "vpo", "ablation_a", "ablation_b")
+GROWTH_BETAS = (0.5, 0.33, 0.25, 0.2)
+FAR, NEAR, UNSATURATED = 10.0, 4.0, 2.0  # gaps of CE2
+
+
+def regret(
+    frame: pd.DataFrame, sweep: str, protocol: str, name: str = "total", **labels: object
+) -> pd.Series:
+    """A scalar of a bandit run by seed, by default R_T."""
+    return scalar(frame, sweep, name, protocol=protocol, **labels)
+
+
+# Measures: one number per seed
+
+
+def growth(frame: pd.DataFrame, sweep: str, protocol: str, **labels: object) -> pd.Series:
+    """R_T / R_(T/2) by seed: 2 if linear, 1 if the regret has stopped."""
+    return regret(frame, sweep, protocol, **labels) / regret(frame, sweep, protocol, "half", **labels)
+
+
+def linear_share(frame: pd.DataFrame, protocol: str) -> pd.Series:
+    """Regret on CE1 over what it would be at the first round's rate."""
+    total = regret(frame, "ce1", protocol, beta=HARD_BETA)
+    horizon = levels(frame, "ce1", "horizon")[0]
+    return total / (horizon * regret(frame, "ce1", protocol, "first", beta=HARD_BETA))
+
+
+def slope(x: Float[np.ndarray, " N"], y: Float[np.ndarray, "S N"]) -> Float[np.ndarray, " S"]:
+    """Least-squares slope of each row of y on x."""
+    centred = x - x.mean()
+    return (y * centred).sum(axis=-1) / (centred**2).sum()
+
+
+def log_slopes(x: Float[np.ndarray, " N"], regrets: pd.DataFrame) -> pd.Series:
+    """Slope of the logarithm of each seed's regret on x."""
+    return pd.Series(slope(x, np.log(regrets.to_numpy())), index=regrets.index)
+
+
+def exponential_growth(frame: pd.DataFrame, protocol: str) -> pd.Series:
+    """Slope of log-regret in 1/β."""
+    table = pd.DataFrame({1 / beta: regret(frame, "ce1", protocol, beta=beta) for beta in GROWTH_BETAS})
+    return log_slopes(np.array(table.columns), table)
+
+
+def degrees(frame: pd.DataFrame, on_ce1: str, on_ce2: str) -> pd.DataFrame:
+    """Log-log slopes of the regret of one protocol in 1/β and of another in the gap."""
+    betas, gaps = levels(frame, "ce1", "beta"), levels(frame, "ce2", "gap")
+    tables = {
+        "1/beta": pd.DataFrame({1 / beta: regret(frame, "ce1", on_ce1, beta=beta) for beta in betas}),
+        "gap": pd.DataFrame({gap: regret(frame, "ce2", on_ce2, gap=gap) for gap in gaps}),
+    }
+    return pd.DataFrame(
+        {name: log_slopes(np.log(table.columns.to_numpy(float)), table) for name, table in tables.items()}
+    ).dropna()
+
+
+def over_gaps(frame: pd.DataFrame, protocol: str) -> pd.Series:
+    """Regret at the far gap over its mean at the near one."""
+    return regret(frame, "ce2", protocol, gap=FAR) / regret(frame, "ce2", protocol, gap=NEAR).mean()
+
+
+def every_growth(frame: pd.DataFrame) -> pd.DataFrame:
+    """R_T / R_(T/2) of the proposal in every configuration, on the seeds that all of them have."""
+    return pd.DataFrame(
+        {
+            f"{knob}={level:g}": growth(frame, sweep, "proposed", **{knob: level})
+            for sweep, knob in {"ce1": "beta", "ce2": "gap"}.items()
+            for level in levels(frame, sweep, knob)
+        }
+    ).dropna()
+
+
+def log_ratio(frame: pd.DataFrame, sweep: str, protocol: str, **labels: object) -> pd.Series:
+    """Logarithm of a protocol's regret over the proposal's."""
+    return np.log(regret(frame, sweep, protocol, **labels) / regret(frame, sweep, "proposed", **labels))
+
+
+def learned(frame: pd.DataFrame, instance: str, *others: str) -> pd.DataFrame:
+    """`log_ratio` with a learned policy."""
+    labels = {"instance": instance, "policy": "model"}
+    return pd.DataFrame({other: log_ratio(frame, "lm", other, **labels) for other in others})
+
+
+def envelope(
+    frame: pd.DataFrame, protocol: str, beta: float
+) -> tuple[Float[np.ndarray, " H"], Float[np.ndarray, "S G H"], list[int]]:
+    """Horizons, regret by seed, gap and horizon, and the seeds, of the exponent study."""
+    horizons = np.array(levels(frame, "envelope", "horizon"))
+    tables = [
+        rows(frame, "envelope", "regret", protocol=protocol, beta=beta, horizon=horizon).pivot_table(
+            index="seed", columns="step", values="value"
+        )
+        for horizon in horizons
+    ]
+    return horizons, np.stack([table.to_numpy() for table in tables], axis=2), list(tables[0].index)
+
+
+def exponent(horizons: Float[np.ndarray, " H"], regrets: Float[np.ndarray, "S G H"]) -> float:
+    """Slope of log max over gaps of the mean regret against log T."""
+    worst = regrets.mean(axis=0).max(axis=0)
+    return float(slope(np.log(horizons), np.log(worst)))
+
+
+def jackknife(frame: pd.DataFrame, protocol: str, beta: float) -> pd.Series:
+    """`exponent` as one jackknife pseudo-value per seed: n θ - (n - 1) θ without that seed."""
+    horizons, regrets, seeds = envelope(frame, protocol, beta)
+    n, whole = len(seeds), exponent(horizons, regrets)
+    if n == 1:
+        return pd.Series([whole], index=seeds)
+    without = [exponent(horizons, np.delete(regrets, index, axis=0)) for index in range(n)]
+    return pd.Series(n * whole - (n - 1) * np.array(without), index=pd.Index(seeds, name="seed"))
+
+
+def bound(beta: float) -> float:
+    """The exponent (β + 1) / (β + 2) of the abstract."""
+    return (beta + 1) / (beta + 2)
+
+
+def excess(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Exponent minus the bound's at each β."""
+    betas = levels(frame, "envelope", "beta")
+    return pd.DataFrame({f"beta={beta:g}": jackknife(frame, protocol, beta) - bound(beta) for beta in betas})
+
+
+def mixed(frame: pd.DataFrame, protocol: str) -> pd.Series:
+    """Share of mixed pairs on CE1."""
+    return final(rows(frame, "ce1", "mixed", protocol=protocol, beta=HARD_BETA))
+
+
+def information(frame: pd.DataFrame, gap: float) -> pd.Series:
+    """log10 of the proposal's Fisher information over that of XPO-type on CE2."""
+    ours, theirs = (
+        final(rows(frame, "ce2", "information", protocol=protocol, gap=gap))
+        for protocol in ("proposed", "xpo")
+    )
+    return np.log10(ours / theirs)
+
+
+def benign(frame: pd.DataFrame) -> pd.DataFrame:
+    """log2 ratios over the proposal on benign bandits, averaged over β."""
+    betas = levels(frame, "benign", "beta")
+    return pd.DataFrame(
+        {
+            other: sum(log_ratio(frame, "benign", other, beta=beta) for beta in betas)
+            / (len(betas) * np.log(2))
+            for other in ("vpo", "xpo", "passive")
+        }
+    )
+
+
+def theory(analysis: str, *names: str) -> Callable[[pd.DataFrame], Errors]:
+    """Values of an exact check."""
+    return lambda frame: values(frame, "theory", *names, analysis=analysis)
+
+
+def waiting_errors(frame: pd.DataFrame) -> Errors:
+    """Relative errors of both closed forms."""
+    pairs = {"horizons": "waiting", "comparisons": "ratio"}
+    return np.concatenate(
+        [theory(name, part)(frame) / theory(name, "closed")(frame) - 1 for name, part in pairs.items()]
+    )
+
+
+def without_bonus(frame: pd.DataFrame) -> Errors:
+    """Regret of the proposal minus that of ablation B, both without a bonus."""
+    arms = ("proposed", "ablation_b")
+    regrets = [[regret(frame, "alpha0", arm, instance=name) for arm in arms] for name in ("ce1", "ce2")]
+    return np.concatenate([ours - other for ours, other in regrets])
+
+
+CLAIMS: dict[str, Measure] = {
+    "c1": theory("identities", "regret", "optimum"),
+    "c1_dpo": theory("identities", "dpo"),
+    "c1_flipped": theory("identities", "flipped"),
+    "c1_shift": theory("identities", "shift"),
+    "c1_gradient": theory("identities", "gradient"),
+    "c1_waiting": waiting_errors,
+    "alpha0": without_bonus,
+    "c2": lambda f, arm="vpo": linear_share(f, arm),
+    "c2_growth": lambda f, arm="vpo": exponential_growth(f, arm),
+    "c3": lambda f, arm="xpo": over_gaps(f, arm),
+    "c3_linear": lambda f, arm="xpo": growth(f, "ce2", arm, gap=FAR),
+    "c4": every_growth,
+    "c4_coin": lambda f: growth(f, "coin", "proposed", beta=COIN_BETA),
+    "c4_polynomial": lambda f: degrees(f, "proposed", "proposed"),
+    "c4_polynomial_others": lambda f: degrees(f, "vpo", "xpo"),
+    "c5_a": lambda f: log_ratio(f, "ce2", "ablation_a", gap=HARD_GAP),
+    "c5_a_alpha0": lambda f: log_ratio(f, "alpha0", "ablation_a", instance="ce2"),
+    "c5_b": lambda f: log_ratio(f, "ce1", "ablation_b", beta=HARD_BETA),
+    "c5_b_alpha0": lambda f: log_ratio(f, "alpha0", "ablation_b", instance="ce1"),
+    "c6": lambda f, arm="proposed": excess(f, arm),
+    "c7": lambda f, arm="proposed": mixed(f, arm) - mixed(f, "vpo"),
+    "c7_information": lambda f: information(f, FAR),
+    "c7_unsaturated": lambda f: information(f, UNSATURATED),
+    "c8": benign,
+    "c9": lambda f: learned(f, "rare", "xpo", "vpo"),
+    "c9_pattern": lambda f: learned(f, "pattern", "xpo", "vpo"),
+    "c9_passive": lambda f: learned(f, "rare", "passive")["passive"],
+    "c9_passive_pattern": lambda f: learned(f, "pattern", "passive")["passive"],
+}
+
+# Tables
+
+
+def hardest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every protocol at the hardest setting of each instance: R_T, R_T / R_(T/2), the partner's R_T."""
+    beta, gap = levels(frame, "ce1", "beta")[0], levels(frame, "ce2", "gap")[-1]
+    settings = {"ce1": (f"CE1, β={beta:g}", {"beta": beta}), "ce2": (f"CE2, gap {gap:g}", {"gap": gap})}
+
+    def cells() -> Iterator[Cell]:
+        for protocol, row in NAMES.items():
+            for sweep, (column, labels) in settings.items():
+                partner = regret(frame, sweep, protocol, "partner", **labels)
+                yield row, f"{column}: R_T", estimate(regret(frame, sweep, protocol, **labels))
+                yield row, f"{column}: R_T/R_(T/2)", estimate(growth(frame, sweep, protocol, **labels))
+                yield row, f"{column}: R_T of the partner", estimate(partner)
+
+    return long_table(cells())
+
+
+def by_level(knob: str, column: str, sweeps: Mapping[str, str]) -> Twin:
+    """R_T by level of a knob; a sweep's suffix marks the rows of a variant."""
+
+    def cells(frame: pd.DataFrame) -> Iterator[Cell]:
+        for sweep, suffix in sweeps.items():
+            here = frame[frame["sweep"] == sweep]
+            for protocol in (name for name in NAMES if (here["protocol"] == name).any()):
+                for level in levels(frame, sweep, knob):
+                    value = estimate(regret(here, sweep, protocol, **{knob: level}))
+                    yield NAMES[protocol] + suffix, column.format(level), value
+
+    return lambda frame: long_table(cells(frame))
+
+
+def exponents(frame: pd.DataFrame) -> pd.DataFrame:
+    """Slope by β and protocol, with the bound's exponent."""
+
+    def cells() -> Iterator[Cell]:
+        for beta in levels(frame, "envelope", "beta"):
+            yield f"β={beta:g}", "bound", exact(bound(beta))
+            for protocol in PAIR:
+                yield f"β={beta:g}", NAMES[protocol], estimate(jackknife(frame, protocol, beta))
+
+    return long_table(cells())
+
+
+def controls(frame: pd.DataFrame) -> pd.DataFrame:
+    """Coin labels and no bonus: regret, growth, gain over π_ref, and how far the bonus still pulls."""
+
+    def cells() -> Iterator[Cell]:
+        arms = [(f"coin labels: {NAMES[p]}", "coin", p, {}) for p in NAMES]
+        arms += [
+            (f"no bonus, {instance.upper()}: {NAMES[p]}", "alpha0", p, {"instance": instance})
+            for instance in ("ce1", "ce2")
+            for p in ("proposed", "ablation_a", "ablation_b", "xpo")
+        ]
+        for row, sweep, protocol, labels in arms:
+            yield row, "R_T", estimate(regret(frame, sweep, protocol, **labels))
+            yield row, "R_T/R_(T/2)", estimate(growth(frame, sweep, protocol, **labels))
+            yield row, "J - J(π_ref), second half", estimate(regret(frame, sweep, protocol, "gain", **labels))
+            residual = regret(frame, sweep, protocol, "residual", **labels)
+            yield row, "|π_t - π_cal|, last tenth", estimate(residual)
+
+    return long_table(cells())
+
+
+def closed_forms(frame: pd.DataFrame) -> pd.DataFrame:
+    """Enumeration, closed form and leading term of derivations 1 and 2."""
+    analyses = {
+        "horizons": ("beta", "rounds until a mixed pair, β={:g}", "waiting"),
+        "comparisons": ("gap", "direct over indirect information, gap {:g}", "ratio"),
+    }
+
+    def cells() -> Iterator[Cell]:
+        for analysis, (knob, row, measured) in analyses.items():
+            names = (knob, measured, "closed", "leading")
+            columns = [rows(frame, "theory", name, analysis=analysis)["value"] for name in names]
+            for level, *numbers in zip(*columns, strict=True):
+                for column, value in zip(("enumerated", "closed form", "leading term"), numbers, strict=True):
+                    yield row.format(level), column, exact(value)
+
+    return long_table(cells())
+
+
+TABLES: dict[str, Twin] = {
+    "table_a": hardest,
+    "ce1_regret": by_level("beta", "β={:g}", {"ce1": "", "ce1_constant": ", constant alpha"}),
+    "ce2_regret": by_level("gap", "gap {:g}", {"ce2": "", "ce2_wide": ", mass 0.01"}),
+    "exponents": exponents,
+    "controls": controls,
+    "closed_forms": closed_forms,
+}
+
+# Figures
+
+SLOPES = "Slope against β"
+POLICIES = {"model": "transformer", "table": "table of logits"}
+PRIORS = {"random": "Broad π_ref", "hard_prior": "π_ref on the worst arm"}
+
+
+def over_rounds(
+    frame: pd.DataFrame, sweep: str, name: str, protocol: str, panel: str, **labels: object
+) -> pd.DataFrame:
+    """A series of a bandit run at its rounds."""
+    part = curve(rows(frame, sweep, name, protocol=protocol, **labels), panel=panel, arm=NAMES[protocol])
+    return part.assign(step=part["step"].astype(float) * levels(frame, sweep, "horizon")[0] / CHECKPOINTS)
+
+
+def on_ce1(frame: pd.DataFrame) -> pd.DataFrame:
+    """Cumulative regret on CE1 at every β."""
+    return stacked(
+        over_rounds(frame, "ce1", "regret", protocol, f"β = {beta:g}", beta=beta)
+        for beta in reversed(levels(frame, "ce1", "beta"))
+        for protocol in MAIN
+    )
+
+
+def every_seed(sweep: str, knob: str) -> Twin:
+    """R_T by 1/β or gap, every seed, with the median."""
+
+    def parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+        for protocol, arm in NAMES.items():
+            for level in levels(frame, sweep, knob):
+                part = regret(frame, sweep, protocol, **{knob: level}).reset_index()
+                step = 1 / level if knob == "beta" else level
+                yield part.assign(panel=arm, step=step, median=part["value"].median())
+
+    return lambda frame: stacked(parts(frame))[["panel", "step", "seed", "value", "median"]]
+
+
+def growth_and_slopes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Regret at the worst gap by horizon, then the slopes with the bound's exponent."""
+
+    def cells() -> Iterator[tuple[object, ...]]:
+        betas = levels(frame, "envelope", "beta")
+        for beta in betas:
+            for protocol in PAIR:
+                horizons, regrets, _ = envelope(frame, protocol, beta)
+                worst = regrets.mean(axis=0).argmax(axis=0)
+                for index, horizon in enumerate(horizons):
+                    value = estimate(pd.Series(regrets[:, worst[index], index]))
+                    yield f"β = {beta:g}", NAMES[protocol], horizon, *value
+        for beta in betas:
+            for protocol in PAIR:
+                yield SLOPES, NAMES[protocol], beta, *estimate(jackknife(frame, protocol, beta))
+            yield SLOPES, BOUND, beta, *exact(bound(beta))
+
+    return pd.DataFrame(cells(), columns=["panel", "arm", "step", *ESTIMATE])
+
+
+def on_random_bandits(frame: pd.DataFrame) -> pd.DataFrame:
+    """R_T on random bandits, over K at the middle β and over 1/β at five arms."""
+
+    def cells() -> Iterator[tuple[object, ...]]:
+        for kind, name in PRIORS.items():
+            many = frame[(frame["sweep"] == kind) & (frame["arms"] != 5)]
+            middle = float(many["beta"].iloc[0])  # the β at which the number of arms varies
+            for protocol in PAIR:
+                for arms in levels(frame, kind, "arms"):
+                    value = estimate(regret(frame, kind, protocol, beta=middle, arms=arms))
+                    yield f"{name}, β = {middle:g}", NAMES[protocol], arms, *value
+                for beta in levels(frame, kind, "beta"):
+                    value = estimate(regret(frame, kind, protocol, beta=beta, arms=5))
+                    yield f"{name}, K = 5", NAMES[protocol], 1 / beta, *value
+
+    return pd.DataFrame(cells(), columns=["panel", "arm", "step", *ESTIMATE])
+
+
+def learned_policies(frame: pd.DataFrame) -> pd.DataFrame:
+    """Cumulative regret of the learned policies over rounds."""
+    runs = frame.loc[frame["sweep"] == "lm", ["instance", "policy"]].drop_duplicates()
+    present = set(runs.itertuples(index=False, name=None))
+    return stacked(
+        curve(
+            rows(frame, "lm", "regret", protocol=protocol, instance=instance, policy=policy),
+            panel=f"{instance.capitalize()}, {POLICIES[policy]}",
+            arm=NAMES[protocol],
+        )
+        for policy in POLICIES
+        for instance in LM_INSTANCES
+        for protocol in LM_PROTOCOLS
+        if (instance, policy) in present
+    )
+
+
+def what_pairs_tell(frame: pd.DataFrame) -> pd.DataFrame:
+    """Share of mixed pairs at the smallest β of CE1; information at the largest gap of CE2."""
+    beta, gap = levels(frame, "ce1", "beta")[0], levels(frame, "ce2", "gap")[-1]
+    shown = [("ce1", "mixed", f"Mixed pairs, CE1, β = {beta:g}", {"beta": beta})]
+    shown += [("ce2", "information", f"Information, CE2, gap {gap:g}", {"gap": gap})]
+    parts = [
+        over_rounds(frame, sweep, name, protocol, panel, **labels)
+        for sweep, name, panel, labels in shown
+        for protocol in MAIN
+    ]
+    return stacked(parts).query("step > 0").reset_index(drop=True)
+
+
+def slope_axis(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """The last panel is linear in the slope."""
+    axes[SLOPES].set(yscale="linear", xlabel="β", ylabel="slope")
+
+
+def level_ticks(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """Ticks at the levels that were run."""
+    for name, axis in axes.items():
+        ticks = sorted(data.loc[data["panel"] == name, "step"].unique())
+        axis.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        axis.minorticks_off()
+        axis.set_xlabel("arms K" if "β" in name else "1/β")
+
+
+def pair_axes(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """What each panel counts."""
+    for axis, name in zip(axes.values(), ("share of rounds so far", "Fisher information"), strict=True):
+        axis.set_ylabel(name)
+
+
+def every_dot(x: str, text: str) -> Callable[[pd.DataFrame, Mapping[str, float]], Plot]:
+    """Every seed as a dot and the median as a line, one panel per protocol, logarithmic."""
+
+    def draw(data: pd.DataFrame, _reported: Mapping[str, float]) -> Plot:
+        names = list(dict.fromkeys(data["panel"]))
+        figure, axes = panels(4, -(-len(names) // 4), width=2.6, height=2.4)
+        limits = 0.7 * data["value"].min(), 1.4 * data["value"].max()
+        ticks = sorted(data["step"].unique())
+        spread = 0.24 * (max(ticks) - min(ticks)) / max(len(ticks) - 1, 1)
+        for axis, name in zip(axes, names, strict=False):
+            part = data[data["panel"] == name]
+            shift = part.groupby("step").cumcount() / part.groupby("step")["seed"].transform("size") - 0.5
+            dots = part["step"] + spread * shift  # side by side, so that seeds of one level can be counted
+            axis.scatter(dots, part["value"], s=8, alpha=0.5, color=COLOURS[name], lw=0)
+            middle = part.drop_duplicates("step").sort_values("step")
+            axis.plot(middle["step"], middle["median"], color=COLOURS[name], lw=1.6)
+            axis.set(yscale="log", ylim=limits)
+            axis.minorticks_off()  # a hundred ticks that nobody reads are most of the drawing time
+            label(axis, name, x=x, y="R_T")
+        caption(figure, f"{text}; n = {data['seed'].nunique()} seeds, one dot each; line: median")
+        return figure
+
+    return draw
+
+
+LOGGED = {"x": "round", "y": "cumulative regret", "width": 3.3, "height": 2.6, "fixed": COLOURS}
+FIGURES: dict[str, Figure] = {
+    "fig_a": Figure(on_ce1, lines("CE1, two arms; alpha = 0.3 √T", log="y", **LOGGED)),
+    "fig_b": Figure(every_seed("ce1", "beta"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T")),
+    "fig_c": Figure(every_seed("ce2", "gap"), every_dot("gap G", "CE2, three arms; β = 0.2; alpha = 0.3 √T")),
+    "fig_d": Figure(
+        growth_and_slopes,
+        lines(
+            "CE1 with gaps 0.05 to 0.8, R equal to the gap",
+            log="xy",
+            finish=slope_axis,
+            **LOGGED | {"x": "horizon T", "y": "regret at the worst gap"},
+        ),
+    ),
+    "fig_e": Figure(
+        on_random_bandits,
+        lines(
+            "r* ~ U[0, 1]; alpha = 0.3 √T", log="xy", columns=2, finish=level_ticks, **LOGGED | {"y": "R_T"}
+        ),
+    ),
+    "fig_f": Figure(learned_policies, lines("responses enumerated exactly; β = 0.2", columns=2, **LOGGED)),
+    "fig_g": Figure(
+        what_pairs_tell,
+        lines("alpha = 0.3 √T", log="y", columns=2, finish=pair_axes, **LOGGED | {"y": "so far"}),
+    ),
+}

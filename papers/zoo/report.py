@@ -1,4 +1,4 @@
-"""Tables, figures and questions of the zoo, as pure functions of the frame."""
+"""What the zoo's records show, by the ids of its card: curves read off at equal budgets, seed by seed."""
 
 from __future__ import annotations
 
@@ -6,183 +6,252 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from jaxtyping import Float
+from matplotlib.axes import Axes
 
-from common.metrics.intervals import Interval, iqm_interval, probability_of_improvement
-from common.metrics.records import average, curve, final, rows
-from common.metrics.summary import ESTIMATE, Cell, estimate, long_table, summarise
-from common.plotting.layouts import curves_by_panel
-from common.plotting.style import bars, caption, curves, label, legend, panels
-from papers.zoo.budgets import (
-    Curve,
-    against_rollouts,
-    against_time,
-    at_equal_rollouts,
-    at_equal_time,
-    at_the_start,
-    budget,
+from common.plotting.draw import dots, lines
+from common.plotting.style import GREY, HUES
+from common.statistics import Interval, iqm_interval, probability_of_improvement
+from common.study.frame import (
+    average,
+    curve,
+    estimate,
+    final,
+    learning_curve,
+    long_table,
+    points,
+    rows,
+    scalar,
+    stacked,
+    summarise,
 )
-from papers.zoo.budgets import rollouts as rollouts_of
+from common.study.report import Figure, Measure, Twin
 from papers.zoo.objectives import OBJECTIVES, REFERENCE
 
-WHAT = "OpChain, 0.1 M parameters"
 BOOTSTRAP_SEED = 0
 GRID = 21
+BUDGETS = {"rollouts": "Equal rollouts", "time": "Equal wall time"}
 SERIES = {
     "Entropy (nats)": "entropy",
     "Zero-advantage share": "share_zero",
     "Response length (tokens)": "length",
 }
+COLOURS = {
+    "GRPO": GREY,
+    "QAE": HUES["blue"],
+    "RL-ZVP": HUES["orange"],
+    "FCP": HUES["green"],
+    "DAPO": HUES["purple"],
+    "Dr. GRPO": HUES["brown"],
+    "GSPO": HUES["pink"],
+    "Clip-Cov": HUES["sky"],
+    "KL-Cov": HUES["vermilion"],
+}
+METRICS = {"pass@1": "curve/pass_at_1", "pass@16": "curve/pass_at_16"}
+Curve = dict[int, tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]]
+"""Seed to (position on the budget's axis, score) at every evaluation point."""
 
 
-def table1(frame: pd.DataFrame) -> pd.DataFrame:
+def evaluations(frame: pd.DataFrame, objective: str, metric: str) -> Curve:
+    """A learning curve over iterations."""
+    part = learning_curve(frame, "train", METRICS[metric], objective=objective)
+    return {
+        int(seed): (own["step"].to_numpy(), own["value"].to_numpy()) for seed, own in part.groupby("seed")
+    }
+
+
+def rollouts(frame: pd.DataFrame, objective: str) -> dict[int, Float[np.ndarray, " T"]]:
+    """Completions sampled after 0..T iterations, by seed; dynamic sampling logs how many it drew."""
+    dynamic = OBJECTIVES[objective].arguments.get("dynamic_sampling_rounds")
+    drawn = rows(frame, "train", "rollouts_generated" if dynamic else "reward", objective=objective)
+    batch = scalar(frame, "train", "batch", objective=objective)
+    return {
+        int(seed): np.cumsum([0.0, *(part["value"] if dynamic else [batch[seed]] * len(part))])
+        for seed, part in drawn.groupby("seed")
+    }
+
+
+def seconds_per_batch(frame: pd.DataFrame, objective: str) -> float:
+    """Seconds of one iteration: the median over the rounds of the timing."""
+    return float(rows(frame, "cost", f"seconds/{objective}")["value"].median())
+
+
+def against_rollouts(frame: pd.DataFrame, objective: str, metric: str = "pass@1") -> Curve:
+    """A learning curve over sampled completions."""
+    drawn = rollouts(frame, objective)
+    curve = evaluations(frame, objective, metric)
+    return {seed: (drawn[seed][at.astype(int)], score) for seed, (at, score) in curve.items()}
+
+
+def against_time(frame: pd.DataFrame, objective: str, metric: str = "pass@1") -> Curve:
+    """A learning curve over seconds of training."""
+    pace = seconds_per_batch(frame, objective)
+    return {seed: (at * pace, score) for seed, (at, score) in evaluations(frame, objective, metric).items()}
+
+
+def budget(curves: list[Curve]) -> float:
+    """The largest budget that every curve reaches."""
+    return min(float(at[-1]) for curve in curves for at, _ in curve.values())
+
+
+def read_off(curve: Curve, at: float) -> pd.Series:
+    """Score of each seed at a budget, linear between evaluation points."""
+    return pd.Series({seed: float(np.interp(at, where, score)) for seed, (where, score) in curve.items()})
+
+
+def at_equal(budgeted: str, frame: pd.DataFrame, metric: str = "pass@1") -> pd.DataFrame:
+    """Scores at the largest common budget, ``rollouts`` or ``time``: a column an objective, a row a seed."""
+    against = {"rollouts": against_rollouts, "time": against_time}[budgeted]
+    found = {name: against(frame, name, metric) for name in OBJECTIVES}
+    return pd.DataFrame({name: read_off(one, budget(list(found.values()))) for name, one in found.items()})
+
+
+def at_the_start(frame: pd.DataFrame) -> pd.DataFrame:
+    """pass@1 of the warm start."""
+    return pd.DataFrame({name: read_off(evaluations(frame, name, "pass@1"), 0.0) for name in OBJECTIVES})
+
+
+def to_reference(scores: pd.DataFrame) -> pd.DataFrame:
+    """Difference of every other objective to GRPO."""
+    return scores.drop(columns=REFERENCE).sub(scores[REFERENCE], axis=0)
+
+
+CLAIMS: dict[str, Measure] = {
+    "z1": lambda f: at_equal("rollouts", f) - at_the_start(f),
+    "z2": lambda f: to_reference(at_equal("rollouts", f)),
+    "z3": lambda f: to_reference(at_equal("time", f)),
+    "z4": lambda f: to_reference(at_equal("rollouts", f))["dapo"],
+}
+
+# Tables
+
+
+def improvement(scores: pd.DataFrame, objective: str) -> Interval:
+    """Probability of improvement over GRPO, with its bootstrap interval."""
+    if objective == REFERENCE:
+        return Interval(0.5, np.nan, np.nan, len(scores))
+    own, reference = (scores[[name]].to_numpy() for name in (objective, REFERENCE))
+    return probability_of_improvement(own, reference, np.random.default_rng(BOOTSTRAP_SEED))
+
+
+def middle_mean(values: pd.Series) -> Interval:
+    """Interquartile mean, with its bootstrap interval."""
+    return iqm_interval(values.to_numpy()[:, None], np.random.default_rng(BOOTSTRAP_SEED))
+
+
+def at_both_budgets(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean, interquartile mean and probability of improvement over GRPO, at both budgets (percent)."""
 
-    def cells() -> Iterator[Cell]:
-        for name, read in {"rollouts": at_equal_rollouts, "time": at_equal_time}.items():
-            scores, wide = read(frame), read(frame, "pass@16")
-            for objective in OBJECTIVES:
-                row, column = OBJECTIVES[objective].name, f"equal {name}"
-                yield row, f"{column}: pass@1", estimate(100 * scores[objective])
-                yield row, f"{column}: pass@1 (IQM)", _iqm(100 * scores[objective])
-                yield row, f"{column}: P(better than GRPO)", _improvement(scores, objective)
-                yield row, f"{column}: pass@16", estimate(100 * wide[objective])
+    def cells() -> Iterator[tuple[str, str, Interval]]:
+        for name in BUDGETS:
+            scores, wide = at_equal(name, frame), at_equal(name, frame, "pass@16")
+            for key, objective in OBJECTIVES.items():
+                row, column = objective.name, f"equal {name}"
+                yield row, f"{column}: pass@1", estimate(100 * scores[key])
+                yield row, f"{column}: pass@1 (IQM)", middle_mean(100 * scores[key])
+                yield row, f"{column}: P(better than GRPO)", improvement(scores, key)
+                yield row, f"{column}: pass@16", estimate(100 * wide[key])
 
     return long_table(cells())
 
 
-def table2(frame: pd.DataFrame) -> pd.DataFrame:
+def costs(frame: pd.DataFrame) -> pd.DataFrame:
     """Seconds per iteration against GRPO's, rollouts per iteration, entropy and zero-advantage share."""
 
-    def cells() -> Iterator[Cell]:
-        reference = rows(frame, "cost", f"seconds/{REFERENCE}").set_index("seed")["value"]
-        for name, objective in OBJECTIVES.items():
-            own = rows(frame, "cost", f"seconds/{name}").set_index("seed")["value"]
-            drawn = pd.Series(
-                {seed: total[-1] / (len(total) - 1) for seed, total in rollouts_of(frame, name).items()}
-            )
-            entropy, zero = (rows(frame, "train", part, objective=name) for part in ("entropy", "share_zero"))
+    def cells() -> Iterator[tuple[str, str, Interval]]:
+        reference = scalar(frame, "cost", f"seconds/{REFERENCE}")
+        for key, objective in OBJECTIVES.items():
+            own = scalar(frame, "cost", f"seconds/{key}")
+            drawn = {seed: total[-1] / (len(total) - 1) for seed, total in rollouts(frame, key).items()}
+            entropy, zero = (rows(frame, "train", part, objective=key) for part in ("entropy", "share_zero"))
             yield objective.name, "seconds per iteration", estimate(own)
             yield objective.name, "time, GRPO = 1", estimate(own / reference)
-            yield objective.name, "rollouts per iteration", estimate(drawn)
+            yield objective.name, "rollouts per iteration", estimate(pd.Series(drawn))
             yield objective.name, "entropy at the end (nats)", estimate(final(entropy))
             yield objective.name, "zero-advantage share", estimate(average(zero))
 
     return long_table(cells())
 
 
-def fig1(frame: pd.DataFrame) -> pd.DataFrame:
-    """pass@1 on a common grid of sampled completions, then of seconds."""
-    axes = {
-        "pass@1 against rollouts": {name: against_rollouts(frame, name) for name in OBJECTIVES},
-        "pass@1 against wall time": {name: against_time(frame, name) for name in OBJECTIVES},
-    }
-    return pd.concat(
-        [
-            _on_grid(found[name], budget(list(found.values())), panel, OBJECTIVES[name].name)
-            for panel, found in axes.items()
-            for name in OBJECTIVES
-        ],
-        ignore_index=True,
-    )
+TABLES: dict[str, Twin] = {"table1": at_both_budgets, "table2": costs}
+
+# Figures
 
 
-def plot_fig1(data: pd.DataFrame, _reported: Mapping[str, float]) -> Figure:
-    """Two panels, one colour per objective."""
-    figure, axes = panels(2, width=4.6, height=3.4)
-    arms = list(dict.fromkeys(data["arm"]))
-    units = ("sampled completions", "seconds of training")
-    for axis, (name, part), unit in zip(axes, data.groupby("panel", sort=False), units, strict=True):
-        curves(axis, part, "arm", order=arms, band=False)
-        label(axis, name, x=unit)
-    legend(figure, columns=4)
-    n = f"means of n = {data['n'].max():.0f} seeds, intervals in Table 1"
-    caption(figure, f"{WHAT}; seconds: iterations times the median of the interleaved timing; {n}")
-    return figure
-
-
-def fig2(frame: pd.DataFrame) -> pd.DataFrame:
-    """Entropy, zero-advantage share and length over iterations."""
-    return pd.concat(
-        [
-            curve(rows(frame, "train", name, objective=key), panel=panel, arm=objective.name)
-            for panel, name in SERIES.items()
-            for key, objective in OBJECTIVES.items()
-        ],
-        ignore_index=True,
-    )
-
-
-def plot_fig2(data: pd.DataFrame, _reported: Mapping[str, float]) -> Figure:
-    """Three panels over iterations."""
-    return curves_by_panel(data, WHAT, rates=("share",), band=False)
-
-
-def fig3(frame: pd.DataFrame) -> pd.DataFrame:
-    """P(better than GRPO) of every other objective, at both budgets."""
-    budgets = {"Equal rollouts": at_equal_rollouts(frame), "Equal wall time": at_equal_time(frame)}
-    found = [
-        (panel, OBJECTIVES[name].name, *_improvement(scores, name))
-        for panel, scores in budgets.items()
-        for name in OBJECTIVES
-        if name != REFERENCE
-    ]
-    return pd.DataFrame(found, columns=["panel", "arm", *ESTIMATE])
-
-
-def plot_fig3(data: pd.DataFrame, _reported: Mapping[str, float]) -> Figure:
-    """A point with its interval per objective; at 0.5 neither is better."""
-    figure, axes = panels(2, width=4.0, height=3.2)
-    for axis, (name, part) in zip(axes, data.groupby("panel", sort=False), strict=True):
-        bars(axis, part, "arm")
-        axis.axhline(0.5, color="0.4", lw=1, ls="--")
-        axis.set_ylim(-0.02, 1.02)
-        label(axis, name, y="P(better than GRPO)")
-    caption(figure, f"{WHAT}; n = {data['n'].max():.0f} seeds; whiskers: 95 % bootstrap")
-    return figure
-
-
-def z1(frame: pd.DataFrame) -> pd.DataFrame:
-    """Gain over the warm start at equal rollouts."""
-    return at_equal_rollouts(frame) - at_the_start(frame)
-
-
-def z2(frame: pd.DataFrame) -> pd.DataFrame:
-    """Difference to GRPO at equal rollouts."""
-    return _to_reference(at_equal_rollouts(frame))
-
-
-def z3(frame: pd.DataFrame) -> pd.DataFrame:
-    """Difference to GRPO at equal wall time."""
-    return _to_reference(at_equal_time(frame))
-
-
-def z4(frame: pd.DataFrame) -> pd.Series:
-    """DAPO's difference to GRPO at equal rollouts."""
-    return z2(frame)["dapo"]
-
-
-def _to_reference(scores: pd.DataFrame) -> pd.DataFrame:
-    return scores.drop(columns=REFERENCE).sub(scores[REFERENCE], axis=0)
-
-
-def _improvement(scores: pd.DataFrame, objective: str) -> Interval:
-    if objective == REFERENCE:
-        return Interval(0.5, np.nan, np.nan, len(scores))
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    own, reference = (scores[[name]].to_numpy() for name in (objective, REFERENCE))
-    return probability_of_improvement(own, reference, rng)
-
-
-def _iqm(values: pd.Series) -> Interval:
-    return iqm_interval(values.to_numpy()[:, None], np.random.default_rng(BOOTSTRAP_SEED))
-
-
-def _on_grid(found: Curve, allowed: float, panel: str, arm: str) -> pd.DataFrame:
+def on_a_grid(found: Curve, allowed: float, panel: str, arm: str) -> pd.DataFrame:
+    """A learning curve at common positions up to a budget."""
     grid = np.linspace(0.0, allowed, GRID)
     parts = [
         pd.DataFrame({"seed": seed, "step": grid, "value": np.interp(grid, at, score)})
         for seed, (at, score) in found.items()
     ]
-    summary = summarise(pd.concat(parts, ignore_index=True), ["step"])
+    summary = summarise(stacked(parts), ["step"])
     return summary.assign(panel=panel, arm=arm)[["panel", "arm", *summary.columns]]
+
+
+def against_budgets(frame: pd.DataFrame) -> pd.DataFrame:
+    """pass@1 on a common grid of sampled completions, then of seconds."""
+    panels = {"pass@1 against rollouts": against_rollouts, "pass@1 against wall time": against_time}
+    found = {panel: {name: of(frame, name) for name in OBJECTIVES} for panel, of in panels.items()}
+    return stacked(
+        on_a_grid(one, budget(list(curves.values())), panel, OBJECTIVES[name].name)
+        for panel, curves in found.items()
+        for name, one in curves.items()
+    )
+
+
+def over_iterations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Entropy, zero-advantage share and length over iterations."""
+    return stacked(
+        curve(rows(frame, "train", name, objective=key), panel=panel, arm=objective.name)
+        for panel, name in SERIES.items()
+        for key, objective in OBJECTIVES.items()
+    )
+
+
+def improvements(frame: pd.DataFrame) -> pd.DataFrame:
+    """P(better than GRPO) of every other objective, at both budgets."""
+    scores = {panel: at_equal(name, frame) for name, panel in BUDGETS.items()}
+    return points(
+        (panel, OBJECTIVES[name].name, improvement(found, name))
+        for panel, found in scores.items()
+        for name in OBJECTIVES
+        if name != REFERENCE
+    )
+
+
+def budget_axes(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """What each panel counts."""
+    for axis, unit in zip(axes.values(), ("sampled completions", "seconds of training"), strict=True):
+        axis.set_xlabel(unit)
+
+
+def probabilities(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """The whole range of a probability."""
+    for axis in axes.values():
+        axis.set_ylim(-0.02, 1.02)
+
+
+WHAT = "OpChain, 0.1 M parameters"
+TIMED = f"{WHAT}; seconds: iterations times the median of the interleaved timing; intervals in Table 1"
+
+FIGURES: dict[str, Figure] = {
+    "fig1": Figure(
+        against_budgets,
+        lines(TIMED, y="pass@1", width=4.6, height=3.4, fixed=COLOURS, band=False, finish=budget_axes),
+    ),
+    "fig2": Figure(over_iterations, lines(WHAT, fixed=COLOURS, rates=("share",), band=False)),
+    "fig3": Figure(
+        improvements,
+        dots(
+            WHAT,
+            interval="95 % bootstrap",
+            y="P(better than GRPO)",
+            width=4.0,
+            height=3.2,
+            fixed=COLOURS,
+            level=0.5,
+            finish=probabilities,
+        ),
+    ),
+}

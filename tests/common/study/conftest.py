@@ -107,42 +107,28 @@ def draw(job, workspace):
 
 REPORT = """
 import numpy as np
-import pandas as pd
 
-from common.metrics.summary import summarise
-from common.plotting.style import curves, panels
+from common.plotting.draw import lines
+from common.study.frame import curve, estimate, long_table, rows, scalar, stacked
+from common.study.report import Figure
 
-
-def _scores(frame, arm):
-    part = frame[(frame["arm"] == arm) & (frame["name"] == "score")]
-    return part.set_index("seed")["value"]
-
-
-def table1(frame):
-    part = summarise(frame[frame["name"] == "score"], ["arm"]).rename(columns={"arm": "row"})
-    return part.assign(column="score")[["row", "column", "mean", "low", "high", "n"]]
-
-
-def fig1(frame):
-    return summarise(frame[frame["name"] == "path"], ["arm", "step"])
-
-
-def plot_fig1(data, reported):
-    figure, axes = panels(1)
-    curves(axes[0], data, "arm")
-    return figure
-
-
-def exact1(frame):
-    return np.zeros(3)
-
-
-def up(frame):
-    return _scores(frame, "method")
-
-
-def placebo(frame):
-    return _scores(frame, "placebo")
+ARMS = ("method", "placebo")
+CLAIMS = {
+    "exact1": lambda f: np.zeros(3),
+    "up": lambda f: scalar(f, "noise", "score", arm="method"),
+    "placebo": lambda f: scalar(f, "noise", "score", arm="placebo"),
+}
+TABLES = {
+    "table1": lambda f: long_table(
+        (arm, "score", estimate(scalar(f, "noise", "score", arm=arm))) for arm in ARMS
+    ),
+}
+FIGURES = {
+    "fig1": Figure(
+        lambda f: stacked(curve(rows(f, "noise", "path", arm=arm), panel="Path", arm=arm) for arm in ARMS),
+        lines("toy"),
+    ),
+}
 """
 
 
@@ -196,7 +182,7 @@ def make_repository(root: Path) -> Repository:
     from common.study.scaffold import reproduce_notebook
 
     (root / "common").mkdir(parents=True)
-    for name in ("__init__.py", "study", "plotting", "metrics"):
+    for name in ("__init__.py", "statistics.py", "study", "plotting"):
         source = ROOT / "common" / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, root / "common" / name)

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from common.statistics import holm, needed_seeds
 from common.study.card import Claim
 from common.study.errors import StudyError
-from common.study.verdicts import _holm, judge, needed_seeds
+from common.study.verdicts import judge
 
 
 def claim(test, **extra):
@@ -118,7 +119,7 @@ def test_the_primary_claim_escapes_holm_and_controls_stay_outside_the_family():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_equals_the_step_down_definition(p_values):
     named = {str(i): p for i, p in enumerate(p_values)}
-    adjusted = _holm(named)
+    adjusted = holm(named)
     ordered = sorted(named, key=lambda name: named[name])
     k = len(ordered)
     for rank, name in enumerate(ordered):
@@ -143,7 +144,59 @@ def test_an_inconclusive_verdict_names_the_seeds_it_would_take():
     assert f"n = {result.needed_n}" in result.reason
 
 
-@pytest.mark.parametrize("values", [pd.Series([1.0]), pd.Series([1.0, np.nan, 2.0])])
-def test_too_few_seeds_or_nan_are_refused_with_the_claim_named(values):
-    with pytest.raises(StudyError, match="claim 'c'"):
-        verdict({"greater": 0.0}, values)
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (pd.Series([1.0]), "n = 1"),
+        (pd.Series([1.0, np.nan, 2.0]), "not a finite number for 1 of 3 seeds"),
+        (pd.Series([1.0, np.inf, 2.0]), "not a finite number for 1 of 3 seeds"),
+        (pd.Series([np.inf, -np.inf]), "not a finite number for 2 of 2 seeds"),
+    ],
+)
+def test_a_sample_that_decides_nothing_leaves_its_own_claim_inconclusive_and_no_other(values, reason):
+    claims = {"c": claim({"greater": 0.0}), "d": claim({"greater": 0.0}), "e": claim({"exact": 1.0})}
+    result = judge(claims, {"c": values, "d": sample(10.0, 1.0), "e": np.zeros(1000)})
+    assert (result["c"].verdict, result["d"].verdict, result["e"].verdict) == (
+        "inconclusive",
+        "reproduced",
+        "reproduced",
+    )
+    assert reason in result["c"].reason
+    assert result["c"].n == len(values)
+    assert result["d"].p_adjusted == result["d"].p
+
+
+def test_errors_that_are_not_finite_decide_nothing():
+    errors = np.zeros(1000)
+    errors[3] = np.nan
+    result = verdict({"exact": 1.0}, errors)
+    assert (result.verdict, result.reason) == ("inconclusive", "1 of 1000 errors are not finite")
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-17])
+def test_a_constant_sample_decides_by_its_value_and_not_by_rounding(noise):
+    """Three times 0.1 + 0.2 is 0.30000000000000004, which does not exceed 0.3."""
+    constant = pd.Series([0.1 + 0.2, 0.1 + 0.2, 0.1 + 0.2 + noise])
+    assert verdict({"greater": 0.3}, constant).verdict == "inconclusive"
+    assert verdict({"less": 0.3}, constant).verdict == "inconclusive"
+    assert verdict({"greater": 0.29}, constant).verdict == "reproduced"
+    assert verdict({"less": 0.29}, constant).verdict == "contradicted"
+
+
+def test_a_control_of_an_identity_that_holds_too_makes_it_inconclusive():
+    claims = {"c": claim({"exact": 1e-9}, control="k"), "k": claim({"exact": 1e-9}, role="control")}
+    holds, fails = np.zeros(1000), np.ones(1000)
+    assert judge(claims, {"c": holds, "k": fails})["c"].verdict == "reproduced"
+    shared = judge(claims, {"c": holds, "k": holds})["c"]
+    assert shared.verdict == "inconclusive"
+    assert "the control holds too" in shared.reason
+
+
+def test_a_control_without_a_finite_pair_is_said():
+    claims = {
+        "c": claim({"greater": 0.0}, kind="trend", control="k", primary=True),
+        "k": claim({"greater": 0.0}, kind="trend", role="control"),
+    }
+    result = judge(claims, {"c": sample(10.0, 1.0), "k": sample(0.0, 1.0)[:1]})
+    assert result["c"].verdict == "inconclusive"
+    assert "against control k: n = 1" in result["c"].reason

@@ -11,8 +11,8 @@ import pytest
 from common.study.jobs import Job, Record
 from common.study.study import tidy
 from papers.fastgrpo import grid
-from papers.fastgrpo.arms import DRAFTS, NAMES, PARTS
 from papers.fastgrpo.experiment import PROFILES, Config, exact_jobs, jobs
+from papers.fastgrpo.report.measures import DRAFTS, NAMES, PARTS
 
 SEEDS = (0, 1, 2)
 ITERATIONS, MEASUREMENTS = 8, 3

@@ -4,7 +4,7 @@ import pytest
 
 from papers.gto import check, drafts, speed, target
 from papers.gto.experiment import PROFILES, Config, jobs, speed_jobs
-from papers.gto.selection import DECODERS
+from papers.gto.report.measures import DECODERS
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from common.metrics.records import rows
 from common.study.card import load_card
 from common.study.errors import StudyError
+from common.study.frame import rows
 from common.study.study import tidy
 from papers.qae import report
 
@@ -64,7 +64,15 @@ def test_c1_linear_counts_beyond_one_and_at_sixteen():
             arm("theory", "group_size", {0: [8.0, 8.0, 16.0, 16.0]}, analysis="linear_mismatches"),
         ]
     )
-    assert report.c1_linear(frame).tolist() == [1, 0, 0, 0, 1, 0, 0]  # pairs (.2,8) (.4,16) (.55,16), then K
+    assert report.CLAIMS["c1_linear"](frame).tolist() == [
+        1,
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+    ]
 
 
 def test_c3_is_one_where_the_entropy_change_does_not_rise():
@@ -74,8 +82,8 @@ def test_c3_is_one_where_the_entropy_change_does_not_rise():
             arm("theory", "centred_spread", {0: [0.0, 1e-11]}, analysis="entropy_safety"),
         ]
     )
-    assert report.c3(frame).tolist() == [0, 1, 1]
-    assert report.c3_centred(frame).tolist() == [1, 0]
+    assert report.CLAIMS["c3"](frame).tolist() == [0, 1, 1]
+    assert report.CLAIMS["c3_centred"](frame).tolist() == [1, 0]
 
 
 def test_c5a_compares_batch_by_batch_and_leaves_out_those_without_mixed_groups():
@@ -87,8 +95,8 @@ def test_c5a_compares_batch_by_batch_and_leaves_out_those_without_mixed_groups()
     parts.append(tabular("share_zero", "hard", {3: [0.0, 0.25]}))
     parts.append(tabular("mixed_groups", "hard", {3: [1.0, 1.0]}))
     frame = shuffled(tidy(parts))
-    assert_allclose(report.c5a(frame), [-0.4, -0.3, 0.0, 0.1])
-    assert report.c5a_mean(frame).tolist() == [0.0, 0.25]
+    assert_allclose(report.CLAIMS["c5a"](frame), [-0.4, -0.3, 0.0, 0.1])
+    assert report.CLAIMS["c5a_mean"](frame).tolist() == [0.0, 0.25]
 
 
 def test_c6_is_the_mean_over_the_first_quarter_on_the_broad_mix():
@@ -103,7 +111,7 @@ def test_c6_is_the_mean_over_the_first_quarter_on_the_broad_mix():
         tabular("entropy", "broad", {1: ramp(9, 9)}, baseline="quantile", matched_grad_norm=True),
         tabular("entropy", "broad", {1: ramp(9, 9)}, baseline="quantile", epsilon_high=0.2),
     ]
-    values = report.c6(shuffled(tidy(parts + decoys)))
+    values = report.CLAIMS["c6"](shuffled(tidy(parts + decoys)))
     assert list(values) == ["k02", "k04", "k06", "k08"]
     assert values.loc[1].tolist() == [3.5, 6.0, 8.5, 11.0]  # iterations 1 to 4 of 16
     assert values.loc[2].tolist() == [4.5, 7.0, 9.5, 12.0]
@@ -137,33 +145,33 @@ def hard_curves() -> list[pd.DataFrame]:
 
 def test_c7a_is_a_paired_difference_after_fifteen_iterations():
     frame = shuffled(tidy(hard_curves()))
-    assert_allclose(report.c7a(frame)[[4, 5]], [-6.0, -3.0])
-    assert_allclose(report.c7a_gate(frame)[[4, 5]], [-3.0, -1.5])
+    assert_allclose(report.CLAIMS["c7a"](frame)[[4, 5]], [-6.0, -3.0])
+    assert_allclose(report.CLAIMS["c7a"](frame, arm="random_gate")[[4, 5]], [-3.0, -1.5])
 
 
 def test_c7a_refuses_a_run_that_is_too_short():
     frame = tidy([tabular("entropy", "hard", {1: ramp(1, 1, 11)}, baseline=b) for b in ("mean", "quantile")])
     with pytest.raises(StudyError, match="after 15 iterations"):
-        report.c7a(frame)
+        report.CLAIMS["c7a"](frame)
 
 
 def test_c7b_reads_the_entropy_after_five_iterations():
     frame = shuffled(tidy(hard_curves()))
-    values = report.c7b(frame)
+    values = report.CLAIMS["c7b"](frame)
     assert list(values) == ["mean", "pos_mask", "b1"]
     assert_allclose(values.loc[5], [2.5, 3.5, 4.5])
     assert_allclose(values.loc[4], [5.0, 7.0, 9.0])
-    controls = report.c7b_positives(frame)
+    controls = report.CLAIMS["c7b_positives"](frame)
     assert list(controls) == ["mean", "neg_mask", "b0"]
     assert_allclose(controls.loc[5], [2.5, 1.25, 0.5])
 
 
 def test_c8d_is_the_mean_entropy_over_training_without_the_start():
     frame = shuffled(tidy(hard_curves()))
-    values = report.c8d(frame)
+    values = report.CLAIMS["c8d"](frame)
     assert_allclose(values.loc[5], [0.45 * 8.5, -8.5])
     assert_allclose(values.loc[4], [0.9 * 8.5, 8.5])
-    assert_allclose(report.c8d_random(frame)[[4, 5]], [0.1 * 8.5, 0.05 * 8.5])
+    assert_allclose(report.CLAIMS["c8d_random"](frame)[[4, 5]], [0.1 * 8.5, 0.05 * 8.5])
 
 
 def successes() -> pd.DataFrame:
@@ -184,22 +192,27 @@ def successes() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("name", "difference"),
-    [("c8a", -0.1), ("c8b", 0.3), ("c8b_gate", 0.1), ("c8c", 0.1), ("c8c_wide", -0.2)],
+    ("name", "difference"), [("c8a", -0.1), ("c8b", 0.3), ("c8c", 0.1), ("c8c_wide", -0.2)]
 )
 def test_c8_pairs_the_successes_at_the_end(name, difference):
-    assert_allclose(getattr(report, name)(successes())[[7, 8]], [difference, difference / 2])
+    assert_allclose(report.CLAIMS[name](successes())[[7, 8]], [difference, difference / 2])
+
+
+def test_a_control_arm_reads_the_same_line():
+    assert_allclose(report.CLAIMS["c8b"](successes(), arm="random_gate")[[7, 8]], [0.1, 0.05])
 
 
 def test_c10_compares_with_every_range():
-    values = report.c10(successes())
+    values = report.CLAIMS["c10"](successes())
     assert_allclose(values.loc[7], [0.65, 0.48, 0.46, 0.44, 0.25])
     assert_allclose(values.loc[8], [0.325, 0.13, 0.11, 0.09, 0.125])
-    assert_allclose(report.c10_gate(successes()).loc[7], [0.45, 0.28, 0.26, 0.24, 0.05])
+    assert_allclose(
+        report.CLAIMS["c10"](successes(), arm="random_gate").loc[7], [0.45, 0.28, 0.26, 0.24, 0.05]
+    )
 
 
 def test_table1_is_in_percent_by_mix():
-    block = report.table1(successes()).set_index(["row", "column"])
+    block = report.TABLES["table1"](successes()).set_index(["row", "column"])
     assert list(block.loc["QAE, eps_high=0.28", "hard mix"])[:1] == pytest.approx([52.5])  # of 70 and 35
     assert block.loc[("QAE, eps_high=0.28", "broad mix"), "mean"] == pytest.approx(15.0)
     assert block.loc[("mean, eps_high=0.20", "hard mix"), "mean"] == pytest.approx(3.75)
@@ -219,12 +232,12 @@ def test_c9_pairs_by_seed_and_keeps_sweeps_apart():
             parts.append(trained("bases", base, baseline, "final/pass_at_1/all", {2: score, 1: score}))
     parts.append(trained("k", "clip_higher", "quantile", "final/pass_at_1/all", {1: 77.0, 2: 77.0}))
     frame = shuffled(tidy(parts))
-    assert_allclose(report.c9(frame)[[1, 2]], [0.3, 0.1])
-    assert_allclose(report.c9_gate(frame)[[1, 2]], [-0.1, 0.05])
-    assert_allclose(report.c9_pass16(frame)[[1, 2]], [0.6, 0.2])
-    assert_allclose(report.c9_clip_cov(frame)[[1, 2]], [0.1, 0.1])
-    assert_allclose(report.c9_kl_cov(frame)[[1, 2]], [0.2, 0.2])
-    assert_allclose(report.c9_gspo(frame)[[1, 2]], [-0.3, -0.3])
+    assert_allclose(report.CLAIMS["c9"](frame)[[1, 2]], [0.3, 0.1])
+    assert_allclose(report.CLAIMS["c9"](frame, arm="random_gate")[[1, 2]], [-0.1, 0.05])
+    assert_allclose(report.CLAIMS["c9_pass16"](frame)[[1, 2]], [0.6, 0.2])
+    assert_allclose(report.CLAIMS["c9_clip_cov"](frame)[[1, 2]], [0.1, 0.1])
+    assert_allclose(report.CLAIMS["c9_kl_cov"](frame)[[1, 2]], [0.2, 0.2])
+    assert_allclose(report.CLAIMS["c9_gspo"](frame)[[1, 2]], [-0.3, -0.3])
 
 
 def test_c11_is_relative_to_the_mean_drop_over_seeds():
@@ -239,12 +252,12 @@ def test_c11_is_relative_to_the_mean_drop_over_seeds():
         parts.append(arm("tabular_small_steps", "entropy", values, **{**labels, "optimizer": "sgd"}))
         parts.append(arm("tabular_small_steps", "entropy", {1: [9.0, 0.0], 2: [9.0, 0.0]}, **labels))
     frame = shuffled(tidy(parts))
-    values = report.c11(frame)
+    values = report.CLAIMS["c11"](frame)
     assert_allclose(values["quantile, average"][[1, 2]], [0.075, 0.15])
     assert_allclose(values["quantile, end"][[1, 2]], [0.1, 0.2])
     assert_allclose(values["b0, average"][[1, 2]], [-0.05, 0.0])
     assert_allclose(values["b0, end"][[1, 2]], [-0.1, 0.0], atol=1e-15)
-    assert report.c11_drop(frame)[[1, 2]].tolist() == [1.0, 3.0]
+    assert report.CLAIMS["c11_drop"](frame)[[1, 2]].tolist() == [1.0, 3.0]
 
 
 def with_cell(table: str, row: str, column: int, value: float):
@@ -258,14 +271,14 @@ def with_cell(table: str, row: str, column: int, value: float):
 
 def test_audits_read_the_card(monkeypatch):
     none = pd.DataFrame()
-    assert report.audit_cells(none).tolist() == [0]
-    assert len(report.audit_relative(none)) == 5
-    assert len(report.audit_possible(none)) == 5 + 8 * 3
+    assert report.CLAIMS["audit_cells"](none).tolist() == [0]
+    assert len(report.CLAIMS["audit_relative"](none)) == 5
+    assert len(report.CLAIMS["audit_possible"](none)) == 5 + 8 * 3
     for audit in ("audit_relative", "audit_possible"):
-        assert np.abs(getattr(report, audit)(none)).max() <= CARD.claims[audit].test.exact
+        assert np.abs(report.CLAIMS[audit](none)).max() <= CARD.claims[audit].test.exact
 
     row = "8B Clip-Higher + QAE"
-    monkeypatch.setattr("papers.qae.claims.load_card", lambda slug: with_cell("table2", row, 2, 39.68))
-    assert report.audit_cells(none).tolist() == [1]
-    assert report.audit_relative(none)[-1] == pytest.approx(21.5 + 100 / 3969)
-    assert np.abs(report.audit_possible(none)).max() == pytest.approx(39.6875 - 39.68)
+    monkeypatch.setattr("common.study.audits.load_card", lambda slug: with_cell("table2", row, 2, 39.68))
+    assert report.CLAIMS["audit_cells"](none).tolist() == [1]
+    assert report.CLAIMS["audit_relative"](none)[-1] == pytest.approx(21.5 + 100 / 3969)
+    assert np.abs(report.CLAIMS["audit_possible"](none)).max() == pytest.approx(39.6875 - 39.68)

@@ -1,14 +1,17 @@
-"""Intervals over seeds: the t interval decides, the bootstrap ones are for display (DESIGN §3)."""
+"""Statistics over seeds: t intervals and Holm decide, the bootstrap is for display, power sizes a study."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import stats
+
+LEVEL = 0.05
+ROUNDING = 1e-12  # relative to the size of the numbers; what a sum of a few floats may be off
 
 
 class Interval(NamedTuple):
@@ -45,16 +48,41 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
-def paired_interval(method: ArrayLike, baseline: ArrayLike, confidence: float = 0.95) -> Interval:
-    """t interval of the mean of `method - baseline`, seed by seed.
+def is_constant(values: ArrayLike) -> bool:
+    """True if one number per seed does not vary but for rounding, so that it has no interval to speak of."""
+    sample = _vector(values, "values")
+    return bool(np.ptp(sample) <= ROUNDING * np.abs(sample).max())
 
-    Raises:
-        ValueError: different lengths, or as `mean_interval`.
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjustment: sorted p value i of k times (k - i), made monotone, at most 1."""
+    adjusted, running = {}, 0.0
+    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        running = max(running, min(1.0, p * (len(p_values) - rank)))
+        adjusted[name] = running
+    return adjusted
+
+
+def needed_seeds(values: ArrayLike, effect: float, power: float = 0.8, limit: int = 100_000) -> int:
+    """Smallest n at which a two-sided 5 % t test finds a mean of `effect` with the given power.
+
+    Uses the sample's standard deviation and the noncentral t distribution; at most `limit`.
     """
-    first, second = _vector(method, "method"), _vector(baseline, "baseline")
-    if first.shape != second.shape:
-        raise ValueError(f"paired values need the same seeds; got {first.size} and {second.size}")
-    return mean_interval(first - second, confidence)
+    if is_constant(values):
+        return 2
+    spread = float(np.std(_vector(values, "values"), ddof=1))
+
+    def reached(n: int) -> float:
+        critical = stats.t.ppf(1 - LEVEL / 2, n - 1)
+        return float(stats.nct.sf(critical, n - 1, effect / spread * np.sqrt(n)))
+
+    low, high = 2, 4
+    while reached(high) < power and high < limit:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) >= power else (middle, high)
+    return min(2 if reached(2) >= power else high, limit)
 
 
 def interquartile_mean(scores: ArrayLike, axis: int = -1) -> Float[np.ndarray, ...]:

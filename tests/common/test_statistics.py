@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.metrics.intervals import (
+from common.statistics import (
     interquartile_mean,
     iqm_interval,
+    is_constant,
     mean_interval,
-    paired_interval,
     probability_of_improvement,
 )
 
@@ -48,13 +48,11 @@ def test_bad_confidence(confidence):
         mean_interval([1.0, 2.0], confidence)
 
 
-def test_pairing_removes_the_shared_part():
-    rng = np.random.default_rng(2)
-    shared = rng.normal(0, 100, 10)
-    interval = paired_interval(shared + 1 + rng.normal(0, 0.1, 10), shared)
-    assert 0.8 < interval.low < 1 < interval.high < 1.2
-    with pytest.raises(ValueError, match="same seeds"):
-        paired_interval([1.0, 2.0], [1.0])
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_a_sample_is_constant_up_to_rounding_at_every_scale(scale):
+    assert is_constant([scale * (0.1 + 0.2), scale * 0.3, scale * 0.3])
+    assert is_constant([0.0, 0.0])
+    assert not is_constant([scale * 0.3, scale * 0.3 * (1 + 1e-9)])
 
 
 def test_interquartile_mean_by_hand():

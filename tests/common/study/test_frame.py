@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.metrics.intervals import mean_interval
-from common.metrics.summary import estimate, summarise
+from common.statistics import mean_interval
+from common.study.frame import estimate, paired, point, summarise
 
 
 def test_estimate_is_the_t_interval_of_the_seeds_that_have_a_value():
@@ -43,3 +43,15 @@ def test_summarise_reduces_each_group_in_order_of_appearance():
 def test_a_missing_label_is_a_group_of_its_own():
     frame = pd.DataFrame({"step": [pd.NA, pd.NA, 1], "value": [1.0, 2.0, 4.0]})
     assert summarise(frame, ["step"])["mean"].tolist() == [1.5, 4.0]
+
+
+def test_a_point_is_one_line_of_a_twin():
+    values = pd.Series([1.0, 3.0], index=pd.Index([7, 8], name="seed"), name="anything")
+    twin = point(values, panel="Reward", arm="QAE", step=4.0)
+    assert list(twin.columns) == ["panel", "arm", "step", "mean", "low", "high", "n"]
+    assert twin.loc[0, ["panel", "arm", "step", "mean", "n"]].tolist() == ["Reward", "QAE", 4.0, 2.0, 2]
+
+
+def test_paired_differences_are_on_the_seeds_that_both_have():
+    first, second = pd.Series({1: 4.0, 2: 5.0, 3: 9.0}), pd.Series({3: 1.0, 2: 1.0})
+    assert paired(first, second).to_dict() == {2: 4.0, 3: 8.0}

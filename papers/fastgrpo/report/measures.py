@@ -1,0 +1,304 @@
+"""Arms of FastGRPO, what is measured of them, and the claims of the card. Ratios are paired by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from common.study.audits import averages, reported
+from common.study.frame import Errors, rows, scalar
+from common.study.report import Measure
+from papers.fastgrpo.grid import LAYERS
+from papers.fastgrpo.systems import amdahl_e2e, implied_share, log_share
+
+# Arms
+
+NAMES = {
+    "vanilla": "vanilla",
+    "et": "vanilla + early termination",
+    "eagle2": "EAGLE-2, N = 16",
+    "hass": "HASS-like, N = 16",
+    "eagle3": "EAGLE-3, N = 16",
+    "static_4": "w/o concurrency-aware, N = 4",
+    "static_8": "w/o concurrency-aware, N = 8",
+    "static_16": "w/o concurrency-aware, N = 16",
+    "frozen": "w/o online learning",
+    "fast": "FastGRPO",
+    "floor": "FastGRPO, at least 3 levels (code)",
+    "random": "random draft",
+    "peak_high": "C_peak 8 times too large",
+    "peak_low": "C_peak 8 times too small",
+}
+STATIC = ("static_4", "static_8", "static_16")
+LEARNERS = ("fast", "floor", "peak_high", "peak_low", *STATIC)  # arms of the replay with an online draft
+DRAFTS = {
+    "online": "online, pre-trained",
+    "frozen": "frozen",
+    "scratch": "online, from random weights",
+    "used": "online, used rollouts only",
+    "shuffled": "online, shuffled features",
+    "generic": "online, from other traces",
+    "generic_frozen": "frozen, from other traces",
+}
+PARTS = ("generation", "learn", "scoring", "update")
+LOOPS = {"vanilla": "vanilla", "et": "early termination", "fast": "FastGRPO"}
+TREES = (16, 32)
+
+
+def loop(frame: pd.DataFrame, name: str, arm: str, warm: bool = True) -> pd.DataFrame:
+    """A series over iterations of a GRPO loop; `warm` leaves the first iteration out."""
+    part = rows(frame, "loops", name, arm=arm, variant="grpo")
+    return part[part["step"] >= 1] if warm else part
+
+
+def replayed(frame: pd.DataFrame, name: str, variant: str = "grpo") -> pd.Series:
+    """A number of the replay, e.g. ``fast/seconds``."""
+    sweep = "loops" if variant == "grpo" else "variants"
+    return scalar(frame, sweep, f"replay/{name}", arm="fast", variant=variant).sort_index()
+
+
+def acceptance(frame: pd.DataFrame, draft: str) -> pd.DataFrame:
+    """Expected acceptance length of a draft over the measurements of a loop."""
+    return rows(frame, "loops", f"acceptance/{draft}", arm="fast", variant="grpo")
+
+
+def profiled(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A number of the profile."""
+    return scalar(frame, "profile", name, arm="profile").sort_index()
+
+
+# Measures: one number per seed
+
+
+def total(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
+    """Seconds of a part of a loop, mean over warm iterations."""
+    return loop(frame, name, arm).groupby("seed")["value"].mean()
+
+
+def common(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
+    """The same over the iterations that the vanilla loop has too."""
+    last = int(loop(frame, "wall", "vanilla")["step"].max())
+    part = loop(frame, name, arm)
+    return part[part["step"] <= last].groupby("seed")["value"].mean()
+
+
+def generation_share(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Share of generation in an iteration."""
+    return total(frame, "generation", arm) / total(frame, "wall", arm)
+
+
+def pace(frame: pd.DataFrame, arm: str, variant: str = "grpo") -> pd.Series:
+    """Seconds per token of an arm of the replay: lengths differ by chance between arms."""
+    return replayed(frame, f"{arm}/seconds", variant) / replayed(frame, f"{arm}/tokens", variant)
+
+
+def gen_speedup(frame: pd.DataFrame, arm: str, base: str = "vanilla", variant: str = "grpo") -> pd.Series:
+    """Speed-up of generation over a baseline in the replay, tokens per second."""
+    return pace(frame, base, variant) / pace(frame, arm, variant)
+
+
+def e2e_speedup(frame: pd.DataFrame, arm: str, base: str = "vanilla") -> pd.Series:
+    """End-to-end speed-up of an arm of the replay: its generation with the rest of the measured loops.
+
+    The rest is what scoring and update took in the vanilla loop, and the draft's step for arms with an
+    online draft.
+    """
+    spent = sum((common(frame, part, "vanilla") for part in ("scoring", "update")), start=0.0)
+    learning = common(frame, "learn", "fast") if arm in LEARNERS else 0.0
+    generation = common(frame, "generation", "vanilla") / gen_speedup(frame, arm)
+    baseline = common(frame, "generation", "vanilla") / gen_speedup(frame, base)
+    return (baseline + spent) / (generation + spent + learning)
+
+
+def loop_speedup(frame: pd.DataFrame, arm: str, base: str) -> pd.Series:
+    """Ratio of the time of two real loops, over the iterations that both have."""
+    if "vanilla" in (arm, base):
+        return common(frame, "wall", base) / common(frame, "wall", arm)
+    return total(frame, "wall", base) / total(frame, "wall", arm)
+
+
+def predicted_speedup(frame: pd.DataFrame) -> pd.Series:
+    """Amdahl's law with the vanilla loop's share of generation and the gain in generation, draft included."""
+    share = common(frame, "generation", "vanilla") / common(frame, "wall", "vanilla")
+    ours = common(frame, "generation", "fast") + common(frame, "learn", "fast")
+    gain = common(frame, "generation", "vanilla") / ours
+    pairs = [amdahl_e2e(f, g) for f, g in zip(share, gain, strict=True)]
+    return pd.Series(pairs, index=share.index, name="predicted")
+
+
+def termination_share(frame: pd.DataFrame) -> pd.Series:
+    """Early termination's part of the logarithm of the method's speed-up."""
+    parts, wholes = gen_speedup(frame, "et"), gen_speedup(frame, "fast")
+    shares = [log_share(part, whole) for part, whole in zip(parts, wholes, strict=True)]
+    return pd.Series(shares, index=parts.index)
+
+
+def ends(part: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """First and last value of each seed."""
+    ordered = part.sort_values("step").groupby("seed")["value"]
+    return ordered.first(), ordered.last()
+
+
+def at_start(frame: pd.DataFrame, draft: str) -> pd.Series:
+    """Acceptance length of a draft at the first measurement."""
+    return ends(acceptance(frame, draft))[0]
+
+
+def at_end(frame: pd.DataFrame, draft: str) -> pd.Series:
+    """Acceptance length of a draft at the last measurement."""
+    return ends(acceptance(frame, draft))[1]
+
+
+def change(part: pd.DataFrame) -> pd.Series:
+    """Last value of each seed minus the first."""
+    first, last = ends(part)
+    return last - first
+
+
+def static_speed(frame: pd.DataFrame, batch: int, name: str) -> pd.Series:
+    """Tokens per second at a fixed batch over plain decoding."""
+    speeds = [scalar(frame, "static", f"speed/{batch}/{which}", arm="static") for which in (name, "plain")]
+    return speeds[0].sort_index() / speeds[1].sort_index()
+
+
+def static_trees(frame: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """`static_speed` of two sizes of tree."""
+    return pd.DataFrame({f"N = {size}": static_speed(frame, batch, str(size)) for size in TREES})
+
+
+def best(columns: Mapping[str, pd.Series]) -> str:
+    """Name of the column with the largest mean."""
+    return max(columns, key=lambda name: float(columns[name].mean()))
+
+
+def best_static(frame: pd.DataFrame) -> pd.Series:
+    """Pace of the best static tree over the rule's."""
+    fastest = best({arm: 1.0 / pace(frame, arm) for arm in STATIC})
+    return pace(frame, fastest) / pace(frame, "fast")
+
+
+def median_static(frame: pd.DataFrame) -> pd.Series:
+    """Median pace of the static trees over the rule's."""
+    paces = pd.DataFrame({arm: pace(frame, arm) for arm in STATIC})
+    return paces.median(axis=1) / pace(frame, "fast")
+
+
+def constant_rows(frame: pd.DataFrame) -> pd.Series:
+    """The rule over the best static choice where no row ends."""
+    choices = {name: static_speed(frame, 64, name) for name in ("plain", "4", "8", "16", "32")}
+    return static_speed(frame, 64, "rule") / choices[best(choices)]
+
+
+def knee(frame: pd.DataFrame) -> pd.Series:
+    """Elasticity of a pass's time beyond the knee minus below it."""
+    beyond = np.log2(profiled(frame, "seconds/64/16") / profiled(frame, "seconds/64/8"))
+    below = np.log2(profiled(frame, "seconds/1/8") / profiled(frame, "seconds/1/1")) / 3
+    return beyond - below
+
+
+def correlation(first: pd.DataFrame, second: Sequence[float] | pd.Series) -> pd.Series:
+    """Pearson correlation over iterations."""
+    groups = first.assign(other=np.asarray(second)).groupby("seed")
+    return groups.apply(lambda part: part["value"].corr(part["other"]), include_groups=False)
+
+
+def length_correlation(frame: pd.DataFrame) -> pd.Series:
+    """Correlation of the longest response with generation over update."""
+    generation, update = (loop(frame, name, "et")["value"].to_numpy() for name in ("generation", "update"))
+    return correlation(loop(frame, "longest", "et"), generation / update)
+
+
+def late_reward(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Mean reward of the second half of a loop."""
+    part = loop(frame, "reward", arm)
+    return part[part["step"] >= (int(part["step"].max()) + 1) // 2].groupby("seed")["value"].mean()
+
+
+def heldout(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
+    """A number of the held-out evaluation."""
+    return scalar(frame, "loops", f"heldout/{name}", arm=arm, variant="grpo")
+
+
+def from_scratch(frame: pd.DataFrame, at: Callable[[pd.DataFrame, str], pd.Series]) -> pd.Series:
+    """Draft tokens accepted from random weights over those of the pre-trained draft."""
+    return (at(frame, "scratch") - 1) / (at(frame, "online") - 1)
+
+
+def theory(name: str) -> Callable[[pd.DataFrame], Errors]:
+    """Values of an exact check."""
+    return lambda frame: rows(frame, "exact", name, arm=name)["value"].to_numpy()
+
+
+# Audits of the paper's own numbers
+
+RANGE = (2.35, 2.72)  # abstract
+SHARES = (0.91, 0.98)  # Fig. 1
+
+
+def outside(numbers: Float[np.ndarray, " N"], bounds: tuple[float, float]) -> Errors:
+    """Distance to an interval."""
+    low, high = bounds
+    return np.maximum(0.0, np.maximum(low - numbers, numbers - high))
+
+
+def stated_range(_frame: pd.DataFrame) -> Errors:
+    """Distance of FastGRPO's end-to-end cells to the range in the abstract."""
+    block = reported("fastgrpo", "table1").filter(regex="FastGRPO$", axis=0).to_numpy()
+    return outside(block[~np.isnan(block)], RANGE)
+
+
+def stated_share(_frame: pd.DataFrame) -> Errors:
+    """Distance of Table 3's implied shares of generation to the reported range."""
+    pairs = reported("fastgrpo", "table3").to_numpy()
+    return outside(np.array([implied_share(e2e, gen) for gen, e2e in pairs]), SHARES)
+
+
+CLAIMS: dict[str, Measure] = {
+    "c1_share": lambda f: generation_share(f, "vanilla"),
+    "c1_longer": length_correlation,
+    "c2_wins": lambda f: static_trees(f, 1),
+    "c2_loses": lambda f: static_trees(f, 64),
+    "c2_decline": lambda f: pd.DataFrame(
+        {f"{count} row{'s' * (count > 1)}": static_speed(f, count, "32") for count in (64, 8, 1)}
+    ),
+    "c3_median": median_static,
+    "c3_best": best_static,
+    "c3_constant": constant_rows,
+    "c4_decay": lambda f: change(acceptance(f, "frozen")),
+    "c4_still": lambda f: change(rows(f, "still", "acceptance/frozen", arm="still")),
+    "c4_online": lambda f, arm="online": at_end(f, arm) - at_end(f, "frozen"),
+    "c4_generic": lambda f: at_end(f, "generic") - at_end(f, "generic_frozen"),
+    "c5_e2e": lambda f: loop_speedup(f, "fast", "et"),
+    "c5_order": lambda f: pd.DataFrame({name: 1.0 / common(f, "wall", arm) for arm, name in LOOPS.items()}),
+    "c5_amdahl": lambda f: loop_speedup(f, "fast", "vanilla") / predicted_speedup(f),
+    "c6_lossless": theory("lossless"),
+    "c6_greedy": theory("greedy"),
+    "c6_reward": lambda f: late_reward(f, "fast") - late_reward(f, "et"),
+    "c6_accuracy": lambda f: heldout(f, "accuracy", "fast") - heldout(f, "accuracy", "et"),
+    "c7": lambda f: from_scratch(f, at_end),
+    "c7_start": lambda f: from_scratch(f, at_start),
+    "c8": lambda f: at_end(f, "online") - at_end(f, "used"),
+    "c8_start": lambda f: at_start(f, "online") - at_start(f, "used"),
+    "c9": lambda f: total(f, "learn", "fast") / total(f, "wall", "fast"),
+    "c10_intensity": theory("roofline"),
+    "c10_rule": theory("rule"),
+    "c10_knee": knee,
+    "depth_gain": lambda f: pd.DataFrame(
+        {f"{layers} layers": profiled(f, f"gain/{layers}/1") for layers in LAYERS}
+    ),
+    "c11_gain": lambda f: gen_speedup(f, "et"),
+    "c11_identity": lambda f: gen_speedup(f, "et") / replayed(f, "et/predicted"),
+    "c11_share": termination_share,
+    "random_draft": lambda f: gen_speedup(f, "random", base="et"),
+    "wrong_peak": lambda f: pd.DataFrame(
+        {arm: pace(f, arm) / pace(f, "fast") for arm in ("peak_high", "peak_low")}
+    ),
+    "audit_averages": averages(
+        "fastgrpo", "table1", "average E2E", ("GSM8K E2E", "SimpleRL E2E", "DAPO E2E")
+    ),
+    "audit_range": stated_range,
+    "audit_share": stated_share,
+}

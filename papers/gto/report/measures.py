@@ -1,0 +1,248 @@
+"""Arms of GTO, what is measured of them, and the claims of the card.
+
+Arms of a seed share the draft that Phase II starts from, so differences are paired by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from common.study.audits import reported
+from common.study.frame import Errors, paired, rows, scalar, values
+from common.study.report import Measure
+from common.tasks.tridomain import DOMAINS
+
+# Arms
+
+NAMES = {
+    "untuned": "EAGLE-3",
+    "continual": "continual, equal steps",
+    "continual_time": "continual, equal time",
+    "gto": "GTO",
+    "shuffled": "GTO, shuffled advantages",
+    "flipped": "GTO, flipped advantages",
+}
+DECODERS = {
+    "vanilla": "plain decoding",
+    "pld": "PLD",
+    "sps": "SPS",
+    "eagle": "EAGLE",
+    "eagle2": "EAGLE-2",
+    "eagle3": "EAGLE-3",
+    "continual": "continual",
+    "gto": "GTO",
+}
+AGGREGATORS = {"lse": "LSE", "max": "Max", "average": "Average", "node_sum": "node sum"}
+KINDS = {"hass": "HASS-like", "griffin": "GRIFFIN-like"}
+SHAPES = {
+    f"{depth}:4:{budget}": f"depth {depth}, {budget} nodes" for depth in (4, 5, 6) for budget in (16, 24, 32)
+}
+AS_MANY = "5:4:5"  # a tree of as many nodes as the greedy path
+
+
+def main(frame: pd.DataFrame, arm: str, name: str = "tau1/all") -> pd.Series:
+    """A scalar of an EAGLE-3 arm, by default its exact τ at T=1."""
+    return scalar(frame, "main", name, arm=arm)
+
+
+def other(frame: pd.DataFrame, sweep: str, arm: str, name: str = "tau1/all", **labels: str) -> pd.Series:
+    """A scalar of an arm outside `main`."""
+    return scalar(frame, sweep, name, arm=arm, **labels)
+
+
+def speed(frame: pd.DataFrame, arm: str, kind: str, temperature: int, domain: str = "all") -> pd.Series:
+    """``speed``, ``sr`` or ``tau`` of the wall-clock measurement."""
+    return scalar(frame, "speed", f"{kind}{temperature}/{arm}/{domain}")
+
+
+# Measures: one number per seed
+
+
+def gain(frame: pd.DataFrame, arm: str, over: str, name: str = "tau1/all") -> pd.Series:
+    """Difference of two arms of `main`."""
+    return main(frame, arm, name) - main(frame, over, name)
+
+
+def by_domain(frame: pd.DataFrame, arm: str, name: str) -> pd.DataFrame:
+    """A scalar of an arm of `main`, one column per domain."""
+    return pd.DataFrame({domain: main(frame, arm, f"{name}/{domain}") for domain in DOMAINS})
+
+
+def domain_gain(frame: pd.DataFrame, arm: str, over: str) -> pd.DataFrame:
+    """Difference of exact τ at T=1, one column per domain."""
+    return by_domain(frame, arm, "tau1") - by_domain(frame, over, "tau1")
+
+
+def oracle(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A share of the target's own trees, one column per domain, the same for every seed of `main`."""
+    seeds = main(frame, "untuned").index
+    shares = {domain: scalar(frame, "oracle", f"{name}/{domain}").iloc[0] for domain in DOMAINS}
+    return pd.DataFrame({domain: pd.Series(float(share), index=seeds) for domain, share in shares.items()})
+
+
+def tree_over_path(frame: pd.DataFrame, shape: str = "") -> pd.DataFrame:
+    """τ of a tree over τ of the greedy path, by domain; other shapes on a quarter of the prefixes."""
+    return pd.DataFrame(
+        {
+            domain: main(frame, "untuned", f"tau1/{domain}{shape}")
+            / main(frame, "untuned", f"chain1/{domain}")
+            for domain in DOMAINS
+        }
+    )
+
+
+def tree_excess(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Gain over continual training with trees minus the gain with chains."""
+    return gain(frame, arm, "continual") - gain(frame, arm, "continual", "chain1/all")
+
+
+def gains_from_others(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """An arm minus continual training, from two other drafts."""
+    return pd.DataFrame(
+        {
+            kind: other(frame, "inits", arm, kind=kind) - other(frame, "inits", "continual", kind=kind)
+            for kind in KINDS
+        }
+    )
+
+
+def aggregator_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """LSE minus Max, Max minus Average."""
+    lse = main(frame, "gto")
+    largest, average = (other(frame, "aggregators", arm) for arm in ("max", "average"))
+    return pd.DataFrame({"LSE - Max": lse - largest, "Max - Average": largest - average}).dropna()
+
+
+def around_eight(frame: pd.DataFrame) -> pd.DataFrame:
+    """m=8 minus continual training (m=1), and minus m=32."""
+    eight = main(frame, "gto")
+    ends = {"1": main(frame, "continual"), "32": other(frame, "sizes", "m=32")}
+    return pd.DataFrame({size: eight - end for size, end in ends.items()}).dropna()
+
+
+def gradient_spread(frame: pd.DataFrame, sweep: str, arm: str) -> pd.Series:
+    """Variance of the gradient norm over the second half of Phase II."""
+    part = rows(frame, sweep, "grad_norm", arm=arm)
+    late = part[part["step"] >= (int(part["step"].max()) + 1) // 2]
+    return late.groupby("seed")["value"].var(ddof=1)
+
+
+def spread_ratio(frame: pd.DataFrame, one: tuple[str, str], two: tuple[str, str]) -> pd.Series:
+    """`gradient_spread` of one (sweep, arm) over that of another."""
+    return (gradient_spread(frame, *one) / gradient_spread(frame, *two)).dropna()
+
+
+def on_shapes(frame: pd.DataFrame, arm: str, *over: str) -> pd.DataFrame:
+    """Difference to other arms on nine tree shapes."""
+    columns = [
+        (f"{shape} {base}" if len(over) > 1 else shape, base, shape) for base in over for shape in SHAPES
+    ]
+    return pd.DataFrame(
+        {column: gain(frame, arm, base, f"tau1/all@{shape}") for column, base, shape in columns}
+    )
+
+
+def literal_falls(frame: pd.DataFrame) -> Errors:
+    """Fall of the expected length where the reward rises, from A and from A+ to B."""
+
+    def rise(kind: str, tree: str) -> float:
+        before, after = (theory("counterexample", f"{kind}/{name}")(frame)[0] for name in (tree, "B"))
+        return float(after - before)
+
+    falls = {tree: max(0.0, -rise("expected", tree)) for tree in ("A", "A+")}
+    return np.array([fall if rise("reward", tree) > 0 else 0.0 for tree, fall in falls.items()])
+
+
+def discordance(frame: pd.DataFrame, mode: str) -> pd.Series:
+    """Share of random pairs of trees that a reward orders the wrong way."""
+    return scalar(frame, "theory", f"discordance/{mode}", analysis="discordance")
+
+
+def tabular_gain(frame: pd.DataFrame, rank: int, arm: str, over: str) -> pd.Series:
+    """Expected accepted tokens of the low-rank draft, difference of two arms."""
+    return scalar(frame, "tabular", arm, rank=rank) - scalar(frame, "tabular", over, rank=rank)
+
+
+def theory(analysis: str, *names: str) -> Callable[[pd.DataFrame], Errors]:
+    """Values of an exact check."""
+    return lambda frame: values(frame, "theory", *names, analysis=analysis)
+
+
+# Audits of the paper's own numbers
+
+ARMS_OF_TABLE_1 = [f"LLaMA-3.1-8B {name}" for name in ("EAGLE-3", "GTO")]
+
+
+def benchmark_averages(_frame: pd.DataFrame) -> Errors:
+    """Reported averages minus means of the three benchmarks, EAGLE-3 and GTO."""
+    block = reported("gto", "table1").loc[ARMS_OF_TABLE_1]
+    errors = []
+    for column in ("SR T=0", "τ T=0", "SR T=1"):
+        parts = block[[f"{benchmark} {column}" for benchmark in ("MT-Bench", "HumanEval", "GSM8K")]]
+        errors.append(block[column] - parts.mean(axis=1))
+    return np.concatenate(errors)
+
+
+def stated_gains(_frame: pd.DataFrame) -> Errors:
+    """Reported gains minus those of the averages, in percentage points."""
+    eagle, gto = (reported("gto", "table1").loc[row] for row in ARMS_OF_TABLE_1)
+    stated = {"τ T=0": 7.4, "SR T=0": 7.7}
+    return np.array([gain - 100 * (gto[column] / eagle[column] - 1) for column, gain in stated.items()])
+
+
+def proportional_rows(_frame: pd.DataFrame) -> Errors:
+    """1 for each row of Table 4 that one constant makes from the row m=8, to rounding."""
+    block = reported("gto", "table4")
+    eight, rounding = block.loc["m=8"], 0.005
+    others = block.loc[[f"m={size}" for size in (1, 4, 16, 32)]]
+    low = ((others - rounding) / (eight + rounding)).max(axis=1)
+    high = ((others + rounding) / (eight - rounding)).min(axis=1)
+    return (low <= high).astype(float).to_numpy()
+
+
+CLAIMS: dict[str, Measure] = {
+    "c1": lambda f, arm="gto": domain_gain(f, arm, "untuned"),
+    "c1_greedy": lambda f, arm="gto": gain(f, arm, "untuned", "tau0/all"),
+    "c1_speed": lambda f: pd.DataFrame(
+        {f"T={t}": speed(f, "gto", "speed", t) / speed(f, "eagle3", "speed", t) for t in (0, 1)}
+    ),
+    "c2_steps": lambda f, arm="gto": gain(f, arm, "continual"),
+    "c2_time": lambda f, arm="gto": gain(f, arm, "continual_time"),
+    "flip": lambda f, arm="flipped": gain(f, "continual", arm),
+    "chain": lambda f, arm="gto": tree_excess(f, arm),
+    "c3_pruned": lambda f: by_domain(f, "untuned", "pruned"),
+    "c3_pruned_oracle": lambda f: oracle(f, "pruned"),
+    "c3_agrees": lambda f: by_domain(f, "untuned", "agrees"),
+    "c3_agrees_oracle": lambda f: oracle(f, "agrees"),
+    "c3_tree": tree_over_path,
+    "c3_tree_small": lambda f: tree_over_path(f, f"@{AS_MANY}"),
+    "c4": lambda f, arm="gto": gains_from_others(f, arm),
+    "c5": aggregator_order,
+    "c5_null": lambda f: gain(f, "shuffled", "continual"),
+    "c6": around_eight,
+    "c7": lambda f: paired(main(f, "gto"), other(f, "debias", "no debiasing")),
+    "c7_null": lambda f: gain(f, "shuffled", "continual"),
+    "c7_spread": lambda f: spread_ratio(f, ("main", "gto"), ("debias", "no debiasing")),
+    "c7_spread_max": lambda f: spread_ratio(f, ("aggregators", "max"), ("main", "gto")),
+    "c8": lambda f: on_shapes(f, "gto", "untuned", "continual"),
+    "c8_continual": lambda f: on_shapes(f, "continual", "untuned"),
+    "c9_bounds": theory("bounds", "violation"),
+    "c9_monotone": theory("monotonicity", "coordinate", "expectation"),
+    "c9_slack": theory("slack", "failed"),
+    "c9_literal": literal_falls,
+    "c9_orders": lambda f: pd.DataFrame({mode: discordance(f, mode) for mode in ("lse", "max", "average")}),
+    "c9_node_sum": lambda f: discordance(f, "node_sum"),
+    "c10_greedy": lambda f: values(f, "lossless", "differs"),
+    "c10_sampled": theory("verifiers", "law/matching", "law/rejection"),
+    "c11": theory("verifiers", "length/matching", "length/rejection"),
+    "tab_gap": lambda f: tabular_gain(f, 1, "best", "cross_entropy"),
+    "tab_gap_full": lambda f: tabular_gain(f, 4, "best", "cross_entropy"),
+    "tab_gto": lambda f, arm="gto": tabular_gain(f, 1, arm, "continual"),
+    "tab_full": lambda f: tabular_gain(f, 4, "gto", "continual"),
+    "audit_averages": benchmark_averages,
+    "audit_gains": stated_gains,
+    "audit_sizes": proportional_rows,
+}
