@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from common.study.card import list_papers, load_card
+from common.study.console import console
 from common.study.errors import StudyError
 from common.study.paths import results_root, store_root
 from common.study.study import Options, Study, parse_parameters
 
-CONSOLE = Console()
+CONSOLE = console()
 # jsonschema, below papermill, would build a grammar of IRIs for seconds; without it, it does not check them.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 PROFILE = click.option(
@@ -143,7 +143,7 @@ def verify_command(paper: str, profile: str) -> None:
             problems += wrong
             CONSOLE.print(f"{slug}/{name}: " + ("verified" if not wrong else f"{len(wrong)} problem(s)"))
             for line in wrong:
-                CONSOLE.print(f"  {line}", markup=False, soft_wrap=True)
+                CONSOLE.print(f"  {line}", soft_wrap=True)
     if problems:
         raise StudyError(f"{len(problems)} problem(s); make reproduce UPDATE=1 regenerates the results")
 
@@ -239,7 +239,7 @@ def new(paper: str) -> None:
     from common.study.scaffold import scaffold
 
     for path in scaffold(paper):
-        CONSOLE.print(f"wrote {os.path.relpath(path)}", markup=False)
+        CONSOLE.print(f"wrote {os.path.relpath(path)}", soft_wrap=True)
 
 
 @cli.command()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from rich.table import Table
+from rich.text import Text
 
 from common.study.card import Claim
 from common.study.paths import results_root
@@ -77,9 +78,8 @@ def terminal(study: Study, verdicts: Mapping[str, Verdict]) -> Table:
         claim = study.card.claims[name]
         control = claim.role == "control"
         colour = "cyan" if control else COLOURS[verdict.verdict]
-        shown = f"[{colour}]{word(claim, verdict)}[/{colour}]"
         head = f"{name}{'*' if claim.primary else ''}{'†' if control else ''}"
-        table.add_row(head, shown, claim.statement, verdict.reason.replace("[", "\\["))
+        table.add_row(head, Text(word(claim, verdict), style=colour), claim.statement, verdict.reason)
     return table
 
 

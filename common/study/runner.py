@@ -10,10 +10,10 @@ from textwrap import shorten
 import joblib
 from joblib.externals.loky import as_completed, get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from common.study.console import console
 from common.study.errors import StudyError
 from common.study.jobs import Job
 from common.study.keys import job_key
@@ -52,7 +52,7 @@ def plan(jobs: Sequence[Job], store: Store, past: Mapping[str, float]) -> Plan:
     typical = sum(past.values()) / len(past) if past else UNKNOWN_SECONDS
     seconds = {key: past.get(job.describe(), typical) for key, job in keyed.items()}
     for key in store.damaged(list(keyed)):
-        Console(stderr=True).print(f"record {key} ({keyed[key].describe()}) is damaged: recomputing it")
+        console(stderr=True).print(f"record {key} ({keyed[key].describe()}) is damaged: recomputing it")
         store.discard(key)
     pending = [key for key in keyed if not store.has(key)]
     return Plan(keyed, tuple(sorted(pending, key=lambda key: -seconds[key])), seconds)
@@ -139,11 +139,14 @@ def _call(job: Job, key: str, store: Store, limits: Limits, parent: int) -> tupl
 
 
 def _bar() -> Progress:
-    columns = ("jobs {task.fields[finished]}/{task.fields[count]}", "left", "[dim]{task.fields[now]}")
-    count, left, now = (TextColumn(text, table_column=Column(no_wrap=True)) for text in columns)
+    columns = ("jobs {task.fields[finished]}/{task.fields[count]}", "left", "{task.fields[now]}")
+    count, left, now = (
+        TextColumn(text, style=style, markup=False, table_column=Column(no_wrap=True))
+        for text, style in zip(columns, ("none", "none", "dim"), strict=True)
+    )
     bar = BarColumn(bar_width=20)
     return Progress(
-        count, bar, TimeElapsedColumn(), left, TimeRemainingColumn(), now, console=Console(stderr=True)
+        count, bar, TimeElapsedColumn(), left, TimeRemainingColumn(), now, console=console(stderr=True)
     )
 
 

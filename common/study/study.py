@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ import pandas as pd
 
 from common.study.card import PROFILES, Artefact, Card, Claim, load_card
 from common.study.configuration import configure
-from common.study.errors import StudyError
+from common.study.errors import StudyError, unknown
 from common.study.jobs import Job
 from common.study.keys import job_key
 from common.study.paths import ROOT, papers_root, results_root, store_root
@@ -83,6 +84,7 @@ class Study:
         self.config = configure(self.experiment.Config, self.experiment.PROFILES, profile, parameters)
         self.seeds = _choose_seeds(self.card, profile, self.options.seeds)
         self.needs = self.card.needs(self.options.only)
+        self._check_sweeps()
         self.store = Store(store_root())
 
     @cached_property
@@ -100,6 +102,27 @@ class Study:
         """Jobs of the sweeps that the selected tables, figures and claims need."""
         jobs: list[Job] = self.experiment.jobs(self.config, self.seeds)
         return [job for job in jobs if job.sweep in self.needs]
+
+    def _check_sweeps(self) -> None:
+        """Every sweep that the card names has jobs at some profile; a misspelt one would stay untested."""
+        wanted, known = self.card.needs(), set[str]()
+        for profile in sorted(self.experiment.PROFILES, key=lambda name: name != self.profile):
+            if wanted <= known:
+                return
+            known |= self._sweeps(profile)
+        for name, entry in self.card.entries().items():
+            for sweep in entry.needs:
+                if sweep not in known:
+                    raise unknown(
+                        "sweep", sweep, known, f"papers/{self.card.slug}/paper.yaml: needs of {name}"
+                    )
+
+    def _sweeps(self, profile: str) -> set[str]:
+        """Sweeps of a profile as it stands; a profile that cannot run has none."""
+        config = configure(self.experiment.Config, self.experiment.PROFILES, profile)
+        with suppress(StudyError):
+            return {job.sweep for job in self.experiment.jobs(config, self.card.seeds.judged)}
+        return set()
 
     @property
     def exploratory(self) -> bool:

@@ -58,6 +58,13 @@ def test_the_toy_card_is_valid(write):
         (lambda c: c["tables"]["table1"]["reported"]["rows"].update(Method=[1, 2]), r"2 cells for 1 columns"),
         (lambda c: c["tables"]["table1"]["counterparts"].update(Nothing="x"), r"rows that the paper's block"),
         (lambda c: c["figures"]["fig1"].pop("needs"), r"either 'needs'"),
+        (lambda c: c["claims"]["up"].update(test={"order": ["a"]}), r"order needs two or more names"),
+        (lambda c: c["claims"]["up"].update(test={"order": []}), r"order needs two or more names"),
+        (lambda c: c["claims"]["up"].update(test={"order": ["a", "b", "a"]}), r"order needs .*each once"),
+        (lambda c: c["claims"]["exact1"]["test"].update(exact=-1e-9), r"exact': Input should be greater"),
+        (lambda c: c["figures"].update(table1=c["figures"]["fig1"]), r"id 'table1' stands twice"),
+        (lambda c: c["claims"].update(table1=c["claims"]["exact1"]), r"id 'table1' stands twice"),
+        (lambda c: c["claims"].update(fig1=c["claims"]["exact1"]), r"id 'fig1' stands twice"),
         (lambda c: c.update(slug="yot"), r"has to be the folder's name 'toy'"),
     ],
 )
@@ -66,9 +73,62 @@ def test_each_mistake_names_file_field_and_fix(write, change, message):
         parse_card(write(change))
 
 
-def test_broken_yaml_names_the_line(write):
-    with pytest.raises(StudyError, match=r"paper.yaml line 3: not valid YAML"):
-        parse_card(write(text="slug: toy\ntitle: [\n"))
+NUMBERS = {
+    "test.greater": lambda c, x: c["claims"]["up"].update(test={"greater": x}),
+    "test.less": lambda c, x: c["claims"]["up"].update(test={"less": x}),
+    "test.within.1": lambda c, x: c["claims"]["up"].update(test={"within": [0.0, x]}),
+    "test.within.0": lambda c, x: c["claims"]["up"].update(test={"within": [x, 0.0]}),
+    "test.exact": lambda c, x: c["claims"]["exact1"].update(test={"exact": x}),
+    "smallest_effect": lambda c, x: c["claims"]["up"].update(smallest_effect=x),
+    "rows.Method": lambda c, x: c["tables"]["table1"]["reported"]["rows"].update(Method=[x]),
+    "reported.mean": lambda c, x: c["figures"]["fig1"]["reported"].update(mean=x),
+}
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("place", NUMBERS)
+def test_every_number_is_finite(write, place, number):
+    """An infinite bound would let a claim be reproduced whatever is measured."""
+    with pytest.raises(StudyError, match=rf"{place}.*(finite|greater)"):
+        parse_card(write(lambda c: NUMBERS[place](c, number)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slug: toy\ntitle: [\n", r"line 3: not valid YAML"),
+        (
+            CARD.replace("tables:", "claims: {}\ntables:"),
+            r"line 24: not valid YAML: key 'claims' stands twice",
+        ),
+        (
+            CARD.replace("    ours: toy", "    source: x\n    ours: toy"),
+            r"line 17: .*key 'source' stands twice",
+        ),
+        (CARD.replace("test: {gre", "kind: audit, test: {gre", 1), r"line 29: .*key 'kind' stands twice"),
+        ("slug: &a {x: 1}\ntitle: {<<: *a, y: 1, y: 2}\n", r"line 2: .*key 'y' stands twice"),
+        ("slug: toy\nyear: 2025-13-45\n", r"not valid YAML: month must be in 1..12"),
+        ("slug: \0\n", r"not valid YAML"),
+        ("{[1]: 2}\n", r"line 1: not valid YAML: found unhashable key"),
+        ("", r"field 'card'"),
+        ("[slug, toy]", r"field 'card'"),
+    ],
+)
+def test_broken_yaml_names_the_line(write, text, message):
+    with pytest.raises(StudyError, match=rf"papers/toy/paper.yaml.*{message}"):
+        parse_card(write(text=text or "# nothing\n"))
+
+
+def test_a_merged_block_may_override_what_it_merges(write):
+    text = CARD.replace("fig1: {", "fig1: &one {").replace("fig2: {", "fig2: {<<: *one, needs: [], ")
+    assert parse_card(write(text=text)).figures["fig2"].source == "paper, Fig. 2"
+
+
+def test_a_file_that_is_no_text_is_one_line(write):
+    path = write()
+    path.write_bytes(b"slug: \xff\xfe\n")
+    with pytest.raises(StudyError, match=r"paper.yaml: not valid YAML: .*can't decode"):
+        parse_card(path)
 
 
 def test_the_test_hash_follows_what_decides_and_nothing_else(write):
