@@ -15,7 +15,7 @@ import click
 from rich.table import Table
 
 from common.study.card import list_papers, load_card
-from common.study.console import console
+from common.study.console import console, prepare_streams
 from common.study.errors import StudyError
 from common.study.paths import results_root, store_root
 from common.study.study import Options, Study, parse_parameters
@@ -33,6 +33,7 @@ PROFILE = click.option(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; prints one clear line for a mistake, a traceback only with DEBUG=1."""
+    prepare_streams()
     debug = bool(os.environ.get("DEBUG"))
     try:
         cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)

@@ -69,7 +69,7 @@ def environment() -> dict[str, Any]:
 def instruction_set() -> str:
     """Widest vector extension of this processor that numpy and PyTorch dispatch on."""
     cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split("\n\n")[0] if cpuinfo.is_file() else ""
+    flags = cpuinfo.read_text(encoding="utf-8").split("\n\n")[0] if cpuinfo.is_file() else ""
     return next((isa for isa in ("avx512f", "avx2", "asimd") if isa in flags), platform.machine())
 
 

@@ -105,7 +105,7 @@ def committed() -> pd.DataFrame:
     """Every claim of every committed result: a row per paper, profile and claim, no two profiles merged."""
     rows = []
     for path in sorted(results_root().glob("*/*/claims.json")):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
         if path.parent.name == content["profile"]:
             rows += [
                 {"paper": content["paper"], "profile": content["profile"], "id": name, **entry}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import pandas as pd
 from IPython.display import Image
@@ -10,7 +11,10 @@ from IPython.display import Image
 from common.plotting.style import png
 from common.study import ledger
 from common.study.artefacts import Artefacts, side_by_side
+from common.study.errors import unknown
 from common.study.study import Options, Study, parse_parameters
+
+T = TypeVar("T")
 
 
 class Notebook:
@@ -47,8 +51,11 @@ class Notebook:
     def table(self, name: str) -> pd.DataFrame | str:
         """The paper's rows beside ours; without ours if this run has no such table, the reason if there are
         neither.
+
+        Raises:
+            StudyError: the card has no such table.
         """
-        entry = self.study.card.tables[name]
+        entry = self._entry("table", name, self.study.card.tables)
         reason = self.artefacts.missing(name)
         if reason and not entry.reported.rows:
             return f"{name}: {reason}"
@@ -56,11 +63,21 @@ class Notebook:
         return side_by_side(entry, block)
 
     def figure(self, name: str) -> Any:
-        """The figure, or the reason why this run has none."""
+        """The figure, or the reason why this run has none.
+
+        Raises:
+            StudyError: the card has no such figure.
+        """
+        entry = self._entry("figure", name, self.study.card.figures)
         reason = self.artefacts.missing(name)
         if reason:
             return f"{name}: {reason}"
-        return Image(data=png(self.artefacts.plot(name)), alt=self.study.card.figures[name].title)
+        return Image(data=png(self.artefacts.plot(name)), alt=entry.title)
+
+    def _entry(self, kind: str, name: str, entries: Mapping[str, T]) -> T:
+        if name not in entries:
+            raise unknown(kind, name, entries, f"make list PAPER={self.study.card.slug}")
+        return entries[name]
 
     def ledger(self) -> pd.DataFrame:
         """Verdict and evidence of every claim."""

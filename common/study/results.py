@@ -132,7 +132,7 @@ def update_readme(study: Study, folder: Path) -> None:
     """Put the verdicts of a results folder into the paper's README."""
     path = papers_root() / study.card.slug / "README.md"
     if path.is_file():
-        claims = json.loads((folder / "claims.json").read_text())["claims"]
+        claims = json.loads((folder / "claims.json").read_bytes())["claims"]
         path.write_text(readme(path.read_text(encoding="utf-8"), claims, study.profile), encoding="utf-8")
 
 

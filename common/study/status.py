@@ -37,7 +37,7 @@ def _sources(slug: str, folder: Path) -> str:
 
 def _verdicts(slug: str, folder: Path) -> str:
     try:
-        claims = json.loads((folder / "claims.json").read_text())["claims"]
+        claims = json.loads((folder / "claims.json").read_bytes())["claims"]
     except (OSError, ValueError, KeyError) as error:
         raise StudyError(
             f"{folder}/claims.json cannot be read ({error}); run make reproduce PAPER={slug}"

@@ -88,7 +88,7 @@ class Store:
         """
         folder = self.folder(key)
         try:
-            marker = json.loads((folder / "complete.json").read_text())
+            marker = json.loads((folder / "complete.json").read_bytes())
             content = (folder / "record.parquet").read_bytes()
         except (OSError, ValueError) as error:
             raise DamagedRecordError(f"{folder}: {error}") from error
@@ -99,7 +99,7 @@ class Store:
     def cost(self, key: str) -> Cost | None:
         """Wall time and memory of the run that made the record, if known."""
         try:
-            return Cost(**json.loads((self.folder(key) / "job.json").read_text())["cost"])
+            return Cost(**json.loads((self.folder(key) / "job.json").read_bytes())["cost"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -107,14 +107,14 @@ class Store:
         """Note that this process computes a record, or no longer does."""
         path = self.folder(key) / "running"
         if running:
-            path.write_text(str(os.getpid()))
+            path.write_text(str(os.getpid()), encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
 
     def was_running(self, key: str) -> bool:
         """True if a process that is gone was computing this record; asks once, then forgets."""
         path = self.folder(key) / "running"
-        if not path.is_file() or psutil.pid_exists(int(path.read_text() or 0)):
+        if not path.is_file() or psutil.pid_exists(int(path.read_bytes() or 0)):
             return False
         path.unlink(missing_ok=True)
         return True

@@ -207,7 +207,7 @@ def tidy(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def past_seconds(folder: Path) -> dict[str, float]:
     """Seconds by job description from a results folder's manifest; empty if there is none."""
     try:
-        jobs = json.loads((folder / "manifest.json").read_text())["jobs"]
+        jobs = json.loads((folder / "manifest.json").read_bytes())["jobs"]
         return {job["job"]: job["seconds"] for job in jobs if job["seconds"] is not None}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -59,7 +59,7 @@ def _check_readme(study: Study, folder: Path) -> list[str]:
     if folder != study.committed or not path.is_file() or not (folder / "claims.json").is_file():
         return []
     text = path.read_text(encoding="utf-8")
-    claims = json.loads((folder / "claims.json").read_text())["claims"]
+    claims = json.loads((folder / "claims.json").read_bytes())["claims"]
     stale = f"`{study.profile}` (generated)" in text and readme(text, claims, study.profile) != text
     return ["README.md: its verdict table is not the one of claims.json"] if stale else []
 
@@ -71,7 +71,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         StudyError: it is missing or damaged.
     """
     try:
-        content: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        content: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
         return content
     except (OSError, ValueError) as error:
         raise StudyError(
@@ -85,7 +85,7 @@ def _compare(fresh: Path, stored: Path) -> list[str]:
     if fresh.suffix == ".csv":
         return _compare_frames(pd.read_csv(fresh), pd.read_csv(stored))
     if fresh.suffix == ".json":
-        return _compare_claims(json.loads(fresh.read_text()), json.loads(stored.read_text()))
+        return _compare_claims(json.loads(fresh.read_bytes()), json.loads(stored.read_bytes()))
     return [] if fresh.read_bytes() == stored.read_bytes() else ["text differs from the recomputed one"]
 
 
@@ -150,7 +150,7 @@ def compare_runs(new: Path, old: Path) -> str:
 
 
 def _changed_verdicts(new: Path, old: Path) -> list[str]:
-    first, second = (json.loads((folder / "claims.json").read_text())["claims"] for folder in (new, old))
+    first, second = (json.loads((folder / "claims.json").read_bytes())["claims"] for folder in (new, old))
     names = sorted({*first, *second})
     return [
         name for name in names if first.get(name, {}).get("verdict") != second.get(name, {}).get("verdict")

@@ -69,14 +69,20 @@ def _compute(job: Job, key: str, store: Store, watch: _Watch) -> str | None:
     workspace.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     try:
-        with (store.folder(key) / "log.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log):
+        with (
+            (store.folder(key) / "log.txt").open("w", encoding="utf-8") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+        ):
             function = job.function()
             gc.freeze()  # imported libraries are half a million objects that no collection has to visit again
             record = function(job, workspace)
         cost = Cost(round(time.perf_counter() - start, 3), round(watch.peak, 1))
         store.write(key, job, record, cost)
     except Exception as error:  # a job is foreign code: whatever it raises becomes its report
-        (store.folder(key) / "error.txt").write_text(traceback.format_exc())
+        (store.folder(key) / "error.txt").write_text(
+            traceback.format_exc(), encoding="utf-8", errors="replace"
+        )
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -135,7 +141,7 @@ def ended_reason(folder: Path) -> str | None:
     path = folder / "ended.json"
     if not path.is_file():
         return None
-    reason = str(json.loads(path.read_text())["reason"])
+    reason = str(json.loads(path.read_bytes())["reason"])
     path.unlink()
     return reason
 
