@@ -1,6 +1,10 @@
 # Reprise: the front door. `make help` lists what it opens.
 PYTHON ?= python3
-PROFILE ?= laptop
+
+# What a user gives is data: make does not expand it, and recipes read it from the environment, in quotes.
+GIVEN := PAPER PROFILE SEEDS ONLY MODEL SET WORKERS BACKEND UPDATE DEBUG ARGS PYTHON CONDA_PREFIX
+literal = $(foreach name,$(1),$(if $(value $(name)),$(eval override $(name) := $$(value $(name)))))
+$(call literal,$(GIVEN))
 
 # A conda environment with Reprise installed is used as it is; otherwise .venv, made on first use.
 ifneq ($(wildcard $(CONDA_PREFIX)/bin/reprise),)
@@ -10,14 +14,16 @@ else
   BIN := .venv/bin
   READY := setup
 endif
+$(call literal,BIN)
+export BIN $(GIVEN)
 
-REPRISE := $(BIN)/reprise
+REPRISE := "$$BIN/reprise"
 need-paper = $(if $(PAPER),,$(error name a paper, e.g. make $@ PAPER=qae (make list shows them)))
 # Only what the user gave is passed on, so that the defaults live in one place, the command line.
-flags = --profile "$(PROFILE)" $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(ONLY),--only "$(ONLY)") \
-  $(if $(MODEL),--model "$(MODEL)") $(if $(WORKERS),--workers "$(WORKERS)") $(if $(BACKEND),--backend "$(BACKEND)") \
-  $(foreach pair,$(SET),--set "$(pair)")
-export DEBUG
+flag = $${$(1):+--$(2)="$$$(1)"}
+flags = $(call flag,PROFILE,profile) $(call flag,SEEDS,seeds) $(call flag,ONLY,only) $(call flag,MODEL,model) \
+  $(call flag,SET,set) $(call flag,WORKERS,workers) $(call flag,BACKEND,backend)
+paper = -- $${PAPER:+"$$PAPER"}
 
 .PHONY: setup lab list new reproduce plan status verify test bench clean help pocket-models
 
@@ -29,42 +35,42 @@ help: ## Show this list
 	@echo "  variables: PAPER=<slug>|all PROFILE SEEDS=3|5,8 WORKERS ONLY=fig9,c6 MODEL SET='name=value ...' UPDATE=1 DEBUG=1"
 
 setup: ## Make .venv from requirements.lock (every other target does it when needed)
-	@$(PYTHON) common/bootstrap.py
+	@"$$PYTHON" common/bootstrap.py
 
 reproduce: $(READY) ## Run the experiment of PAPER and its notebook; regenerate tables, figures, verdicts
-	@$(need-paper)$(REPRISE) reproduce "$(PAPER)" $(flags) $(if $(filter 1,$(UPDATE)),--update)
+	@$(need-paper)$(REPRISE) reproduce $(flags) $(if $(filter 1,$(UPDATE)),--update) $(paper)
 
 plan: $(READY) ## Show what reproduce would run and how long it takes
-	@$(need-paper)$(REPRISE) plan "$(PAPER)" $(flags)
+	@$(need-paper)$(REPRISE) plan $(flags) $(paper)
 
 list: $(READY) ## List papers; with PAPER, its tables, figures and claims
-	@$(REPRISE) list $(PAPER)
+	@$(REPRISE) list $(paper)
 
 status: $(READY) ## Show which results exist, whether they are current, and their verdicts
-	@$(REPRISE) status $(PAPER)
+	@$(REPRISE) status $(paper)
 
 verify: $(READY) ## Recompute the committed verdicts, tables and data twins of PAPER from its values
-	@$(need-paper)$(REPRISE) verify "$(PAPER)"
+	@$(need-paper)$(REPRISE) verify $(paper)
 
 new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
-	@$(need-paper)$(REPRISE) new "$(PAPER)"
+	@$(need-paper)$(REPRISE) new $(paper)
 
 lab: $(READY) ## Open JupyterLab with the right kernel
-	@$(BIN)/jupyter lab --notebook-dir .
+	@"$$BIN/jupyter" lab --notebook-dir .
 
 test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction and nbval of every notebook
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	"$$BIN/ruff" check .
+	"$$BIN/ruff" format --check .
+	"$$BIN/mypy"
+	"$$BIN/lint-imports"
+	set -f; "$$BIN/python" -m pytest -n auto --maxprocesses 4 --dist loadfile $$ARGS
 
 bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
-	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	@for file in benchmarks/*.py; do "$$BIN/python" "$$file" || exit 1; done
 
 pocket-models: $(READY) ## Rebuild the committed pocket checkpoints
-	@$(BIN)/python -m common.models.warmstart
-	@$(BIN)/python -m papers.fcp.base
+	@"$$BIN/python" -m common.models.warmstart
+	@"$$BIN/python" -m papers.fcp.base
 
 clean: $(READY) ## Remove the records and untracked results of PAPER
-	@$(need-paper)$(REPRISE) clean "$(PAPER)"
+	@$(need-paper)$(REPRISE) clean $(paper)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -125,13 +127,10 @@ def scaffold(slug: str) -> list[Path]:
     """Write the files of a new paper; returns their paths.
 
     Raises:
-        StudyError: the slug is no Python name in lower case, or the paper exists.
+        StudyError: the slug cannot name a paper; see `check_name`.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
-        raise StudyError(f"'{slug}' cannot name a paper: use lower-case letters, digits and _, e.g. my_paper")
+    check_name(slug)
     folder = papers_root() / slug
-    if folder.exists():
-        raise StudyError(f"papers/{slug} exists already; choose another name or edit it")
     test = ROOT / "tests" / "papers" / slug / "test_report.py"
     files = {
         folder / "__init__.py": f'"""{slug}."""\n',
@@ -146,6 +145,25 @@ def scaffold(slug: str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return list(files)
+
+
+def check_name(slug: str) -> None:
+    """Refuse a name that Python, the command line or the file system would take for something else.
+
+    Raises:
+        StudyError: no lower-case name, a word of Python or of the command line, or a module or paper exists.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
+        raise StudyError(f"'{slug}' cannot name a paper: use lower-case letters, digits and _, e.g. my_paper")
+    if slug == "all":
+        raise StudyError("'all' cannot name a paper: PAPER=all means every paper; choose another name")
+    if keyword.iskeyword(slug):
+        raise StudyError(f"'{slug}' cannot name a paper: it is a word of Python; choose e.g. {slug}_paper")
+    for path in papers_root().iterdir():
+        if path.name.casefold() == slug:
+            raise StudyError(f"papers/{path.name} exists already; choose another name or edit it")
+    if find_spec(slug) is not None:
+        raise StudyError(f"'{slug}' cannot name a paper: a module has that name; choose e.g. {slug}_paper")
 
 
 TEST = """\

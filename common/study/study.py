@@ -270,6 +270,9 @@ def _choose_seeds(card: Card, profile: str, text: str) -> tuple[int, ...]:
         raise StudyError(
             f"SEEDS='{text}' is no count and no list; give e.g. SEEDS=3 or SEEDS=5,8,13"
         ) from error
+    twice = next((seed for seed in numbers if numbers.count(seed) > 1), None)
+    if twice is not None:
+        raise StudyError(f"SEEDS={text}: seed {twice} stands twice and would count twice; give each once")
     if len(numbers) > 1 or text.endswith(","):
         return numbers
     if not 1 <= numbers[0] <= len(known):

@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from common.study import scaffold
+from common.study.errors import StudyError
 from common.study.paths import ROOT
+from common.study.study import _choose_seeds
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,8 @@ def test_verify_passes_and_status_plan_and_list_tell_the_state(run):
         (("reprodcue", "toy"), "No such command 'reprodcue'"),
         (("new", "My-Paper"), "use lower-case letters"),
         (("new", "toy"), "papers/toy exists already"),
+        (("new", "class"), "'class' cannot name a paper: it is a word of Python; choose e.g. class_paper"),
+        (("reproduce", "toy", "--seeds", "5,5"), "SEEDS=5,5: seed 5 stands twice and would count twice"),
     ],
 )
 def test_bad_input_gives_one_clear_line_and_a_status(run, arguments, message):
@@ -129,6 +135,41 @@ def test_bad_input_gives_one_clear_line_and_a_status(run, arguments, message):
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("shouting", "papers/SHOUTING exists already"),
+        ("all", "'all' cannot name a paper: PAPER=all means every paper"),
+        ("none", None),
+        ("is", "word of Python"),
+        ("json", "'json' cannot name a paper: a module has that name; choose e.g. json_paper"),
+        ("numpy", "a module has that name"),
+        ("common", "a module has that name"),
+        ("a; touch x", "use lower-case letters"),
+        ("../up", "use lower-case letters"),
+        ("paper\n", "use lower-case letters"),
+        ("é", "use lower-case letters"),
+        ("", "use lower-case letters"),
+    ],
+)
+def test_a_name_that_means_something_else_is_refused(tmp_path, monkeypatch, name, message):
+    (tmp_path / "SHOUTING").mkdir()
+    monkeypatch.setattr(scaffold, "papers_root", lambda: tmp_path)
+    if message is None:
+        scaffold.check_name(name)
+        return
+    with pytest.raises(StudyError, match=message):
+        scaffold.check_name(name)
+
+
+@pytest.mark.parametrize("text", ["5,5", "100,101,0100", "7,8,7,"])
+def test_a_seed_given_twice_is_an_error_that_names_it(text):
+    card = SimpleNamespace(seeds=SimpleNamespace(judged=(1, 2), development=(3,)))
+    with pytest.raises(StudyError, match=f"SEEDS={text}: seed {int(text.split(',')[0])} stands twice"):
+        _choose_seeds(card, "laptop", text)
+    assert _choose_seeds(card, "laptop", "5,") == (5,)
 
 
 def test_debug_shows_the_traceback(run):
