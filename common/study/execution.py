@@ -49,7 +49,7 @@ def execute(study: Study, target: Path) -> None:
     missing = sorted(set(parameters) - _declared(read_notebook(source)))
     if missing:
         raise StudyError(f"{source}: its cell tagged 'parameters' has to declare {missing}")
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said once, below
     try:
         papermill.execute_notebook(
             str(source),
@@ -106,9 +106,10 @@ def _failure(error: Exception, partial: Path) -> str:
     """Which cell failed, and how."""
     if isinstance(error, PapermillExecutionError):
         return f"cell {error.cell_index}: {error.ename}: {error.evalue}"
-    states = [cell.metadata.get("papermill", {}).get("status") for cell in nbformat.read(partial, 4).cells]
-    begun = sum(state != "pending" for state in states)
-    return f"cell {begun - 1}: its kernel died (out of memory, or killed): {error}"
+    cells = nbformat.read(partial, as_version=4).cells
+    begun = sum(bool(cell.metadata.get("papermill", {}).get("start_time")) for cell in cells)
+    place = f"cell {begun - 1}" if begun else "before its first cell"
+    return f"{place}: its kernel died (out of memory, or killed): {error}"
 
 
 def _strip(path: Path) -> None:

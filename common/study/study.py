@@ -250,12 +250,16 @@ def parse_parameters(text: str) -> dict[str, str]:
     """``"a=1 b=x"`` as a dict.
 
     Raises:
-        StudyError: a part without an equals sign.
+        StudyError: a part without an equals sign, or a name given twice.
     """
     pairs = [part.partition("=") for part in text.split()]
     wrong = [name for name, equals, _ in pairs if not equals]
     if wrong:
         raise StudyError(f"parameter '{wrong[0]}' has no value; write {wrong[0]}=VALUE")
+    names = [name for name, _, _ in pairs]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise StudyError(f"parameter '{twice[0]}' is given twice; give it once")
     return {name: value for name, _, value in pairs}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from common.study.jobs import Job
+from common.study.logs import BoundedLog
 from common.study.store import Cost, DamagedRecordError, Store, write_json
 
 POLL_SECONDS = 0.5
@@ -69,11 +70,7 @@ def _compute(job: Job, key: str, store: Store, watch: _Watch) -> str | None:
     workspace.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     try:
-        with (
-            (store.folder(key) / "log.txt").open("w", encoding="utf-8") as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-        ):
+        with BoundedLog(store.folder(key) / "log.txt") as log, redirect_stdout(log), redirect_stderr(log):
             function = job.function()
             gc.freeze()  # imported libraries are half a million objects that no collection has to visit again
             record = function(job, workspace)

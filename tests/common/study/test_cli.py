@@ -114,6 +114,7 @@ def test_verify_passes_and_status_plan_and_list_tell_the_state(run):
         (("reproduce", "toy", "--set", "stepz=1"), "unknown parameter 'stepz', did you mean 'steps'?"),
         (("reproduce", "toy", "--set", "steps=ten"), "parameter 'steps' expects int, got 'ten'"),
         (("reproduce", "toy", "--set", "steps"), "parameter 'steps' has no value; write steps=VALUE"),
+        (("reproduce", "toy", "--set", "steps=1", "--set", "steps=2"), "parameter 'steps' is given twice"),
         (("reproduce", "toy", "--only", "fgi1"), "did you mean 'fig1'? (make list PAPER=toy)"),
         (("reproduce", "toy", "--seeds", "many"), "SEEDS='many' is no count and no list"),
         (("reproduce", "toy", "--seeds", "99"), "the card has 6 seeds"),

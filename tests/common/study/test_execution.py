@@ -8,8 +8,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from common.study.card import load_card
 from common.study.errors import StudyError
 from common.study.execution import execute, read_notebook
+from common.study.notebook import Notebook
 from common.study.scaffold import PARAMETERS
 from common.study.study import Options
 
@@ -18,11 +20,12 @@ PYTHON = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 @pytest.fixture
 def run(tmp_path):
-    """Execute a notebook of one cell, and return its cells."""
+    """Execute a notebook that has this cell before its last, and return its cells."""
     (tmp_path / "reprise").mkdir()
 
     def executed(source, kernelspec=None, parameters=PARAMETERS):
-        cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(source)]
+        cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+        cells += [new_code_cell(source), new_code_cell("'after'")]
         metadata = {"kernelspec": PYTHON if kernelspec is None else kernelspec}
         nbformat.write(new_notebook(cells=cells, metadata=metadata), tmp_path / "reproduce.ipynb")
         study = SimpleNamespace(
@@ -44,13 +47,28 @@ def test_the_kernel_is_this_interpreter_whatever_is_installed_as_python3(run, tm
     (foreign / "kernel.json").write_text(json.dumps({**PYTHON, "argv": ["/bin/false", "{connection_file}"]}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     cells = run("import sys; print(sys.executable)", kernelspec={**PYTHON, "name": "my-env"})
-    assert cells[-1].outputs[0].text.strip() == sys.executable
+    assert cells[-2].outputs[0].text.strip() == sys.executable
 
 
 def test_a_kernel_that_dies_is_one_line_that_names_the_cell(run, tmp_path):
     with pytest.raises(StudyError, match=r"^reproduce.ipynb cell 2: its kernel died .*failed-toy.ipynb\)$"):
         run("import os\nos._exit(9)")
     assert (tmp_path / "reprise" / "failed-toy.ipynb").is_file()
+
+
+def test_a_kernel_that_does_not_start_is_one_line(run, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(StudyError, match=r"^reproduce.ipynb before its first cell: its kernel died"):
+        run("1")
+
+
+def test_a_table_or_figure_that_the_card_lacks_is_named_with_its_neighbour():
+    notebook = object.__new__(Notebook)
+    notebook.study = SimpleNamespace(card=load_card("qae"))
+    with pytest.raises(StudyError, match=r"unknown table 'tabel1', did you mean 'table1'.*PAPER=qae"):
+        notebook.table("tabel1")
+    with pytest.raises(StudyError, match="unknown figure 'fig44', did you mean 'fig4"):
+        notebook.figure("fig44")
 
 
 def test_a_cell_that_fails_is_one_line_that_names_it(run):
