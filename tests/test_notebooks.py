@@ -8,7 +8,7 @@ import sys
 import nbformat
 import pytest
 
-from common.study.card import list_papers, load_card
+from common.study.card import TEMPLATE, list_papers, load_card
 from common.study.paths import ROOT, papers_root
 
 
@@ -22,7 +22,7 @@ def run(*command, **environment):
     )
 
 
-@pytest.fixture(scope="module", params=list_papers())
+@pytest.fixture(scope="module", params=[*list_papers(), TEMPLATE])
 def smoke(request, tmp_path_factory):
     """A paper reproduced at `smoke` into a store and results of its own."""
     root = tmp_path_factory.mktemp(request.param)
@@ -59,9 +59,7 @@ def test_the_executed_notebook_repeats_itself_on_the_warm_store(smoke):
     assert " passed" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "slug", [slug for slug in list_papers() if (papers_root() / slug / "method.ipynb").exists()]
-)
+@pytest.mark.parametrize("slug", [path.parent.name for path in sorted(papers_root().glob("*/method.ipynb"))])
 def test_the_method_notebooks_stored_outputs_are_what_the_code_prints(slug):
     done = run(
         sys.executable, "-m", "pytest", "--nbval-lax", "-q", str(papers_root() / slug / "method.ipynb")

@@ -44,6 +44,10 @@ __all__ = [
 ]
 
 
+TEMPLATE = "_template"
+"""The folder that `make new` copies: a card like any other, but no paper."""
+
+
 class Seeds(Model):
     """Seeds that verdicts are judged on, and those used while developing; the two never meet."""
 
@@ -65,7 +69,7 @@ class Seeds(Model):
 class Card(Model):
     """A paper as this repository sees it; one per folder, in ``paper.yaml``."""
 
-    slug: Id
+    slug: str = Field(pattern=r"^_?[a-z][a-z0-9_]*$")
     title: str
     authors: tuple[str, ...] = Field(min_length=1)
     arxiv: str = Field(pattern=r"^(\d{4}\.\d{5})?$")  # empty for a study of our own
@@ -107,6 +111,7 @@ class Card(Model):
                 raise ValueError(
                     f"claims.{name}.control '{claim.control}' is not a claim row with role: control"
                 )
+            _check_comparable(name, claim, control)
         return self
 
     def ids(self) -> list[str]:
@@ -135,9 +140,23 @@ class Card(Model):
         return chosen
 
 
+def _check_comparable(name: str, claim: Claim, control: Claim) -> None:
+    """A claim's effect can exceed its control's only if both are effects, or both are identities."""
+    kinds = [entry.test.kind for entry in (claim, control) if entry.test]
+    if "within" in kinds:
+        raise ValueError(
+            f"claims.{name}: a 'within' test has no effect that could exceed a control's; drop 'control'"
+        )
+    if len(kinds) < 2 or ("exact" in kinds and set(kinds) != {"exact"}):
+        kind = "an exact" if kinds[0] == "exact" else "a sampled"
+        raise ValueError(
+            f"claims.{name}: its control '{claim.control}' needs {kind} test as well, to be compared with it"
+        )
+
+
 def list_papers() -> list[str]:
-    """Slugs of all papers that have a card, sorted."""
-    return sorted(path.parent.name for path in papers_root().glob("*/paper.yaml"))
+    """Slugs of all papers that have a card, sorted; a name that begins with _ is no paper."""
+    return sorted(path.parent.name for path in papers_root().glob("[a-z]*/paper.yaml"))
 
 
 def load_card(slug: str) -> Card:
@@ -146,7 +165,7 @@ def load_card(slug: str) -> Card:
     Raises:
         StudyError: no such paper, unreadable YAML, or a wrong or missing field; names file, field and fix.
     """
-    if slug not in list_papers():
+    if slug not in (*list_papers(), TEMPLATE):
         raise unknown("paper", slug, list_papers(), "make list")
     return parse_card(papers_root() / slug / "paper.yaml")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.study.card import TEMPLATE
 from common.study.paths import ROOT
 
 CARD = """
@@ -132,6 +133,9 @@ FIGURES = {
 """
 
 
+NOTEBOOK = (ROOT / "papers" / TEMPLATE / "reproduce.ipynb").read_text().replace(TEMPLATE, "toy")
+
+
 @dataclass(frozen=True)
 class Repository:
     """A copy of the engine with a toy paper, and a way to type commands in it."""
@@ -179,18 +183,18 @@ def shared_repository(tmp_path_factory) -> Repository:
 
 
 def make_repository(root: Path) -> Repository:
-    from common.study.scaffold import reproduce_notebook
-
     (root / "common").mkdir(parents=True)
     for name in ("__init__.py", "statistics.py", "study", "plotting"):
         source = ROOT / "common" / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, root / "common" / name)
+    for part in ("papers", "tests/papers"):
+        shutil.copytree(ROOT / part / TEMPLATE, root / part / TEMPLATE)
     paper = root / "papers" / "toy"
     paper.mkdir(parents=True)
     (root / "requirements.lock").write_text("")
     files = {"../__init__.py": "", "__init__.py": "", "paper.yaml": CARD, "experiment.py": EXPERIMENT}
     files["README.md"] = "# Toy\n\n<!-- verdicts -->\n<!-- /verdicts -->\n\nEnd.\n"
-    for name, text in {**files, "report.py": REPORT, "reproduce.ipynb": reproduce_notebook("toy")}.items():
+    for name, text in {**files, "report.py": REPORT, "reproduce.ipynb": NOTEBOOK}.items():
         (paper / name).write_text(text)
     return Repository(root)

@@ -198,7 +198,10 @@ def test_an_audit_is_judged_at_every_profile_and_without_a_single_job(repository
 
 def test_a_scaffolded_paper_is_clean_and_reproduces_with_an_honest_untested_claim(repository):
     assert repository("new", "second").returncode == 0
-    written = [str(repository.root / "papers" / "second"), str(repository.root / "tests" / "papers")]
+    written = [
+        str(repository.root / "papers" / "second"),
+        str(repository.root / "tests" / "papers" / "second"),
+    ]
     config = ("--config", str(ROOT / "pyproject.toml"))
     for verb in (("check",), ("format", "--check")):
         done = subprocess.run(
@@ -207,7 +210,7 @@ def test_a_scaffolded_paper_is_clean_and_reproduces_with_an_honest_untested_clai
         assert done.returncode == 0, done.stdout
     done = repository("reproduce", "second", "--profile", "smoke")
     assert done.returncode == 0, done.stderr
-    assert "1 untested" in done.stdout
+    assert "1 reproduced, 1 untested" in done.stdout
     assert "not implemented yet" in done.stdout
     assert repository("clean", "second").returncode == 0
     assert not list((repository.root / ".reprise" / "store").glob("*/complete.json"))
