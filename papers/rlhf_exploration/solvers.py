@@ -1,11 +1,13 @@
 """r_t = argmax over width(r) ≤ R of ℓ(r) + α [J*(r) - ⟨π_cal, r⟩]: a concave plus a convex function.
 
-One run from the maximum-likelihood estimate would miss the optimistic maxima, which are the subject. With two
-or three arms a lattice finds the global one; with more, minorise-maximise ascent from K + 2 starts does.
+One run from the maximum-likelihood estimate would miss the optimistic maxima, which are the subject.
+`Lattice` takes the best of finitely many rewards: the global maximum up to the step of the lattice. `Ascent`
+is a local search from many starts; its docstring says where its maximum is the global one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +19,10 @@ from papers.rlhf_exploration.instances import Bandit
 
 TIE = 1e-9  # weight of the tie-break: of equally good rewards the one nearest to a constant wins
 POINTS = 201  # lattice of a difference of two rewards
+ENUMERABLE = 10  # arms up to which all corners of the box are scored
+LEADING = 16  # corners from which an ascent starts
 Rows = Float[np.ndarray, "S K"]
+Points = Float[np.ndarray, "P K"]
 
 
 class Solver(Protocol):
@@ -32,7 +37,7 @@ class Solver(Protocol):
         """Optimistic rewards, their policies, and the regret J(π*) - J(π) of these."""
 
 
-def lattice(arms: int, width: float) -> Float[np.ndarray, "P K"]:
+def lattice(arms: int, width: float) -> Points:
     """Rewards of width at most `width` with the last one 0: 201 points for two arms, steps of R/20 to 0.25
     for three.
 
@@ -52,23 +57,41 @@ def lattice(arms: int, width: float) -> Float[np.ndarray, "P K"]:
     return points[np.ptp(points, axis=1) <= width + 1e-9]
 
 
-class Lattice:
-    """Global maximum over a lattice.
+def corners(arms: int, width: float) -> Points:
+    """Corners of the box [0, R]^K, shifted so that the last reward is 0.
 
-    The log-likelihood depends on win counts alone; it is kept as its values on the lattice, to which a
+    Up to ten arms all 2^K - 1 that differ by more than a shift; beyond, those with one arm at R or one at 0.
+    """
+    if arms <= ENUMERABLE:
+        raised = np.arange(2**arms - 1)[:, None] >> np.arange(arms) & 1
+    else:
+        raised = np.concatenate([np.eye(arms, dtype=int), 1 - np.eye(arms, dtype=int)])
+    return width * (raised - raised[:, -1:])
+
+
+class Lattice:
+    """Global maximum over finitely many rewards, by default a lattice.
+
+    The log-likelihood depends on win counts alone; it is kept as its values at the points, to which a
     comparison adds one precomputed row. Runs of the same bandit share these rows.
 
     Args:
-        bandit: Runs of one bandit, or of several whose lattices have equally many points.
+        bandit: Runs of one bandit, or of several with equally many points.
         alpha: Weight of the bonus, one per run.
+        points: Number of arms and width to the rewards, the last arm's 0.
     """
 
-    def __init__(self, bandit: Bandit, alpha: Float[np.ndarray, " S"]) -> None:
+    def __init__(
+        self,
+        bandit: Bandit,
+        alpha: Float[np.ndarray, " S"],
+        points: Callable[[int, float], Points] = lattice,
+    ) -> None:
         told = np.concatenate([bandit.rewards, bandit.reference, bandit.width[:, None]], axis=1)
         _, first, kind = np.unique(told, axis=0, return_index=True, return_inverse=True)
         self.kind: Int[np.ndarray, " S"] = kind.reshape(-1)
         width = bandit.width[first]
-        self.rewards = np.stack([lattice(bandit.rewards.shape[1], float(size)) for size in width])
+        self.rewards = np.stack([points(bandit.rewards.shape[1], float(size)) for size in width])
         reference = bandit.reference[first, None]
         self.columns = np.ascontiguousarray(self.rewards.transpose(0, 2, 1))
         self.labels = log_sigmoid(self.columns[:, :, None] - self.columns[:, None])
@@ -94,25 +117,39 @@ class Lattice:
         """Optimistic rewards, their policies and regrets; runs without news keep their last answer."""
         rows = np.flatnonzero(self.stale | (calibration != self.calibration).any(axis=1))
         if len(rows):
-            weights = self.alpha[rows, None] * calibration[rows]
-            kinds = self.kind[rows] if len(self.columns) > 1 else slice(None)
-            objective = self.score[rows]
-            for arm in range(self.columns.shape[1] - 1):  # the last reward is 0
-                objective -= weights[:, arm, None] * self.columns[kinds, arm]
-            self.chosen[rows] = objective.argmax(axis=1)
+            self.chosen[rows] = self._objective(rows, calibration).argmax(axis=1)
             self.calibration = calibration
             self.stale[:] = False
         at = self.kind, self.chosen
         return self.rewards[at], self.policies[at], self.regrets[at]
 
+    def leading(self, calibration: Rows, count: int) -> Float[np.ndarray, "S N K"]:
+        """The `count` best rewards of each run, or all if there are fewer, in no order."""
+        objective = self._objective(np.arange(len(self.alpha)), calibration)
+        count = min(count, objective.shape[1])
+        best = np.argpartition(-objective, count - 1, axis=1)[:, :count]
+        return self.rewards[self.kind[:, None], best]
+
+    def _objective(self, rows: Int[np.ndarray, " N"], calibration: Rows) -> Float[np.ndarray, "N P"]:
+        weights = self.alpha[rows, None] * calibration[rows]
+        kinds = self.kind[rows] if len(self.columns) > 1 else slice(None)
+        objective = self.score[rows]
+        for arm in range(self.columns.shape[1] - 1):  # the last reward is 0
+            objective -= weights[:, arm, None] * self.columns[kinds, arm]
+        return objective
+
 
 class Ascent:
-    """Minorise-maximise ascent from K + 2 starts, for any number of arms and a bandit of its own per run.
+    """Minorise-maximise ascent from many starts, for any number of arms and a bandit of its own per run.
 
     J* is minorised by its tangent, ℓ by a parabola with curvature n(a)/2 along coordinate a, where arm a was
     compared n(a) times. So a step is closed form, stays in the box and never lowers the objective. A reward
     of width at most R has a shift in [0, R]^K, and shifts change nothing. Starts: the last optimistic reward,
-    the maximum-likelihood estimate, and that estimate with one arm raised to R.
+    the maximum-likelihood estimate, that estimate with one arm raised to R, and the best corners of the box.
+
+    While a run has no comparison its objective is convex, so a corner maximises it: up to ten arms the answer
+    of a search is then the global maximum. From the first comparison on, and beyond ten arms always, it is
+    that of a local search, at least as good as the best corner that was scored, and stopped after `steps`.
 
     Args:
         bandit: One bandit per run.
@@ -125,6 +162,7 @@ class Ascent:
         self, bandit: Bandit, alpha: Float[np.ndarray, " S"], steps: int = 8, every: int = 1
     ) -> None:
         self.bandit, self.alpha, self.steps, self.every = bandit, alpha, steps, every
+        self.corners = Lattice(bandit, alpha, corners)
         runs, arms = bandit.rewards.shape
         self.best = gibbs_policy(bandit.reference, bandit.rewards, bandit.beta)
         self.wins = np.zeros((runs, arms, arms))
@@ -137,6 +175,7 @@ class Ascent:
     ) -> None:
         """Add one comparison to each of the given runs."""
         self.wins[rows, winner, loser] += 1
+        self.corners.observe(rows, winner, loser)
 
     def maximise(self, calibration: Rows) -> tuple[Rows, Rows, Float[np.ndarray, " S"]]:
         """Optimistic rewards, their policies and regrets."""
@@ -146,12 +185,13 @@ class Ascent:
             raised = np.where(
                 np.eye(arms, dtype=bool), self.bandit.width[:, None, None], self.likeliest[:, None]
             )
-            starts += [self.likeliest[:, None], raised]
+            best = self.corners.leading(calibration, LEADING)
+            starts += [self.likeliest[:, None], raised, best - best.min(axis=2, keepdims=True)]
         self.round += 1
         ends = self._climb(np.concatenate(starts, axis=1), calibration)
         self.likeliest, candidates = ends[:, 0], ends[:, 1:]
-        best = self.objective(candidates, calibration).argmax(axis=1)
-        self.current = candidates[np.arange(len(ends)), best]
+        highest = self.objective(candidates, calibration).argmax(axis=1)
+        self.current = candidates[np.arange(len(ends)), highest]
         policy = gibbs_policy(self.bandit.reference, self.current, self.bandit.beta)
         return self.current, policy, self.bandit.beta * kl(policy, self.best)
 
@@ -164,15 +204,15 @@ class Ascent:
     def _climb(self, starts: Float[np.ndarray, "S N K"], calibration: Rows) -> Float[np.ndarray, "S N K"]:
         """Ends of the ascents; the first start climbs the likelihood alone."""
         won = self.wins.sum(axis=2)[:, None]
-        compared = (self.wins + self.wins.transpose(0, 2, 1))[:, None]
-        curvature = np.maximum(compared.sum(axis=3) / 2, 1e-9)  # without data: to the box
+        compared = self.wins + self.wins.transpose(0, 2, 1)
+        curvature = np.maximum(compared.sum(axis=2)[:, None] / 2, 1e-9)  # without data: to the box
         alpha = self.alpha[:, None] * (np.arange(starts.shape[1]) > 0)
         rewards = starts
         for _ in range(self.steps):
             strength = np.exp(rewards)
-            beats = strength[..., :, None] / (strength[..., :, None] + strength[..., None, :])
+            inverse = 1 / (strength[..., :, None] + strength[..., None, :])
             policy = gibbs_policy(self.bandit.reference[:, None], rewards, self.bandit.beta)
-            slope = won - (compared * beats).sum(axis=3)
+            slope = won - strength * np.einsum("sij,snij->sni", compared, inverse)
             slope = slope + alpha[..., None] * (policy - calibration[:, None])
             rewards = np.clip(rewards + slope / curvature, 0.0, self.bandit.width[:, None, None])
         return rewards

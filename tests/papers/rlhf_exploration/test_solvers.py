@@ -1,15 +1,23 @@
-"""Optimistic maximisers: the lattice against brute force, the ascent against the lattice."""
+"""Optimistic maximisers: the lattice against brute force, the ascent against the lattice and brute force."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from common.preferences.bradley_terry import log_likelihood
 from common.preferences.tabular import gibbs_policy, kl, soft_value
 from papers.rlhf_exploration.instances import Bandit, random_bandits, saturated, two_arms
-from papers.rlhf_exploration.solvers import Ascent, Lattice, lattice
+from papers.rlhf_exploration.protocols import PROTOCOLS
+from papers.rlhf_exploration.simulate import noise, run_online
+from papers.rlhf_exploration.solvers import Ascent, Lattice, corners, lattice
+
+KINDS = ("random", "benign", "hard_prior")
+LAPTOP_ALPHA = 0.3 * 1000**0.5
 
 
 def objective(bandit: Bandit, row: int, rewards, wins, calibration, alpha):
@@ -141,9 +149,106 @@ def test_one_climb_from_the_likelihood_misses_what_the_starts_find():
     wins = np.array([[0, 30, 0], [10, 0, 0], [0, 0, 0]], dtype=float)
     calibration = np.array([[0.49, 0.49, 0.02]])
     solver = Ascent(bandit, np.array([8.0]), steps=200)
-    solver.wins = wins[None]
+    feed(solver, wins)
     start = np.array([[[0.9, 0.1, 0.0]]])
     trapped = solver._climb(np.repeat(start, 2, axis=1), calibration)[:, 1]
     found, _, _ = solver.maximise(calibration)
     low, high = (objective(bandit, 0, r[0], wins, calibration[0], 8.0) for r in (trapped, found))
     assert high > low + 0.1
+
+
+def box(arms):
+    """The corners of [0, 1]^K, written down."""
+    return np.array(list(product([0.0, 1.0], repeat=arms)))
+
+
+@pytest.mark.parametrize("arms", [2, 3, 7, 10])
+def test_up_to_ten_arms_every_corner_is_there_once(arms):
+    points = corners(arms, 2.0)
+    ours = {tuple(point) for point in points}
+    assert len(ours) == len(points)
+    assert ours == {tuple(2.0 * (corner - corner[-1])) for corner in box(arms)}
+
+
+def test_beyond_ten_arms_one_arm_differs_from_all_others():
+    points = corners(12, 1.0)
+    assert points.shape == (24, 12)
+    assert_allclose(np.ptp(points, axis=1), 1)
+    assert {tuple(np.unique(point, return_counts=True)[1]) for point in points} == {(1, 11), (11, 1)}
+
+
+def test_the_first_round_of_a_benign_bandit_finds_the_corner_that_single_arms_miss():
+    bandit = random_bandits([0], 0.5, 5, "benign")
+    best, _, _ = Ascent(bandit, np.array([LAPTOP_ALPHA])).maximise(bandit.calibration)
+    assert_array_equal(best, [[1, 0, 1, 0, 0]])
+    wins = np.zeros((5, 5))
+    assert objective(bandit, 0, best[0], wins, bandit.calibration[0], LAPTOP_ALPHA) == pytest.approx(
+        2.2506, abs=1e-4
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    arms=st.integers(2, 10),
+    kind=st.sampled_from(KINDS),
+    beta=st.floats(0.05, 2.0),
+    alpha=st.floats(0.1, 50.0),
+    own=st.booleans(),
+)
+def test_without_comparisons_the_maximum_is_global(seed, arms, kind, beta, alpha, own):
+    rng = np.random.default_rng(seed)
+    bandit = random_bandits([seed], beta, arms, kind)
+    calibration = bandit.calibration if own else rng.dirichlet(np.ones(arms), 1)
+    best, _, _ = Ascent(bandit, np.array([alpha])).maximise(calibration)
+    rivals = np.concatenate([box(arms), rng.random((500, arms))])
+    values = objective(bandit, 0, np.r_[best, rivals], np.zeros((arms, arms)), calibration[0], alpha)
+    assert values[0] >= values[1:].max() - 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), arms=st.integers(4, 8), most=st.integers(1, 3))
+def test_with_comparisons_no_corner_is_better(seed, arms, most):
+    rng = np.random.default_rng(seed)
+    bandit, alpha = random_bandits([seed], 0.2, arms, "random"), np.array([rng.uniform(1, 20)])
+    wins = rng.integers(0, most + 1, (arms, arms)) * (rng.random((arms, arms)) < 0.1)
+    np.fill_diagonal(wins, 0)
+    solver, calibration = Ascent(bandit, alpha), rng.dirichlet(np.ones(arms), 1)
+    feed(solver, wins)
+    best, _, _ = solver.maximise(calibration)
+    values = objective(bandit, 0, np.r_[best, box(arms)], wins, calibration[0], alpha[0])
+    assert values[0] >= values[1:].max() - 1e-9
+
+
+class Audited(Ascent):
+    """An ascent that notes by how much 232 starts, climbed to convergence, beat its answers."""
+
+    def __init__(self, bandit, alpha, rounds):
+        super().__init__(bandit, alpha)
+        self.rounds, self.shortfalls = rounds, []
+
+    def maximise(self, calibration):
+        answer = super().maximise(calibration)
+        if self.round in self.rounds:
+            rivals = np.concatenate([box(5), np.random.default_rng(self.round).random((200, 5))])
+            starts = np.concatenate([np.tile(rivals, (len(self.alpha), 1, 1)), answer[0][:, None]], axis=1)
+            self.steps, steps = 200, self.steps
+            ends = self._climb(starts, calibration)[:, 1:]
+            self.steps = steps
+            reached = self.objective(answer[0][:, None], calibration)[:, 0]
+            self.shortfalls.append(self.objective(ends, calibration).max(axis=1) - reached)
+        return answer
+
+
+def test_along_real_runs_the_ascent_stays_near_the_best_of_many_starts():
+    seeds, rounds, shortfalls = range(4), (1, 2, 4, 8, 16, 40, 80), []
+    for kind, beta in product(KINDS, (0.1, 0.5)):
+        bandit = random_bandits(seeds, beta, 5, kind)
+        solver = Audited(bandit, np.full(len(seeds), LAPTOP_ALPHA), rounds)
+        run_online(bandit, PROTOCOLS["proposed"], solver, noise(seeds, rounds[-1]))
+        shortfalls.append(solver.shortfalls)
+    missed = np.array(shortfalls)
+    assert missed.size == 6 * 7 * 4
+    assert missed[:, 0].max() < 1e-9  # nothing compared yet
+    assert (missed > 0.01).mean() < 0.05
+    assert missed.max() < 0.1
