@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from common.feedback.critic import NO_FEEDBACK, Critic, Critique
+from common.jsonlines import read_json_lines
 
 
 def critique_key(question: str, response: str) -> str:
@@ -52,12 +53,11 @@ class CachedCritic:
 
 def _read(path: Path) -> dict[str, Critique]:
     found: dict[str, Critique] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for line in lines:
+    for line in read_json_lines(path) if path.is_file() else []:
         try:
             entry = json.loads(line)
         except json.JSONDecodeError:
-            continue  # cut off by a kill
+            continue  # cut off by a kill, or the end of the file
         key = entry.pop("key")
         found[key] = Critique(**entry)
     return found

@@ -18,6 +18,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from common.jsonlines import read_json_lines
+
 INSTRUCTION = "Reason step by step, then state the final answer once, inside \\boxed{}."
 PROBLEM = ("problem", "question", "prompt")
 ANSWER = ("answer", "solution", "reward_model")
@@ -63,7 +65,7 @@ def load_problems(source: str, split: Literal["train", "test"]) -> list[Problem]
 
 def _file_rows(path: Path) -> Iterator[tuple[str, str]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_json_lines(path)
     except OSError as error:
         raise DatasetUnavailableError(f"cannot read {path}: {error.strerror or error}") from error
     for number, line in enumerate(lines, start=1):

@@ -76,6 +76,23 @@ def test_the_pool_takes_high_scores_and_leaves_excluded_words_out():
     assert FeedbackPool([critique(9)], part="user").texts == ["fine"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["short.", "It is (short)!", "_short_, but right", "short-winded", "*Short*", "short's", "a\nshort\n"],
+)
+def test_an_excluded_word_is_found_beside_punctuation(text):
+    pool = FeedbackPool([critique(9, text), critique(9, "shorten, shortest, ashort")], exclude={"SHORT"})
+    assert pool.texts == ["shorten, shortest, ashort"]
+
+
+def test_an_excluded_word_is_text_and_may_be_a_phrase():
+    pool = FeedbackPool(
+        [critique(9, "too long."), critique(9, "axb"), critique(9, "a.b")], exclude={"too long", "a.b"}
+    )
+    assert pool.texts == ["axb"]
+    assert FeedbackPool([critique(9)], exclude={""}).texts == ["good"]
+
+
 def test_an_empty_pool_is_an_error():
     with pytest.raises(ValueError, match="no critique scores 9"):
         FeedbackPool([critique(8), critique(10, "")])
@@ -107,6 +124,16 @@ def test_the_cache_asks_once_and_survives_a_cut_off_line(tmp_path):
     third = CachedCritic(Length(WORDS, 1), path)
     assert [third("q", text, "7") for text in ("7", "8")] == answers[:2]
     assert third.asked == 0
+
+
+def test_a_separator_inside_a_text_does_not_cut_its_line(tmp_path):
+    path, text = tmp_path / "critiques.jsonl", "one\u2028two\u2029three\x85four"
+    entry = {"user": text, "analysis": "", "summary": text, "score": 9}
+    line = {"key": critique_key("q", "r"), **entry}
+    path.write_text(json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8")
+    cached = CachedCritic(lambda *_: NO_FEEDBACK, path)
+    assert cached("q", "r", "7") == Critique(**entry)
+    assert cached.asked == 0
 
 
 @given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))

@@ -113,6 +113,12 @@ def test_a_file_gives_each_problem_once(tmp_path):
     assert found == [Problem("3 + 3?", "6"), Problem("1 + 1?", "2"), Problem("2 + 2?", "4")]
 
 
+def test_a_line_separator_inside_a_problem_does_not_cut_its_line(tmp_path):
+    path = tmp_path / "problems.jsonl"
+    path.write_text('{"problem": "1 +\u2028 1?", "answer": 2}\n', encoding="utf-8")
+    assert load_problems(str(path), "train") == [Problem("1 +\u2028 1?", "2")]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
