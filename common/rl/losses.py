@@ -1,7 +1,8 @@
 """Policy-gradient losses as pure per-token functions.
 
 Every loss maps log-ratios and advantages to a tensor ``[B, T]`` to be minimised; `aggregate` then makes it a
-number. Masks are ``[B, T]`` with 1 on the tokens that count. Gradients flow through the log-ratio only.
+number. Masks are ``[B, T]`` with 1 on the tokens that count. Gradients flow through the log-ratio only. What
+lies outside a mask is never read: not even NaN or infinity there reaches a value or a gradient.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ def importance_log_ratio(
 ) -> Float[Tensor, "B T"]:
     """Logarithm of the importance ratio of each token.
 
-    ``"token"`` is log π_θ - log π_old; ``"sequence"`` is its mean over the response's tokens, the
-    length-normalised ratio of GSPO (Eq. 7, arXiv:2507.18071), repeated at every token.
+    ``"token"`` is log π_θ - log π_old, 0 outside the mask; ``"sequence"`` is its mean over the response's
+    tokens, the length-normalised ratio of GSPO (Eq. 7, arXiv:2507.18071), repeated at every token.
 
     Raises:
         ValueError: unknown `level`.
     """
-    log_ratio = log_probs - old_log_probs
+    log_ratio = _inside(log_probs - old_log_probs, mask)
     if level == "token":
         return log_ratio
     if level != "sequence":
         raise ValueError(f"unknown level '{level}'; choose 'token' or 'sequence'")
-    mean = (log_ratio * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+    mean = log_ratio.sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
     return mean[:, None].expand_as(log_ratio)
 
 
@@ -119,7 +120,7 @@ def clip_cov(
     generator: torch.Generator,
     epsilon_low: float = 1.0,
     epsilon_high: float = 1.0,
-    dual_clip: float | None = 10.0,
+    dual_clip: float | None = None,
     clip_ratio: float = 2e-4,
     bounds: tuple[float, float] = (1.0, 5.0),
 ) -> Float[Tensor, "B T"]:
@@ -127,8 +128,10 @@ def clip_cov(
 
     Of the tokens that the ratio clipping leaves alone and whose covariance lies strictly between `bounds`,
     max(1, ⌊clip_ratio · tokens⌋) drawn with `generator` (on the CPU) contribute neither loss nor gradient;
-    all of them if there are fewer (Section 4.2, arXiv:2505.22617). The defaults are those of verl's recipe.
+    all of them if there are fewer (Section 4.2, arXiv:2505.22617). The defaults are those of verl's recipe,
+    which also sets a dual clip of 10 that verl's Clip-Cov does not read; here `dual_clip` adds it.
     """
+    log_ratio, advantages = _inside(log_ratio, mask), _inside(advantages.expand_as(log_ratio), mask)
     covariance = token_covariance(log_probs, advantages, mask)
     low, high = clipped_sides(log_ratio, advantages, epsilon_low, epsilon_high)
     eligible = (covariance > bounds[0]) & (covariance < bounds[1]) & ~(low | high)
@@ -152,6 +155,7 @@ def kl_cov(
     The max(1, ⌊kl_ratio · tokens⌋) tokens of highest covariance carry coefficient · |log ρ| on top of -ρ A
     (Section 4.2, arXiv:2505.22617, with the penalty of verl's recipe). Ties are broken as `torch.topk` does.
     """
+    log_ratio, advantages = _inside(log_ratio, mask), _inside(advantages.expand_as(log_ratio), mask)
     covariance = token_covariance(log_probs, advantages, mask)
     count = min(_quota(kl_ratio, mask), int((mask > 0).sum()))
     chosen = covariance.flatten().topk(count).indices
@@ -187,7 +191,7 @@ def aggregate(
     Raises:
         ValueError: unknown `mode`, or ``"dr_grpo"`` without `max_length`.
     """
-    masked = loss * mask
+    masked = _inside(loss, mask) * mask
     if mode == "dapo":
         return masked.sum() / (mask.sum().clamp(min=1.0) if num_tokens is None else num_tokens)
     if mode == "grpo":
@@ -199,6 +203,11 @@ def aggregate(
     if max_length is None:
         raise ValueError("mode 'dr_grpo' divides by a constant: pass max_length, in tokens")
     return masked.sum() / (loss.shape[0] * max_length)
+
+
+def _inside(values: Float[Tensor, "B T"], mask: Num[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """`values` on the tokens that count and 0 elsewhere; a product with the mask would keep a NaN."""
+    return values.masked_fill(mask == 0, 0.0)
 
 
 def _quota(fraction: float, mask: Num[Tensor, "B T"]) -> int:

@@ -120,7 +120,7 @@ def test_sequence_ratio_is_the_geometric_mean_over_real_tokens():
     for row, length in enumerate(MASK.sum(dim=1).tolist()):
         expected = torch.prod(log_ratio[row, :length].exp()) ** (1 / length)
         torch.testing.assert_close(ratio[row], expected.expand(4))
-    assert torch.equal(importance_log_ratio(log_probs, log_ratio, MASK), log_probs - log_ratio)
+    assert torch.equal(importance_log_ratio(log_probs, log_ratio, MASK), (log_probs - log_ratio) * MASK)
     with pytest.raises(ValueError, match="unknown level 'word'"):
         importance_log_ratio(log_probs, log_probs, MASK, "word")
 
@@ -191,22 +191,29 @@ def test_clip_cov_leaves_ratio_clipped_and_padding_tokens_out_of_the_draw():
     loss = clip_cov(
         log_ratio, log_probs, advantages, mask, torch.Generator(), LOW, HIGH, None, 1.0, (0.1, math.inf)
     )
-    assert (loss == 0).tolist() == [[False, True, False, False]]
+    assert (loss[:, :3] == 0).tolist() == [[False, True, False]]
+
+
+def test_clip_cov_has_no_dual_clip_unless_asked():
+    """verl's Clip-Cov is max(-A ρ, -A clip(ρ)) on the tokens that it keeps, without a bound for A < 0."""
+    log_ratio, advantages = torch.full((1, 2), 5.0).double(), torch.tensor([[-2.0, 2.0]]).double()
+    arguments = log_ratio, torch.zeros(1, 2).double(), advantages, torch.ones(1, 2), torch.Generator()
+    torch.testing.assert_close(clip_cov(*arguments), torch.tensor([[2 * math.exp(5), -4.0]]).double())
+    assert clip_cov(*arguments, dual_clip=10.0).tolist() == [[20.0, -4.0]]
 
 
 def test_kl_cov_penalises_the_tokens_of_highest_covariance():
     log_ratio, log_probs, advantages = batch(5, 8, 16)
     mask = torch.ones(8, 16)
     mask[:, 12:] = 0
-    penalty = kl_cov(log_ratio, log_probs, advantages, mask, 0.1, 2.5) + log_ratio.exp() * advantages
+    penalty = kl_cov(log_ratio, log_probs, advantages, mask, 0.1, 2.5) + log_ratio.exp() * advantages * mask
     covariance = token_covariance(log_probs, advantages, mask)
     threshold = covariance.flatten().sort(descending=True).values[8]  # floor(0.1 * 96) = 9 tokens
     chosen = covariance >= threshold
     assert chosen.sum() == 9
     torch.testing.assert_close(penalty, 2.5 * log_ratio.abs() * chosen)
-    assert (
-        kl_cov(log_ratio, log_probs, advantages, mask, 1e-9) + log_ratio.exp() * advantages
-    ).count_nonzero()
+    one = kl_cov(log_ratio, log_probs, advantages, mask, 1e-9) + log_ratio.exp() * advantages * mask
+    assert (one.abs() > 1e-9).sum() == 1
 
 
 def test_kl_cov_penalty_pulls_the_ratio_back_to_one():
@@ -245,6 +252,43 @@ def test_rows_without_tokens_count_as_zero():
     assert aggregate(loss, mask, "grpo").item() == 2.0
     assert aggregate(loss, mask, "dapo").item() == 4.0
     assert aggregate(loss, 0 * mask, "dapo").item() == 0.0
+
+
+MASKED = {
+    "token": lambda ratio, log_probs, advantages: importance_log_ratio(ratio, log_probs, MASK),
+    "sequence": lambda ratio, log_probs, advantages: importance_log_ratio(ratio, log_probs, MASK, "sequence"),
+    "clip_cov": lambda *batch: clip_cov(*batch, MASK, torch.Generator(), clip_ratio=0.2, bounds=(0.1, 5.0)),
+    "kl_cov": lambda *batch: kl_cov(*batch, MASK, 0.2),
+    "surrogate": lambda ratio, _, advantages: clipped_surrogate(
+        importance_log_ratio(ratio, 0 * ratio.detach(), MASK), advantages.masked_fill(MASK == 0, 0.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ["dapo", "grpo", "dr_grpo", "seq_mean_token_sum"])
+@pytest.mark.parametrize("loss", MASKED)
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_what_lies_outside_the_mask_reaches_no_value_and_no_gradient(loss, mode, poison):
+    ratio, log_probs, advantages = batch()
+    clean = [ratio, log_probs, advantages.expand(-1, 4)]
+    results = []
+    for arguments in (clean, [values.masked_fill(MASK == 0, poison) for values in clean]):
+        leaf = arguments[0].clone().requires_grad_()
+        value = aggregate(MASKED[loss](leaf, *arguments[1:]), MASK, mode, max_length=4)
+        value.backward()
+        results.append((value.detach(), leaf.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    assert (results[1][1][MASK == 0] == 0).all()
+
+
+def test_clip_fractions_and_covariances_do_not_read_outside_the_mask():
+    clean = [*batch()[:2], batch()[2].expand(-1, 4)]
+    poisoned = [values.masked_fill(MASK == 0, math.nan) for values in clean]
+    terms, others = (token_covariance(*arguments[1:], MASK) for arguments in (clean, poisoned))
+    assert torch.equal(terms, others)
+    fractions, others = (clip_fractions(arguments[0], arguments[2], MASK) for arguments in (clean, poisoned))
+    assert fractions == others
 
 
 def test_aggregation_errors_name_the_fix():
