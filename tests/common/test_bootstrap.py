@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from common.study.paths import ROOT
+from tests.waiting import finish
 
 FAKE_VENV = """
 import pathlib, sys, time
@@ -52,7 +53,7 @@ def calls(checkout):
 def test_it_installs_the_pins_and_this_repository_once(checkout):
     for _ in range(2):
         process = start(checkout, FAKE_VENV)
-        _, errors = process.communicate(timeout=60)
+        _, errors = finish(process)
         assert process.returncode == 0, errors
     pins, editable = calls(checkout)
     assert pins.endswith(f"-r {checkout}/requirements.lock")
@@ -60,15 +61,15 @@ def test_it_installs_the_pins_and_this_repository_once(checkout):
 
 
 def test_changed_pins_are_installed_again(checkout):
-    start(checkout, FAKE_VENV).communicate(timeout=60)
+    finish(start(checkout, FAKE_VENV))
     (checkout / "requirements.lock").write_text("six==1.16.0\n")
-    start(checkout, FAKE_VENV).communicate(timeout=60)
+    finish(start(checkout, FAKE_VENV))
     assert len(calls(checkout)) == 4
 
 
 def test_two_first_runs_at_once_take_turns(checkout):
     runs = [start(checkout, FAKE_VENV) for _ in range(2)]
-    outputs = [process.communicate(timeout=60)[0] for process in runs]
+    outputs = [finish(process)[0] for process in runs]
     assert [process.returncode for process in runs] == [0, 0]
     assert len(calls(checkout)) == 2
     assert sum("another set-up is running; waiting for it" in output for output in outputs) == 1
@@ -83,11 +84,11 @@ def test_two_first_runs_at_once_take_turns(checkout):
 )
 def test_a_failed_step_is_one_clear_line_and_is_done_again(checkout, venv, environment, message):
     process = start(checkout, venv, **environment)
-    _, errors = process.communicate(timeout=60)
+    _, errors = finish(process)
     assert process.returncode == 1
     assert message in errors
     assert "Traceback" not in errors
-    assert start(checkout, FAKE_VENV).communicate(timeout=60)[1] == ""
+    assert finish(start(checkout, FAKE_VENV))[1] == ""
     assert (checkout / ".venv" / ".complete").is_file()
 
 
@@ -95,5 +96,5 @@ def test_a_python_too_old_is_named(checkout):
     text = (checkout / "common" / "bootstrap.py").read_text()
     (checkout / "common" / "bootstrap.py").write_text(text.replace("MINIMUM = (3, 11)", "MINIMUM = (9, 0)"))
     process = start(checkout, FAKE_VENV)
-    assert "is too old" in process.communicate(timeout=60)[1]
+    assert "is too old" in finish(process)[1]
     assert process.returncode == 1

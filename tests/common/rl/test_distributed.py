@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.waiting import finish
+
 ROOT = Path(__file__).parents[3]
 WORKER = Path(__file__).with_name("two_processes.py")
 
@@ -22,10 +24,15 @@ def launch(folder: Path) -> list[dict]:
     folder.mkdir()
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*start, str(WORKER), str(folder), "2"], env=environment, capture_output=True, text=True, timeout=300
+    process = subprocess.Popen(
+        [*start, str(WORKER), str(folder), "2"],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    _, errors = finish(process)
+    assert process.returncode == 0, errors[-3000:]
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
 

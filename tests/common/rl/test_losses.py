@@ -105,7 +105,7 @@ def test_clip_fractions_count_each_side():
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_clip_fractions_are_the_tokens_without_gradient(seed):
     log_ratio, _, advantages = batch(seed)
     log_ratio.requires_grad_()

@@ -3,18 +3,17 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from common.rl.resume import MARKER
 from common.study.paths import ROOT
+from tests.waiting import finish, reach, vanish
 
 MU = 8  # optimizer steps on one rollout buffer; checkpoints every three steps lie inside buffers
 COMMAND = (
@@ -37,7 +36,7 @@ class Place:
         )
 
     def finish(self, process: subprocess.Popen) -> str:
-        output, errors = process.communicate(timeout=120)
+        output, errors = finish(process)
         assert process.returncode == 0, errors
         return output
 
@@ -74,22 +73,21 @@ def uninterrupted(tmp_path_factory) -> dict[str, bytes]:
     return found
 
 
-def wait_for(process: subprocess.Popen, reached: Callable[[], Any]) -> Any:
-    """What `reached` returns once it is truthy."""
-    while not (found := reached()):
-        assert process.poll() is None, f"the run ended before the fault: {process.communicate()[1]}"
-        time.sleep(0.002)
-    return found
+wait_for = partial(reach, pause=0.002)
 
 
 def workers(process: subprocess.Popen) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def holder(process: subprocess.Popen, checkpoint: Path) -> psutil.Process:
-    """The worker that holds the lock of the job whose checkpoint this is."""
-    lock = str(checkpoint.parents[1] / "lock")
-    return next(worker for worker in workers(process) if lock in (file.path for file in worker.open_files()))
+def inside_a_buffer(place: Place, process: subprocess.Popen) -> psutil.Process | None:
+    """A worker whose job has a checkpoint inside a rollout buffer: the one that holds the job's lock."""
+    locks = {str(checkpoint.parents[1] / "lock") for checkpoint in place.inside_a_buffer()}
+    for worker in workers(process) if locks else []:
+        with suppress(psutil.NoSuchProcess):
+            if locks & {file.path for file in worker.open_files()}:
+                return worker
+    return None
 
 
 def half_written(place: Place, process: subprocess.Popen) -> list[Path]:
@@ -118,8 +116,7 @@ def test_a_run_killed_three_times_ends_in_the_bytes_of_an_uninterrupted_one(tmp_
     process = place.start()
 
     # A worker inside a rollout buffer; the run itself goes on with another one.
-    (checkpoint, *_) = wait_for(process, place.inside_a_buffer)
-    holder(process, checkpoint).kill()
+    wait_for(process, lambda: inside_a_buffer(place, process)).kill()
 
     # Everything, while a checkpoint is being written.
     wait_for(process, lambda: half_written(place, process))
@@ -135,8 +132,7 @@ def test_a_run_killed_three_times_ends_in_the_bytes_of_an_uninterrupted_one(tmp_
     orphans, written = workers(process), [path for path in place.inside_a_buffer() if path.parent in before]
     kill(process)
     assert all(step(path) >= before[path.parent] for path in written)
-    _, alive = psutil.wait_procs(orphans, timeout=20)
-    assert all(orphan.status() == psutil.STATUS_ZOMBIE for orphan in alive)
+    vanish(orphans, cpu_limit=20.0)
 
     place.finish(place.start())
     assert place.artefacts() == uninterrupted

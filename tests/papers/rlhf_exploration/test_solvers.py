@@ -187,7 +187,7 @@ def test_the_first_round_of_a_benign_bandit_finds_the_corner_that_single_arms_mi
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     arms=st.integers(2, 10),
@@ -206,7 +206,7 @@ def test_without_comparisons_the_maximum_is_global(seed, arms, kind, beta, alpha
     assert values[0] >= values[1:].max() - 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), arms=st.integers(4, 8), most=st.integers(1, 3))
 def test_with_comparisons_no_corner_is_better(seed, arms, most):
     rng = np.random.default_rng(seed)
