@@ -132,7 +132,7 @@ def test_a_run_killed_three_times_ends_in_the_bytes_of_an_uninterrupted_one(tmp_
     orphans, written = workers(process), [path for path in place.inside_a_buffer() if path.parent in before]
     kill(process)
     assert all(step(path) >= before[path.parent] for path in written)
-    vanish(orphans, cpu_limit=20.0, stall=120.0)
+    vanish(orphans, cpu_limit=3.0, stall=120.0)
 
     place.finish(place.start())
     assert place.artefacts() == uninterrupted
