@@ -49,7 +49,7 @@ list: $(READY) ## List papers; with PAPER, its tables, figures and claims
 status: $(READY) ## Show which results exist, whether they are current, and their verdicts
 	@$(REPRISE) status $(paper)
 
-verify: $(READY) ## Recompute the committed verdicts, tables and data twins of PAPER from its values
+verify: $(READY) ## Check the committed results of PAPER against card, code and stored values
 	@$(need-paper)$(REPRISE) verify $(paper)
 
 new: $(READY) ## Scaffold a paper: make new PAPER=<slug>

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rich.table import Table
 from common.study.card import list_papers, load_card
 from common.study.console import console, prepare_streams
 from common.study.errors import StudyError
-from common.study.paths import results_root, store_root
+from common.study.paths import is_committed, results_root, store_root
 from common.study.study import Options, Study, parse_parameters
 
 CONSOLE = console()
@@ -102,8 +103,9 @@ def reproduce(paper: str, profile: str, update: bool, **given: Any) -> None:
 
 
 def _reproduce(study: Study, update: bool) -> None:
-    from common.study import execution, ledger, results, verify
+    from common.study import execution, ledger, results
     from common.study.artefacts import Artefacts
+    from common.study.comparison import compare_runs
 
     start = time.perf_counter()
     target = results.destination(study, update)
@@ -113,7 +115,7 @@ def _reproduce(study: Study, update: bool) -> None:
     artefacts = Artefacts(study)
     with CONSOLE.status("tables, figures, notebook"), results.staged(target) as folder:
         results.write(study, artefacts, folder, lambda path: execution.execute(study, path))
-        compared = "" if update else verify.compare_runs(folder, study.committed)
+        compared = "" if update else compare_runs(folder, study.committed)
     if update:
         results.update_readme(study, target)
     CONSOLE.print(ledger.terminal(study, artefacts.verdicts()))
@@ -127,30 +129,21 @@ def _reproduce(study: Study, update: bool) -> None:
 @click.argument("paper")
 @click.option("--profile", default="", help="One results folder; default: every committed profile.")
 def verify_command(paper: str, profile: str) -> None:
-    """Recompute every verdict, table and data twin of PAPER from its stored values."""
-    from common.study.verify import verify
+    """Check the committed results of PAPER ('all' for every one) against card, code and stored values."""
+    from common.study.verify import NOT_PROVED, strays, verify_paper
 
-    problems = []
-    for slug in _slugs(paper):
-        base = results_root() / slug
-        found = sorted(
-            path.parent.name for path in base.glob("*/manifest.json") if _is_committed(path.parent.name)
-        )
-        profiles = [profile] if profile else found
-        if not profiles:
-            CONSOLE.print(f"{slug}: no committed results")
-        for name in profiles:
-            wrong = verify(Study(slug, name.removesuffix(".local")), base / name)
-            problems += wrong
-            CONSOLE.print(f"{slug}/{name}: " + ("verified" if not wrong else f"{len(wrong)} problem(s)"))
-            for line in wrong:
-                CONSOLE.print(f"  {line}", soft_wrap=True)
+    papers = (verify_paper(slug, profile) for slug in _slugs(paper))
+    problems, consistent = 0, False
+    for place, findings in chain(chain.from_iterable(papers), strays() if paper == "all" else ()):
+        problems += len(findings.problems)
+        consistent |= findings.state == "consistent"
+        CONSOLE.print(f"{place}: {findings.state}", soft_wrap=True)
+        for line in (*findings.problems, *(f"note: {note}" for note in findings.notes)):
+            CONSOLE.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    if consistent:
+        CONSOLE.print(NOT_PROVED, soft_wrap=True)
     if problems:
-        raise StudyError(f"{len(problems)} problem(s); make reproduce UPDATE=1 regenerates the results")
-
-
-def _is_committed(folder: str) -> bool:
-    return not folder.startswith(".") and not folder.endswith(".local") and "+" not in folder
+        raise StudyError(f"{problems} problem(s); make reproduce UPDATE=1 regenerates the results")
 
 
 @cli.command()
@@ -194,7 +187,7 @@ def list_command(paper: str | None) -> None:
         done = sorted(
             path.name for path in (results_root() / slug).glob("*") if (path / "manifest.json").is_file()
         )
-        shown = ", ".join(name for name in done if _is_committed(name)) or "-"
+        shown = ", ".join(name for name in done if is_committed(name)) or "-"
         sizes = [str(len(part)) for part in (card.claims, card.tables, card.figures)]
         table.add_row(slug, card.title, card.arxiv, *sizes, shown)
     CONSOLE.print(table)
@@ -252,7 +245,7 @@ def clean(paper: str) -> None:
         keys = _keys(slug)
         folders = [store / key for key in keys if (store / key).exists()]
         base = results_root() / slug
-        folders += [path for path in base.glob("*") if path.is_dir() and not _is_committed(path.name)]
+        folders += [path for path in base.glob("*") if path.is_dir() and not is_committed(path.name)]
         _remove(folders)
 
 

@@ -16,6 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.translators import PythonTranslator
 
 from common.study.errors import StudyError
+from common.study.notebook import parameters
 from common.study.study import Study
 
 SIZE_LIMIT = 2**20
@@ -39,14 +40,8 @@ def execute(study: Study, target: Path) -> None:
             error, and where the partial notebook lies.
     """
     source = study.notebook
-    parameters = {
-        "profile": study.profile,
-        "seeds": study.options.seeds,
-        "only": ",".join(study.options.only),
-        "model": study.options.model,
-        "parameters": " ".join(f"{name}={value}" for name, value in study.options.parameters.items()),
-    }
-    missing = sorted(set(parameters) - _declared(read_notebook(source)))
+    given = parameters(study)
+    missing = sorted(set(given) - _declared(read_notebook(source)))
     if missing:
         raise StudyError(f"{source}: its cell tagged 'parameters' has to declare {missing}")
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said once, below
@@ -54,7 +49,7 @@ def execute(study: Study, target: Path) -> None:
         papermill.execute_notebook(
             str(source),
             str(target),
-            parameters,
+            given,
             cwd=str(source.parent),
             progress_bar=False,
             kernel_name="python3",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from common.study.card import Claim
-from common.study.paths import results_root
+from common.study.paths import is_committed, results_root
+from common.study.stored import UnreadableError, read_claims
 from common.study.study import Study
 from common.study.verdicts import Verdict
 
@@ -22,6 +22,7 @@ CONTROL_WORDS = {
     "contradicted": "shows the opposite",
     "inconclusive": "shows no effect",
 }
+UNREADABLE = "cannot be read"
 EXACT_CONTROL_WORDS = {"reproduced": "holds too", "contradicted": "does not hold"}
 
 
@@ -102,15 +103,20 @@ def frame(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
 
 
 def committed() -> pd.DataFrame:
-    """Every claim of every committed result: a row per paper, profile and claim, no two profiles merged."""
-    rows = []
-    for path in sorted(results_root().glob("*/*/claims.json")):
-        content = json.loads(path.read_bytes())
-        if path.parent.name == content["profile"]:
-            rows += [
-                {"paper": content["paper"], "profile": content["profile"], "id": name, **entry}
-                for name, entry in content["claims"].items()
-            ]
+    """Every claim of every committed result: a row per paper, profile and claim, no two profiles merged.
+
+    Results whose claims are missing or damaged are one row that says so.
+    """
+    rows: list[Mapping[str, Any]] = []
+    folders = [path for path in sorted(results_root().glob("*/*")) if path.is_dir()]
+    for folder in filter(lambda path: is_committed(path.name), folders):
+        place = {"paper": folder.parent.name, "profile": folder.name}
+        try:
+            claims = read_claims(folder)["claims"]
+            rows += [{**place, "id": name, **entry} for name, entry in claims.items()]
+        except UnreadableError as error:
+            damage = {"id": "-", "kind": "-", "role": "claim", "verdict": UNREADABLE, "reason": error.message}
+            rows.append({**place, "statement": "", "reported": "", **damage})
     columns = ["paper", "profile", "id", "kind", "role", "verdict", "statement", "reported", "reason"]
     return pd.DataFrame(rows, columns=columns)
 

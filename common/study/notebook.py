@@ -17,6 +17,18 @@ from common.study.study import Options, Study, parse_parameters
 T = TypeVar("T")
 
 
+def parameters(study: Study) -> dict[str, str]:
+    """The parameters that a notebook is run with, as `Notebook` takes them after the paper."""
+    options = study.options
+    return {
+        "profile": study.profile,
+        "seeds": options.seeds,
+        "only": ",".join(options.only),
+        "model": options.model,
+        "parameters": " ".join(f"{name}={value}" for name, value in options.parameters.items()),
+    }
+
+
 class Notebook:
     """A study as a notebook sees it: run what is missing, then show tables, figures and the ledger.
 
@@ -42,6 +54,13 @@ class Notebook:
         self.study = Study(paper, profile, options)
         self.study.run()
         self.artefacts = Artefacts(self.study)
+
+    @classmethod
+    def on(cls, artefacts: Artefacts) -> Notebook:
+        """The notebook's study on the values of `artefacts`: nothing is run and the store is not read."""
+        notebook = cls.__new__(cls)
+        notebook.study, notebook.artefacts = artefacts.study, artefacts
+        return notebook
 
     @property
     def frame(self) -> pd.DataFrame:

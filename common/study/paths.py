@@ -21,3 +21,8 @@ def results_root() -> Path:
 def papers_root() -> Path:
     """Folder with one package per paper."""
     return ROOT / "papers"
+
+
+def is_committed(folder: str) -> bool:
+    """True for the name of a tracked results folder; those of other runs have a suffix."""
+    return not folder.startswith(".") and not folder.endswith(".local") and "+" not in folder

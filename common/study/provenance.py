@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ import psutil
 from common.study.card import Card
 from common.study.keys import environment, job_key, source_hash
 from common.study.paths import ROOT, papers_root
+from common.study.stored import Manifest
 from common.study.study import Study
+
+RENDERING = (
+    "plotting/*.py",
+    "metrics/*.py",
+    "study/artefacts.py",
+    "study/ledger.py",
+    "study/notebook.py",
+    "study/verdicts.py",
+)
 
 
 def manifest(study: Study) -> dict[str, Any]:
@@ -32,6 +43,7 @@ def manifest(study: Study) -> dict[str, Any]:
         "card": _digest(papers_root() / study.card.slug / "paper.yaml"),
         "lock": _digest(ROOT / "requirements.lock"),
         "report": source_hash(f"papers.{study.card.slug}.report"),
+        "rendering": rendering(),
         "claims": claim_hashes(study.card),
         "environment": environment(),
         "machine": machine(),
@@ -56,6 +68,38 @@ def manifest(study: Study) -> dict[str, Any]:
 def claim_hashes(card: Card) -> dict[str, str]:
     """Claim id to the hash of its test block."""
     return {name: claim.test_hash() for name, claim in card.claims.items()}
+
+
+def rendering() -> dict[str, str]:
+    """Hash of the shared code that summarises, draws and prints, and the libraries that it does so with."""
+    digest = hashlib.sha256()
+    for part in RENDERING:
+        for path in sorted((ROOT / "common").glob(part)):
+            digest.update(path.read_bytes())
+    libraries = {name: version(name) for name in ("matplotlib", "pandas")}
+    return {"code": digest.hexdigest()[:24], **libraries}
+
+
+def newer(study: Study, stored: Manifest) -> list[str]:
+    """What the stored results were drawn and printed with that is another one today; empty if nothing is."""
+    card = _digest(papers_root() / study.card.slug / "paper.yaml")
+    report = source_hash(f"papers.{study.card.slug}.report")
+    pairs = {
+        "card": (stored["card"], card),
+        "report": (stored["report"], report),
+        "rendering": (stored.get("rendering"), rendering()),
+    }
+    return [name for name, (then, now) in pairs.items() if then != now]
+
+
+def last_commit(folder: Path) -> str | None:
+    """The last commit that touched anything below `folder`; None if none did or this is no git checkout."""
+    return _git("log", "-1", "--format=%h", "--", str(folder))
+
+
+def tracked(folder: Path) -> list[str]:
+    """Names below `folder` that the checked-out commit holds."""
+    return (_git("ls-tree", "--name-only", "HEAD", f"{folder}/") or "").splitlines()
 
 
 def machine() -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,10 +18,13 @@ from common.plotting.style import save
 from common.study.artefacts import Artefacts, side_by_side
 from common.study.errors import StudyError
 from common.study.keys import file_hash
-from common.study.ledger import claims_json, readme
+from common.study.ledger import MARKS, claims_json, readme
 from common.study.paths import papers_root
 from common.study.provenance import manifest
+from common.study.replay import cells_hash
+from common.study.rows import row_counts
 from common.study.store import write_json
+from common.study.stored import read_claims, read_notebook
 from common.study.study import Study
 
 
@@ -32,7 +35,8 @@ def destination(study: Study, update: bool) -> Path:
     overrides go to `<profile>+<hash>/`.
 
     Raises:
-        StudyError: UPDATE=1 with overrides or at `smoke`, whose results are never committed.
+        StudyError: UPDATE=1 with overrides, at `smoke`, whose results are never committed, or where the
+            paper's README has no place for the verdicts.
     """
     folder = study.committed.parent
     if update and study.exploratory:
@@ -40,8 +44,24 @@ def destination(study: Study, update: bool) -> Path:
     if update and study.profile == "smoke":
         raise StudyError("UPDATE=1 with PROFILE=smoke: smoke results are never committed; use PROFILE=laptop")
     if update:
+        require_marks(study.card.slug)
         return study.committed
     return folder / (study.name if study.exploratory else f"{study.name}.local")
+
+
+def require_marks(slug: str) -> None:
+    """Refuse a README without a place for the verdict table.
+
+    Raises:
+        StudyError: the README is missing, or does not hold each of the two marks once, in their order.
+    """
+    path = papers_root() / slug / "README.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if [part for part in re.split(f"({MARKS[0]}|{MARKS[1]})", text) if part in MARKS] != list(MARKS):
+        raise StudyError(
+            f"papers/{slug}/README.md needs one line {MARKS[0]} and after it one line {MARKS[1]}: "
+            "the verdict table is generated between them"
+        )
 
 
 def check_writable(target: Path) -> None:
@@ -109,6 +129,9 @@ def write(study: Study, artefacts: Artefacts, folder: Path, notebook: Callable[[
             save(plot, folder / "figures" / name)
         executed.result()
     content = manifest(study)
+    for job, rows in zip(content["jobs"], row_counts(artefacts.frame, study.jobs), strict=True):
+        job["rows"] = rows
+    content["notebook"] = cells_hash(read_notebook(folder / "reproduce.ipynb"))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     content["files"] = {str(path.relative_to(folder)): file_hash(path) for path in files}
     write_json(folder / "manifest.json", content)
@@ -131,9 +154,8 @@ def write_reports(study: Study, artefacts: Artefacts, folder: Path) -> None:
 def update_readme(study: Study, folder: Path) -> None:
     """Put the verdicts of a results folder into the paper's README."""
     path = papers_root() / study.card.slug / "README.md"
-    if path.is_file():
-        claims = json.loads((folder / "claims.json").read_bytes())["claims"]
-        path.write_text(readme(path.read_text(encoding="utf-8"), claims, study.profile), encoding="utf-8")
+    claims = read_claims(folder)["claims"]
+    path.write_text(readme(path.read_text(encoding="utf-8"), claims, study.profile), encoding="utf-8")
 
 
 def markdown(wide: pd.DataFrame) -> str:
@@ -155,20 +177,6 @@ def write_values(frame: pd.DataFrame, path: Path) -> None:
         use_dictionary=text,
         column_encoding={"value": "BYTE_STREAM_SPLIT"},
     )
-
-
-def read_values(path: Path) -> pd.DataFrame:
-    """Values of a results folder.
-
-    Raises:
-        StudyError: the file is missing or cannot be read.
-    """
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise StudyError(
-            f"{path} cannot be read ({error}); regenerate it with make reproduce UPDATE=1"
-        ) from error
 
 
 def relative(path: Path) -> str:

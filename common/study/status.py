@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,22 +9,28 @@ from common.study import ledger
 from common.study.errors import StudyError
 from common.study.keys import environment, job_key
 from common.study.paths import results_root
+from common.study.stored import Manifest, read_claims, read_manifest
 from common.study.study import Study
 from common.study.verdicts import Verdict
-from common.study.verify import read_manifest
 
 
 def rows(slug: str) -> Iterator[tuple[str, str, str, str]]:
-    """(paper, folder, state of sources, verdict counts) of every results folder of a paper."""
-    folders = sorted(path.parent for path in (results_root() / slug).glob("*/manifest.json"))
+    """(paper, folder, state of sources, verdict counts) of every results folder of a paper.
+
+    A folder whose files are missing or damaged has the reason in the place of its verdicts.
+    """
+    folders = sorted(path for path in (results_root() / slug).glob("[!.]*") if path.is_dir())
     if not folders:
         yield slug, "-", "-", "nothing run yet"
     for folder in folders:
-        yield slug, folder.name, _sources(slug, folder), _verdicts(slug, folder)
+        try:
+            manifest = read_manifest(folder)
+            yield slug, folder.name, _sources(slug, manifest), _verdicts(slug, folder)
+        except StudyError as error:
+            yield slug, folder.name, "cannot be read", error.message
 
 
-def _sources(slug: str, folder: Path) -> str:
-    manifest = read_manifest(folder)
+def _sources(slug: str, manifest: Manifest) -> str:
     if manifest["overrides"]:
         return "exploratory"
     study = Study(slug, manifest["profile"])
@@ -36,12 +41,7 @@ def _sources(slug: str, folder: Path) -> str:
 
 
 def _verdicts(slug: str, folder: Path) -> str:
-    try:
-        claims = json.loads((folder / "claims.json").read_bytes())["claims"]
-    except (OSError, ValueError, KeyError) as error:
-        raise StudyError(
-            f"{folder}/claims.json cannot be read ({error}); run make reproduce PAPER={slug}"
-        ) from error
+    claims = read_claims(folder)["claims"]
     known = Study(slug, "smoke").card.claims
     verdicts = {name: Verdict(name, entry["verdict"], "") for name, entry in claims.items() if name in known}
     return ledger.counts(verdicts, known)

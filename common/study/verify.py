@@ -1,184 +1,318 @@
-"""Check results against themselves, and one run against another."""
+"""Check committed results: fields and files against card and code, everything computed against the values.
+
+What this cannot prove is that the values were measured: whoever edits ``values.parquet`` and makes the rest
+again from it, manifest included, leaves results that are consistent. Only a rerun tells.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from common.study.artefacts import Artefacts
+from common.study.card import list_papers
+from common.study.comparison import differing_fields
 from common.study.errors import StudyError
 from common.study.keys import file_hash
 from common.study.ledger import readme
-from common.study.paths import papers_root
-from common.study.provenance import claim_hashes
-from common.study.results import read_values, write_reports
+from common.study.notebook import parameters
+from common.study.paths import is_committed, papers_root, results_root
+from common.study.provenance import claim_hashes, last_commit, newer, tracked
+from common.study.recomputed import (
+    differing_outputs,
+    differing_pictures,
+    differing_reports,
+    expected_files,
+    recompute,
+)
+from common.study.replay import cells_hash, injected, own_cells
+from common.study.results import require_marks
+from common.study.rows import misfits, row_counts
+from common.study.stored import (
+    Manifest,
+    UnreadableError,
+    read_claims,
+    read_manifest,
+    read_notebook,
+    read_values,
+    require_file,
+)
 from common.study.study import Study
 
-TOLERANCE = 1e-9
+SHOWN = 5
+NOT_PROVED = (
+    "consistent is not measured: values, times, machine and commit are as recorded, and the card's tests and "
+    "seeds as they are today (git log shows since when); make reproduce measures the values again"
+)
 
 
-def verify(study: Study, folder: Path) -> list[str]:
-    """Recompute every verdict, table and data twin of a results folder from its ``values.parquet``.
+@dataclass
+class Findings:
+    """What is wrong with results and what could not be compared, a line each; `empty`: there are none."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    empty: bool = False
+
+    @property
+    def state(self) -> str:
+        """In a word or two."""
+        if self.problems:
+            return f"{len(self.problems)} problem(s)"
+        return "no results yet" if self.empty else "consistent"
+
+
+def verify_paper(slug: str, profile: str = "") -> Iterator[tuple[str, Findings]]:
+    """Findings by place: every committed profile of a paper, and its README.
+
+    A profile is expected to have results if its folder is there, if the README shows its verdicts, or if the
+    checked-out commit holds it. A paper without any is new: no README shows verdicts of it, and no commit
+    ever held results.
+
+    Args:
+        slug: Paper.
+        profile: Name of one results folder, also an untracked one such as ``laptop.local``; empty for all.
+    """
+    base = results_root() / slug
+    folders = sorted(path.name for path in base.glob("*") if is_committed(path.name))
+    shown = _shown_profiles(slug)
+    names = [profile] if profile else sorted({*folders, *shown, *(Path(name).name for name in tracked(base))})
+    for name in names:
+        yield f"{slug}/{name}", _verify_folder(slug, base / name, name in shown)
+    if not names:
+        yield slug, Findings(_never_committed(base), empty=True)
+    elif is_committed(names[0]):
+        problems = _readme_problems(slug, [base / name for name in names])
+        if problems:
+            yield f"papers/{slug}/README.md", Findings(problems)
+
+
+def strays() -> Iterator[tuple[str, Findings]]:
+    """Folders of results that belong to no paper."""
+    for path in sorted(results_root().glob("[!.]*")):
+        if path.name not in list_papers():
+            yield path.name, Findings([f"{path.name}: no paper has this name; remove it"])
+
+
+def _verify_folder(slug: str, folder: Path, shown: bool) -> Findings:
+    if not folder.is_dir():
+        source = f"papers/{slug}/README.md shows its verdicts" if shown else "the checked-out commit holds it"
+        return Findings(
+            [f"{folder.name}: no such results, but {source}; restore them or run make reproduce UPDATE=1"]
+        )
+    if folder.name == "smoke":
+        return Findings(["smoke: results of this profile are never committed; remove the folder"])
+    try:
+        return verify(Study(slug, folder.name.removesuffix(".local")), folder)
+    except StudyError as error:
+        return Findings([error.message])
+
+
+def _never_committed(base: Path) -> list[str]:
+    commit = last_commit(base)
+    if commit is None:
+        return []
+    return [
+        f"no committed results, but commit {commit} touched them; restore them or run make reproduce UPDATE=1"
+    ]
+
+
+def _shown_profiles(slug: str) -> list[str]:
+    path = papers_root() / slug / "README.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return re.findall(r"^Verdicts at `([^`]+)` \(generated\):", text, re.MULTILINE)
+
+
+def _readme_problems(slug: str, folders: Sequence[Path]) -> list[str]:
+    """A verdict table that is missing, edited by hand or older than the results."""
+    try:
+        require_marks(slug)
+        ledgers = {folder.name: read_claims(folder)["claims"] for folder in folders}
+    except UnreadableError:  # damage is the folder's finding
+        return []
+    except StudyError as error:
+        return [error.message]
+    text = (papers_root() / slug / "README.md").read_text(encoding="utf-8")
+    if any(readme(text, claims, name) == text for name, claims in ledgers.items()):
+        return []
+    return ["README.md: its verdict table is not the one of claims.json"]
+
+
+def verify(study: Study, folder: Path) -> Findings:
+    """Check one results folder.
 
     Returns:
-        What is wrong, one line each; empty if all is well. Newer source code is not wrong.
-
-    Raises:
-        StudyError: the folder or its manifest is missing or cannot be read.
+        Problems: files that the card does not give or that are missing; fields of the manifest and of
+        ``claims.json`` that are not what card, code and values give; tables, data twins, pictures and
+        notebook outputs that differ from those made again from ``values.parquet``. Newer code is no problem:
+        pictures and outputs that it would make otherwise are notes.
     """
-    manifest = read_manifest(folder)
-    problems = [
-        f"claims.{name}: its test block changed after the run; run again or restore the card"
-        for name, digest in claim_hashes(study.card).items()
-        if manifest["claims"].get(name) != digest
-    ]
-    for name, digest in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            problems.append(f"{name}: missing")
-        elif path.suffix in (".parquet", ".png", ".svg", ".ipynb") and file_hash(path) != digest:
-            problems.append(f"{name}: differs from what the manifest recorded")
-    problems += _check_readme(study, folder)
-    artefacts = Artefacts(study, read_values(folder / "values.parquet"))
-    with tempfile.TemporaryDirectory() as scratch:
-        write_reports(study, artefacts, Path(scratch))
-        for fresh in sorted(Path(scratch).rglob("*.*")):
-            name = str(fresh.relative_to(scratch))
-            problems += [f"{name}: {problem}" for problem in _compare(fresh, folder / name)]
-    return problems
-
-
-def _check_readme(study: Study, folder: Path) -> list[str]:
-    """A README whose verdict table is not the one of these results was edited by hand or is stale."""
-    path = papers_root() / study.card.slug / "README.md"
-    if folder != study.committed or not path.is_file() or not (folder / "claims.json").is_file():
-        return []
-    text = path.read_text(encoding="utf-8")
-    claims = json.loads((folder / "claims.json").read_bytes())["claims"]
-    stale = f"`{study.profile}` (generated)" in text and readme(text, claims, study.profile) != text
-    return ["README.md: its verdict table is not the one of claims.json"] if stale else []
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Manifest of a results folder.
-
-    Raises:
-        StudyError: it is missing or damaged.
-    """
+    findings = Findings()
+    names = expected_files(Artefacts(study))
+    findings.problems += _file_problems(folder, names)
+    manifest = frame = None
     try:
-        content: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
-        return content
-    except (OSError, ValueError) as error:
-        raise StudyError(
-            f"{folder} holds no readable results ({error}); make reproduce writes them"
-        ) from error
+        manifest = read_manifest(folder)
+    except UnreadableError as error:
+        findings.problems.append(error.message)
+    else:
+        _check_manifest(study, manifest, folder, names, findings)
+    try:
+        _check_cells(study, folder, manifest, findings)
+        frame = read_values(folder / "values.parquet")
+    except UnreadableError as error:
+        findings.problems.append(error.message)
+    if frame is not None:
+        _check_values(study, frame, folder, manifest, findings)
+    return Findings(list(dict.fromkeys(findings.problems)), findings.notes)
 
 
-def _compare(fresh: Path, stored: Path) -> list[str]:
-    if not stored.is_file():
-        return ["missing"]
-    if fresh.suffix == ".csv":
-        return _compare_frames(pd.read_csv(fresh), pd.read_csv(stored))
-    if fresh.suffix == ".json":
-        return _compare_claims(json.loads(fresh.read_bytes()), json.loads(stored.read_bytes()))
-    return [] if fresh.read_bytes() == stored.read_bytes() else ["text differs from the recomputed one"]
-
-
-def _compare_frames(fresh: pd.DataFrame, stored: pd.DataFrame) -> list[str]:
-    if list(fresh.columns) != list(stored.columns) or len(fresh) != len(stored):
-        return ["rows or columns differ from the recomputed ones"]
-    wrong = [column for column in fresh if not _equal(fresh[column], stored[column])]
-    return [f"column '{column}' differs from the recomputed one" for column in wrong]
-
-
-def _equal(fresh: pd.Series, stored: pd.Series) -> bool:
-    if pd.api.types.is_numeric_dtype(fresh) and pd.api.types.is_numeric_dtype(stored):
-        first, second = fresh.to_numpy(float), stored.to_numpy(float)
-        return bool(np.allclose(first, second, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))
-    return bool((fresh.astype(str) == stored.astype(str)).all())
-
-
-def _compare_claims(fresh: dict[str, Any], stored: dict[str, Any]) -> list[str]:
-    problems = []
-    for name in sorted({*fresh["claims"], *stored["claims"]}):
-        now, then = fresh["claims"].get(name), stored["claims"].get(name)
-        if now is None or then is None:
-            problems.append(f"claim {name} is only on one side")
-            continue
-        for key in sorted(
-            set(now) & {"verdict", "reason", "n", "estimate", "low", "high", "p", "p_adjusted"}
-        ):
-            if not _same(now[key], then.get(key)):
-                problems.append(f"claim {name}: stored {key} is {then.get(key)!r}, recomputed {now[key]!r}")
+def _file_problems(folder: Path, names: set[str]) -> list[str]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    present = {path.relative_to(folder) for path in paths}
+    extra = sorted(str(path) for path in present if str(path) not in names and not _hidden(path))
+    problems = [f"{name}: not a file of these results" for name in extra]
+    for name in sorted(names):
+        try:
+            require_file(folder / name)
+        except UnreadableError as error:
+            problems.append(f"{folder.joinpath(name).parent.relative_to(folder) / error.message}")
     return problems
 
 
-def _same(now: Any, then: Any) -> bool:
-    if isinstance(now, float) and isinstance(then, float):
-        return bool(np.isclose(now, then, rtol=TOLERANCE, atol=TOLERANCE))
-    return bool(now == then)
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
-def compare_runs(new: Path, old: Path) -> str:
-    """How a run compares with the committed one: identical, within tolerance, or differs and where.
-
-    Identical: every value bit for bit. Within tolerance: values to 1e-9, or every table cell inside the
-    committed 95 % interval; verdicts equal in both cases.
-    """
-    if not (old / "values.parquet").is_file():
-        return "no committed results to compare with"
-    changed = _changed_verdicts(new, old)
-    first, second = read_values(new / "values.parquet"), read_values(old / "values.parquet")
-    if first.equals(second) and not changed:
-        return "identical"
-    if changed:
-        return f"differs: verdicts changed for {', '.join(changed)}"
-    largest = _largest_difference(first, second)
-    if largest is not None and largest <= TOLERANCE:
-        return f"within tolerance (largest relative difference {largest:.1g})"
-    outside, total = _cells_outside(new, old)
-    if outside is None:
-        return "differs: the tables have other rows"
-    if not outside:
-        return f"within tolerance (all {total} table cells inside the committed intervals, verdicts equal)"
-    return f"differs: {outside} of {total} table cells outside the committed intervals, verdicts equal"
-
-
-def _changed_verdicts(new: Path, old: Path) -> list[str]:
-    first, second = (json.loads((folder / "claims.json").read_bytes())["claims"] for folder in (new, old))
-    names = sorted({*first, *second})
-    return [
-        name for name in names if first.get(name, {}).get("verdict") != second.get(name, {}).get("verdict")
-    ]
+def _check_manifest(
+    study: Study, manifest: Manifest, folder: Path, names: set[str], findings: Findings
+) -> None:
+    content: dict[str, Any] = dict(manifest)
+    config = {name: getattr(study.config, name) for name in study.config.__dataclass_fields__}
+    expected = {
+        "paper": study.card.slug,
+        "profile": study.profile,
+        "overrides": study.options.changes(),
+        "seeds": list(study.seeds),
+        "configuration": json.loads(json.dumps(config)),
+        "total": _total(manifest),
+    }
+    for place, then, now in differing_fields(expected, {name: content[name] for name in expected}):
+        line = f"manifest.json: {place} is {_short(then)}; expected {_short(now)}"
+        later = place.startswith("configuration.") and None in (then, now)
+        (findings.notes if later else findings.problems).append(line)
+    findings.problems += _claim_problems(claim_hashes(study.card), manifest["claims"])
+    findings.problems += _job_problems(study, manifest)
+    hashes = manifest["files"]
+    for name in sorted((names | set(hashes)) - {"manifest.json"}):
+        if name not in hashes or name not in names:
+            findings.problems.append(f"manifest.json: files.{name} is only on one side")
+        elif (folder / name).is_file() and file_hash(folder / name) != hashes[name]:
+            findings.problems.append(f"{name}: differs from what the manifest recorded")
 
 
-def _largest_difference(first: pd.DataFrame, second: pd.DataFrame) -> float | None:
-    keys = [column for column in first.columns if column != "value"]
-    if list(first.columns) != list(second.columns) or len(first) != len(second):
-        return None
-    if not (first[keys].astype(str).to_numpy() == second[keys].astype(str).to_numpy()).all():
-        return None
-    one, other = first["value"].to_numpy(float), second["value"].to_numpy(float)
-    scale = np.maximum(np.maximum(np.abs(one), np.abs(other)), 1.0)
-    difference = np.where(np.isnan(one) & np.isnan(other), 0.0, np.abs(one - other) / scale)
-    return float(np.nanmax(difference)) if not np.isnan(difference).any() else None
+def _total(manifest: Manifest) -> dict[str, float | None]:
+    """What the manifest's total has to be by its jobs."""
+    jobs = {job["key"]: job for job in manifest["jobs"]}.values()
+    peaks = [job["peak_memory_mib"] for job in jobs if job["peak_memory_mib"] is not None]
+    seconds = sum(job["seconds"] or 0.0 for job in jobs)
+    return {"jobs": len(jobs), "core_seconds": round(seconds, 1), "peak_memory_mib": max(peaks, default=None)}
 
 
-def _cells_outside(new: Path, old: Path) -> tuple[int | None, int]:
-    outside = total = 0
-    for path in sorted((old / "tables").glob("*.csv")):
-        if not (new / "tables" / path.name).is_file():
-            return None, 0
-        fresh, stored = pd.read_csv(new / "tables" / path.name), pd.read_csv(path)
-        if not fresh[["row", "column"]].equals(stored[["row", "column"]]):
-            return None, 0
-        bounded = stored["low"].notna()
-        inside = fresh["mean"].between(stored["low"], stored["high"])
-        outside += int((bounded & ~inside).sum())
-        total += int(bounded.sum())
-    return outside, total
+def _claim_problems(now: dict[str, str], then: dict[str, str]) -> Iterator[str]:
+    for name in sorted({*now, *then}):
+        if name not in then:
+            yield f"claims.{name}: the card got it after the run; run again"
+        elif name not in now:
+            yield f"manifest.json: claims.{name} is no claim of the card"
+        elif now[name] != then[name]:
+            yield f"claims.{name}: its test block changed after the run; run again or restore the card"
+
+
+def _job_problems(study: Study, manifest: Manifest) -> Iterator[str]:
+    now, then = Counter(job.describe() for job in study.jobs), Counter(job["job"] for job in manifest["jobs"])
+    for name in [*(now - then), *(then - now)][:SHOWN]:
+        yield f"manifest.json: jobs: '{name}' is there {then[name]} times; expected {now[name]}"
+
+
+def _check_cells(study: Study, folder: Path, manifest: Manifest | None, findings: Findings) -> None:
+    """The executed notebook holds the cells of the paper's own one, and its parameters are this run's."""
+    executed, source = read_notebook(folder / "reproduce.ipynb"), read_notebook(study.notebook)
+    recorded = manifest.get("notebook") if manifest else None
+    if injected(executed) != [parameters(study)]:
+        findings.problems.append(f"reproduce.ipynb: its injected parameters are not {parameters(study)}")
+    if recorded is not None and cells_hash(executed) != recorded:
+        findings.problems.append(
+            "reproduce.ipynb: its cells are not those that ran (manifest.json: notebook)"
+        )
+    if cells_hash(executed) != cells_hash(source):
+        pairs = zip_longest(own_cells(executed), own_cells(source))
+        index = next((i for i, (one, other) in enumerate(pairs) if _text(one) != _text(other)), 0)
+        line = f"reproduce.ipynb: cell {index} is not that of {study.notebook.name}"
+        if recorded == cells_hash(source):
+            findings.problems.append(line)
+        else:
+            findings.notes.append(f"{line}, which may be newer: cells that only one has are not compared")
+
+
+def _text(cell: Any) -> tuple[str, str] | None:
+    return cell and (cell.cell_type, cell.source)
+
+
+def _check_values(
+    study: Study, frame: pd.DataFrame, folder: Path, manifest: Manifest | None, findings: Findings
+) -> None:
+    """The rows are those of the jobs, and everything made from them is what the folder holds."""
+    wrong = misfits(frame, study.jobs)
+    if wrong:
+        findings.problems += [f"values.parquet: {line}" for line in wrong]
+        findings.notes.append(
+            "not compared: tables, figures, claims and notebook, which these values cannot give"
+        )
+        return
+    if manifest is not None:
+        findings.problems += _row_problems(study, frame, manifest)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            fresh = recompute(Artefacts(study, frame), Path(scratch))
+        except StudyError as error:
+            findings.problems.append(error.message)
+            return
+        findings.problems += differing_reports(fresh, folder)
+        places = list(differing_pictures(fresh, folder))
+        try:
+            places += differing_outputs(fresh, folder / "reproduce.ipynb")
+        except UnreadableError as error:
+            findings.problems.append(error.message)
+    changed = newer(study, manifest) if manifest else []
+    if places and changed:
+        findings.notes.append(f"not compared, made by older code ({', '.join(changed)}): {_some(places)}")
+    else:
+        findings.problems += [f"{place} is not what the values give" for place in places]
+
+
+def _row_problems(study: Study, frame: pd.DataFrame, manifest: Manifest) -> Iterator[str]:
+    recorded = Counter({(job["job"], job["rows"]): 1 for job in manifest["jobs"] if "rows" in job})
+    counts = row_counts(frame, study.jobs)
+    for job, rows in zip(study.jobs, counts, strict=True):
+        if recorded and (job.describe(), rows) not in recorded:
+            yield f"values.parquet: job {job.describe()} has {rows} rows; manifest.json (jobs) says otherwise"
+
+
+def _some(places: Sequence[str]) -> str:
+    more = len(places) - SHOWN
+    return "; ".join(places[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _short(value: Any) -> str:
+    return shorten(repr(value), 80, placeholder=" …")

@@ -99,7 +99,7 @@ def test_a_figure_alone_or_a_claim_alone_makes_a_whole_notebook(run):
 
 def test_verify_passes_and_status_plan_and_list_tell_the_state(run):
     repository, _ = run
-    assert "toy/laptop: verified" in repository("verify", "toy").stdout
+    assert "toy/laptop: consistent" in repository("verify", "toy").stdout
     assert "current" in repository("status").stdout
     plan = repository("plan", "toy")
     assert "0 of 12 jobs to run" in plan.stdout
