@@ -98,8 +98,9 @@ def last_commit(folder: Path) -> str | None:
 
 
 def tracked(folder: Path) -> list[str]:
-    """Names below `folder` that the checked-out commit holds."""
-    return (_git("ls-tree", "--name-only", "HEAD", f"{folder}/") or "").splitlines()
+    """Names of the folders in `folder` that the checked-out commit holds."""
+    paths = (_git("ls-tree", "-d", "--name-only", "HEAD", f"{folder}/") or "").splitlines()
+    return [Path(path).name for path in paths]
 
 
 def machine() -> dict[str, Any]:

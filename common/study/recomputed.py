@@ -21,6 +21,8 @@ from common.study.replay import Output, own_cells, replay, stored_outputs
 from common.study.results import write_reports
 from common.study.stored import UnreadableError, read_claims, read_csv, read_notebook
 
+PICTURES = (".png", ".svg")
+
 
 @dataclass(frozen=True)
 class Recomputed:
@@ -63,7 +65,7 @@ def differing_reports(fresh: Recomputed, folder: Path) -> list[str]:
     problems = []
     for path in sorted(fresh.folder.rglob("*.*")):
         name = str(path.relative_to(fresh.folder))
-        if path.suffix not in (".png", ".svg") and (folder / name).is_file():
+        if path.suffix not in PICTURES and (folder / name).is_file():
             problems += [f"{name}: {problem}" for problem in _report(path, folder / name)]
     return problems
 
@@ -93,9 +95,9 @@ def _claims(fresh: Path, stored: Path) -> list[str]:
 
 def differing_pictures(fresh: Recomputed, folder: Path) -> Iterator[str]:
     """Places of figures that today's code draws otherwise."""
-    for path in sorted(fresh.folder.glob("figures/*.[ps][nv]g")):
+    for path in sorted(fresh.folder.glob("figures/*")):
         stored = folder / "figures" / path.name
-        if not stored.is_file():
+        if path.suffix not in PICTURES or not stored.is_file():
             continue
         first, second = path.read_bytes(), stored.read_bytes()
         if path.suffix == ".png":

@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -84,17 +85,16 @@ def verify_paper(slug: str, profile: str = "") -> Iterator[tuple[str, Findings]]
         profile: Name of one results folder, also an untracked one such as ``laptop.local``; empty for all.
     """
     base = results_root() / slug
-    folders = sorted(path.name for path in base.glob("*") if is_committed(path.name))
+    present = {path.name for path in base.glob("*") if path.is_dir() and is_committed(path.name)}
     shown = _shown_profiles(slug)
-    names = [profile] if profile else sorted({*folders, *shown, *(Path(name).name for name in tracked(base))})
-    for name in names:
+    committed = sorted({*present, *shown, *tracked(base)})
+    for name in [profile] if profile else committed:
         yield f"{slug}/{name}", _verify_folder(slug, base / name, name in shown)
-    if not names:
+    if not committed and not profile:
         yield slug, Findings(_never_committed(base), empty=True)
-    elif is_committed(names[0]):
-        problems = _readme_problems(slug, [base / name for name in names])
-        if problems:
-            yield f"papers/{slug}/README.md", Findings(problems)
+    problems = _readme_problems(slug, [base / name for name in committed]) if committed else []
+    if problems:
+        yield f"papers/{slug}/README.md", Findings(problems)
 
 
 def strays() -> Iterator[tuple[str, Findings]]:
@@ -160,21 +160,24 @@ def verify(study: Study, folder: Path) -> Findings:
     findings = Findings()
     names = expected_files(Artefacts(study))
     findings.problems += _file_problems(folder, names)
-    manifest = frame = None
-    try:
+    manifest = None
+    with _noting_damage(findings):
         manifest = read_manifest(folder)
-    except UnreadableError as error:
-        findings.problems.append(error.message)
-    else:
         _check_manifest(study, manifest, folder, names, findings)
-    try:
+    with _noting_damage(findings):
         _check_cells(study, folder, manifest, findings)
-        frame = read_values(folder / "values.parquet")
-    except UnreadableError as error:
-        findings.problems.append(error.message)
-    if frame is not None:
-        _check_values(study, frame, folder, manifest, findings)
+    with _noting_damage(findings):
+        _check_values(study, read_values(folder / "values.parquet"), folder, manifest, findings)
     return Findings(list(dict.fromkeys(findings.problems)), findings.notes)
+
+
+@contextmanager
+def _noting_damage(findings: Findings) -> Iterator[None]:
+    """What cannot be read or made ends one check and not the others."""
+    try:
+        yield
+    except StudyError as error:
+        findings.problems.append(error.message)
 
 
 def _file_problems(folder: Path, names: set[str]) -> list[str]:
@@ -199,6 +202,7 @@ def _check_manifest(
 ) -> None:
     content: dict[str, Any] = dict(manifest)
     config = {name: getattr(study.config, name) for name in study.config.__dataclass_fields__}
+    renamed = set(config) ^ set(manifest["configuration"])
     expected = {
         "paper": study.card.slug,
         "profile": study.profile,
@@ -209,8 +213,10 @@ def _check_manifest(
     }
     for place, then, now in differing_fields(expected, {name: content[name] for name in expected}):
         line = f"manifest.json: {place} is {_short(then)}; expected {_short(now)}"
-        later = place.startswith("configuration.") and None in (then, now)
-        (findings.notes if later else findings.problems).append(line)
+        if place.startswith("configuration.") and set(place.split(".")[1:2]) <= renamed:
+            findings.notes.append(f"{line}: the code got or lost this field after the run")
+        else:
+            findings.problems.append(line)
     findings.problems += _claim_problems(claim_hashes(study.card), manifest["claims"])
     findings.problems += _job_problems(study, manifest)
     hashes = manifest["files"]
@@ -283,17 +289,11 @@ def _check_values(
     if manifest is not None:
         findings.problems += _row_problems(study, frame, manifest)
     with tempfile.TemporaryDirectory() as scratch:
-        try:
-            fresh = recompute(Artefacts(study, frame), Path(scratch))
-        except StudyError as error:
-            findings.problems.append(error.message)
-            return
+        fresh = recompute(Artefacts(study, frame), Path(scratch))
         findings.problems += differing_reports(fresh, folder)
         places = list(differing_pictures(fresh, folder))
-        try:
+        with _noting_damage(findings):
             places += differing_outputs(fresh, folder / "reproduce.ipynb")
-        except UnreadableError as error:
-            findings.problems.append(error.message)
     changed = newer(study, manifest) if manifest else []
     if places and changed:
         findings.notes.append(f"not compared, made by older code ({', '.join(changed)}): {_some(places)}")

@@ -31,8 +31,8 @@ class Results:
         self.folder = root / "results" / "toy" / "laptop"
         self.paper = root / "papers" / "toy"
 
-    def verify(self, paper: str = "toy") -> tuple[int, str]:
-        done = CliRunner().invoke(cli.cli, ["verify", paper])
+    def verify(self, *arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli.cli, ["verify", *(arguments or ("toy",))])
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done.exit_code, done.output
 

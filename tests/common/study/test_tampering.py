@@ -91,6 +91,27 @@ def test_what_only_a_signature_proves_is_said_not_passed(results, name):
         assert "not compared" in output
 
 
+def test_one_profile_and_an_untracked_folder_can_be_named(results):
+    shutil.copytree(results.folder, results.folder.with_name("laptop.local"))
+    results.folder.with_name("laptop.local").joinpath("claims.json").unlink()
+    assert results.verify("toy", "--profile", "laptop")[0] == 0
+    code, output = results.verify("toy", "--profile", "laptop.local")
+    assert code == 1
+    assert "toy/laptop.local: 1 problem(s)\n  claims.json: missing\n" in output
+
+
+def test_a_field_that_the_configuration_got_later_is_a_note(results):
+    def change(content):
+        del content["configuration"]["model"]
+        content["configuration"]["rate"] = 0.1
+
+    results.json("manifest.json", change)
+    code, output = results.verify()
+    assert code == 0
+    assert "note: manifest.json: configuration.model is None; expected 'pocket': the code got or" in output
+    assert "note: manifest.json: configuration.rate is 0.1; expected None: the code got or lost" in output
+
+
 def git(root, *arguments):
     identity = ("-c", "user.name=toy", "-c", "user.email=toy@example.org")
     subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
