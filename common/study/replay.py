@@ -76,7 +76,7 @@ def replay(sources: Sequence[str], study: Notebook) -> list[list[Output]]:
         Outputs per cell, as `stored_outputs` gives those of an executed one.
 
     Raises:
-        StudyError: a cell cannot run without a kernel.
+        StudyError: a cell cannot run without a kernel, or none makes a `Notebook`.
     """
     scope: dict[str, Any] = {}
     outputs: list[list[Output]] = []
@@ -91,6 +91,10 @@ def replay(sources: Sequence[str], study: Notebook) -> list[list[Output]]:
                 outputs.append(_run(tree, scope))
         except Exception as error:  # a cell is the paper's code, and whatever it raises is the finding
             raise StudyError(f"cell '{_head(source)}' cannot run again: {error!r}") from error
+    if name is None:
+        raise StudyError(
+            "the notebook has no cell 'study = Notebook(…)', so that its outputs cannot be compared"
+        )
     return outputs
 
 

@@ -27,7 +27,7 @@ def rows(slug: str) -> Iterator[tuple[str, str, str, str]]:
             manifest = read_manifest(folder)
             yield slug, folder.name, _sources(slug, manifest), _verdicts(slug, folder)
         except StudyError as error:
-            yield slug, folder.name, "cannot be read", error.message
+            yield slug, folder.name, ledger.UNREADABLE, error.message
 
 
 def _sources(slug: str, manifest: Manifest) -> str:

@@ -10,6 +10,7 @@ import papers
 from common.study import cli, ledger, recomputed, status, verify
 from common.study.comparison import compare_runs, same_drawing
 from common.study.errors import StudyError
+from common.study.replay import replay
 from common.study.results import destination, write_values
 from common.study.stored import read_values
 from common.study.study import Study
@@ -170,6 +171,38 @@ def test_drawings_are_the_same_up_to_the_rounding_of_a_machine():
     assert same_drawing(drawing, other.replace("2.25", "2.250001"))
     assert not same_drawing(drawing, other.replace("2.25", "2.26"))
     assert not same_drawing(drawing, drawing.replace("url(#p0123456789)", "url(#pabcdef0123)"))
+
+
+def test_cells_run_again_as_a_kernel_runs_them():
+    sources = [
+        "profile: str = 'smoke'",
+        "from IPython.display import display\n\nbook = Notebook('toy', profile)",
+        "for row in (1, 2):\n    print(row)\ndisplay(book, 'b')\nprint('end')\n'last'",
+        "x = 3",
+        "print(x)\nNone",
+    ]
+    shown = replay(sources, "the notebook")
+    texts = ["'the notebook'", "'b'", "'last'"]
+    first, second, last = ({"text/plain": text} for text in texts)
+    assert shown[:2] == [[], []]
+    assert shown[2:] == [
+        [{"stdout": "1\n2\n"}, first, second, {"stdout": "end\n"}, last],
+        [],
+        [{"stdout": "3\n"}],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sources", "reason"),
+    [
+        (["book = Notebook()", "%matplotlib inline"], "cell '%matplotlib inline' cannot run again"),
+        (["book = Notebook()", "1 / 0"], "cell '1 / 0' cannot run again: ZeroDivisionError"),
+        (["import os"], "the notebook has no cell 'study = Notebook"),
+    ],
+)
+def test_a_notebook_that_cannot_run_again_is_an_error(sources, reason):
+    with pytest.raises(StudyError, match=reason):
+        replay(sources, None)
 
 
 def cut(path):
