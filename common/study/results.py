@@ -49,14 +49,26 @@ def destination(study: Study, update: bool) -> Path:
     return folder / (study.name if study.exploratory else f"{study.name}.local")
 
 
+def readme_text(slug: str) -> str:
+    """README of a paper, empty if it has none.
+
+    Raises:
+        StudyError: it is not UTF-8.
+    """
+    path = papers_root() / slug / "README.md"
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise StudyError(f"papers/{slug}/README.md is not UTF-8 ({error}); save it as UTF-8") from error
+
+
 def require_marks(slug: str) -> None:
     """Refuse a README without a place for the verdict table.
 
     Raises:
         StudyError: the README is missing, or does not hold each of the two marks once, in their order.
     """
-    path = papers_root() / slug / "README.md"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = readme_text(slug)
     if [part for part in re.split(f"({MARKS[0]}|{MARKS[1]})", text) if part in MARKS] != list(MARKS):
         raise StudyError(
             f"papers/{slug}/README.md needs one line {MARKS[0]} and after it one line {MARKS[1]}: "
@@ -153,9 +165,8 @@ def write_reports(study: Study, artefacts: Artefacts, folder: Path) -> None:
 
 def update_readme(study: Study, folder: Path) -> None:
     """Put the verdicts of a results folder into the paper's README."""
-    path = papers_root() / study.card.slug / "README.md"
-    claims = read_claims(folder)["claims"]
-    path.write_text(readme(path.read_text(encoding="utf-8"), claims, study.profile), encoding="utf-8")
+    text = readme(readme_text(study.card.slug), read_claims(folder)["claims"], study.profile)
+    (papers_root() / study.card.slug / "README.md").write_text(text, encoding="utf-8")
 
 
 def markdown(wide: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -27,7 +27,7 @@ from common.study.errors import StudyError
 from common.study.keys import file_hash
 from common.study.ledger import readme
 from common.study.notebook import parameters
-from common.study.paths import is_committed, papers_root, results_root
+from common.study.paths import is_committed, results_root
 from common.study.provenance import claim_hashes, last_commit, newer, tracked
 from common.study.recomputed import (
     differing_outputs,
@@ -37,7 +37,7 @@ from common.study.recomputed import (
     recompute,
 )
 from common.study.replay import cells_hash, injected, own_cells
-from common.study.results import require_marks
+from common.study.results import readme_text, require_marks
 from common.study.rows import misfits, row_counts
 from common.study.stored import (
     Manifest,
@@ -128,9 +128,10 @@ def _never_committed(base: Path) -> list[str]:
 
 
 def _shown_profiles(slug: str) -> list[str]:
-    path = papers_root() / slug / "README.md"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return re.findall(r"^Verdicts at `([^`]+)` \(generated\):", text, re.MULTILINE)
+    """Profiles that the README names above a verdict table; none if it cannot be read."""
+    with suppress(StudyError):  # a damaged README is named where its table is compared
+        return re.findall(r"^Verdicts at `([^`]+)` \(generated\):", readme_text(slug), re.MULTILINE)
+    return []
 
 
 def _readme_problems(slug: str, folders: Sequence[Path]) -> list[str]:
@@ -142,7 +143,7 @@ def _readme_problems(slug: str, folders: Sequence[Path]) -> list[str]:
         return []
     except StudyError as error:
         return [error.message]
-    text = (papers_root() / slug / "README.md").read_text(encoding="utf-8")
+    text = readme_text(slug)
     if any(readme(text, claims, name) == text for name, claims in ledgers.items()):
         return []
     return ["README.md: its verdict table is not the one of claims.json"]

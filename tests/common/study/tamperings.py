@@ -197,6 +197,10 @@ CAUGHT = {
     "README mark": (readme_verdict_without_mark, MARKS),
     "README twice": (two_readme_tables, MARKS),
     "README removed": (lambda r: (r.paper / "README.md").unlink(), MARKS),
+    "README cut within a letter": (
+        lambda r: (r.paper / "README.md").write_bytes(b"# Toy \xc3"),
+        "papers/toy/README.md is not UTF-8",
+    ),
     "README and claims": (claims_and_readme, "claims.json: claim up: stored verdict is 'contradicted'"),
     "claims exploratory": (
         call("json", "claims.json", lambda content: content.update(exploratory=True)),

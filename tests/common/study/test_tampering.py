@@ -13,7 +13,7 @@ from common.study.errors import StudyError
 from common.study.replay import replay
 from common.study.results import destination, write_values
 from common.study.stored import read_values
-from common.study.study import Study
+from common.study.study import Study, past_seconds
 
 from .conftest import make_repository
 from .forger import Results
@@ -231,6 +231,15 @@ def test_a_run_that_meets_damaged_results_says_which_file(results, name, how):
     run = shutil.copytree(results.folder, results.folder.with_name("laptop.local"))
     DAMAGE[how](results.folder / name)
     assert compare_runs(run, results.folder).startswith(f"committed results cannot be read: {name}: ")
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_manifest_costs_the_expected_times_only(results, how):
+    run = shutil.copytree(results.folder, results.folder.with_name("laptop.local"))
+    assert len(past_seconds(results.folder)) == 12
+    DAMAGE[how](results.folder / "manifest.json")
+    assert past_seconds(results.folder) == {}
+    assert compare_runs(run, results.folder) == "identical"
 
 
 @pytest.mark.parametrize("how", ["empty", "binary", "no keys", "a list", "folder"])
