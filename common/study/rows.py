@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from common.study.jobs import Job
 
@@ -32,6 +33,9 @@ def misfits(frame: pd.DataFrame, jobs: Sequence[Job]) -> list[str]:
     expected = [*columns, "seed", "name", "step", "value"]
     if list(frame.columns) != expected:
         return [f"columns are {', '.join(frame.columns)}; the jobs give {', '.join(expected)}"]
+    text = [name for name in ("seed", "step", "value") if not is_numeric_dtype(frame[name])]
+    if text:
+        return [f"column {name} holds no numbers" for name in text]
     counts = _count(frame, [*columns, "seed"])
     wanted = {row: job for job in jobs for row in _rows(job, columns)}
     absent = [
@@ -71,8 +75,7 @@ def _plain(row: Row) -> Row:
 
 
 def _name(columns: Sequence[str], row: Row) -> str:
-    """The first values of a row by the first columns."""
-    pairs = zip(columns, row, strict=False)
+    pairs = zip(columns, row, strict=True)
     return " ".join(f"{column}={value}" for column, value in pairs if value is not None)
 
 

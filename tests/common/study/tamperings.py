@@ -307,6 +307,10 @@ CAUGHT = {
         call("forge", lambda frame: frame.assign(lucky=1)),
         "values.parquet: columns are sweep, arm, seed",
     ),
+    "steps as text": (
+        values_and_hash(lambda frame: frame.assign(step=frame["step"].astype(str))),
+        "values.parquet: column step holds no numbers",
+    ),
     "values not a number": (
         values_and_hash(lambda frame: frame.assign(value=np.nan)),
         "values.parquet: the report cannot be made from it",
