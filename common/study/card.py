@@ -41,6 +41,7 @@ __all__ = [
     "Test",
     "list_papers",
     "load_card",
+    "parse_card",
 ]
 
 
