@@ -22,7 +22,6 @@ from common.study.entries import (
     Id,
     Model,
     Profile,
-    Sourced,
     Table,
     Test,
 )
@@ -83,7 +82,6 @@ class Card(Model):
     tuning: str
     stand_ins: tuple[str, ...]
     seeds: Seeds
-    hyperparameters: dict[str, Sourced] = Field(default_factory=dict)
     tables: dict[Id, Table] = Field(default_factory=dict)
     figures: dict[Id, Figure] = Field(default_factory=dict)
     claims: dict[Id, Claim] = Field(min_length=1)

@@ -22,13 +22,6 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Sourced(Model):
-    """A value of the paper and the place that states it."""
-
-    value: Cell
-    place: str
-
-
 class Artefact(Model):
     """What a table and a figure have in common: where it is from and what feeds it.
 

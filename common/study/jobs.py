@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ class Job:
     sweep: str
     labels: Mapping[str, Scalar]
     entry: str
-    config: Mapping[str, Scalar]
+    config: Mapping[str, Any]
     seeds: tuple[int, ...]
     inputs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()

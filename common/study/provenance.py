@@ -20,10 +20,13 @@ from common.study.study import Study
 
 RENDERING = (
     "plotting/*.py",
-    "metrics/*.py",
+    "statistics.py",
     "study/artefacts.py",
+    "study/audits.py",
+    "study/frame.py",
     "study/ledger.py",
     "study/notebook.py",
+    "study/report.py",
     "study/verdicts.py",
 )
 

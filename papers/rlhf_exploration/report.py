@@ -7,6 +7,7 @@ figure holds every seed and the median over seeds instead of a mean. The paper h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,9 +74,7 @@ GROWTH_BETAS = (0.5, 0.33, 0.25, 0.2)
 FAR, NEAR, UNSATURATED = 10.0, 4.0, 2.0  # gaps of CE2
 
 
-def regret(
-    frame: pd.DataFrame, sweep: str, protocol: str, name: str = "total", **labels: object
-) -> pd.Series:
+def regret(frame: pd.DataFrame, sweep: str, protocol: str, name: str = "total", **labels: Any) -> pd.Series:
     """A scalar of a bandit run by seed, by default R_T."""
     return scalar(frame, sweep, name, protocol=protocol, **labels)
 
@@ -83,7 +82,7 @@ def regret(
 # Measures: one number per seed
 
 
-def growth(frame: pd.DataFrame, sweep: str, protocol: str, **labels: object) -> pd.Series:
+def growth(frame: pd.DataFrame, sweep: str, protocol: str, **labels: Any) -> pd.Series:
     """R_T / R_(T/2) by seed: 2 if linear, 1 if the regret has stopped."""
     return regret(frame, sweep, protocol, **labels) / regret(frame, sweep, protocol, "half", **labels)
 
@@ -140,9 +139,10 @@ def every_growth(frame: pd.DataFrame) -> pd.DataFrame:
     ).dropna()
 
 
-def log_ratio(frame: pd.DataFrame, sweep: str, protocol: str, **labels: object) -> pd.Series:
+def log_ratio(frame: pd.DataFrame, sweep: str, protocol: str, **labels: Any) -> pd.Series:
     """Logarithm of a protocol's regret over the proposal's."""
-    return np.log(regret(frame, sweep, protocol, **labels) / regret(frame, sweep, "proposed", **labels))
+    ratio = regret(frame, sweep, protocol, **labels) / regret(frame, sweep, "proposed", **labels)
+    return ratio.transform(np.log)
 
 
 def learned(frame: pd.DataFrame, instance: str, *others: str) -> pd.DataFrame:
@@ -203,7 +203,7 @@ def information(frame: pd.DataFrame, gap: float) -> pd.Series:
         final(rows(frame, "ce2", "information", protocol=protocol, gap=gap))
         for protocol in ("proposed", "xpo")
     )
-    return np.log10(ours / theirs)
+    return (ours / theirs).transform(np.log10)
 
 
 def benign(frame: pd.DataFrame) -> pd.DataFrame:
@@ -275,7 +275,10 @@ CLAIMS: dict[str, Measure] = {
 def hardest(frame: pd.DataFrame) -> pd.DataFrame:
     """Every protocol at the hardest setting of each instance: R_T, R_T / R_(T/2), the partner's R_T."""
     beta, gap = levels(frame, "ce1", "beta")[0], levels(frame, "ce2", "gap")[-1]
-    settings = {"ce1": (f"CE1, β={beta:g}", {"beta": beta}), "ce2": (f"CE2, gap {gap:g}", {"gap": gap})}
+    settings: dict[str, tuple[str, dict[str, Any]]] = {
+        "ce1": (f"CE1, β={beta:g}", {"beta": beta}),
+        "ce2": (f"CE2, gap {gap:g}", {"gap": gap}),
+    }
 
     def cells() -> Iterator[Cell]:
         for protocol, row in NAMES.items():
@@ -296,7 +299,8 @@ def by_level(knob: str, column: str, sweeps: Mapping[str, str]) -> Twin:
             here = frame[frame["sweep"] == sweep]
             for protocol in (name for name in NAMES if (here["protocol"] == name).any()):
                 for level in levels(frame, sweep, knob):
-                    value = estimate(regret(here, sweep, protocol, **{knob: level}))
+                    labels: dict[str, Any] = {knob: level}
+                    value = estimate(regret(here, sweep, protocol, **labels))
                     yield NAMES[protocol] + suffix, column.format(level), value
 
     return lambda frame: long_table(cells(frame))
@@ -318,6 +322,7 @@ def controls(frame: pd.DataFrame) -> pd.DataFrame:
     """Coin labels and no bonus: regret, growth, gain over π_ref, and how far the bonus still pulls."""
 
     def cells() -> Iterator[Cell]:
+        arms: list[tuple[str, str, str, dict[str, str]]]
         arms = [(f"coin labels: {NAMES[p]}", "coin", p, {}) for p in NAMES]
         arms += [
             (f"no bonus, {instance.upper()}: {NAMES[p]}", "alpha0", p, {"instance": instance})
@@ -369,7 +374,7 @@ PRIORS = {"random": "Broad π_ref", "hard_prior": "π_ref on the worst arm"}
 
 
 def over_rounds(
-    frame: pd.DataFrame, sweep: str, name: str, protocol: str, panel: str, **labels: object
+    frame: pd.DataFrame, sweep: str, name: str, protocol: str, panel: str, **labels: Any
 ) -> pd.DataFrame:
     """A series of a bandit run at its rounds."""
     part = curve(rows(frame, sweep, name, protocol=protocol, **labels), panel=panel, arm=NAMES[protocol])
@@ -391,7 +396,8 @@ def every_seed(sweep: str, knob: str) -> Twin:
     def parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
         for protocol, arm in NAMES.items():
             for level in levels(frame, sweep, knob):
-                part = regret(frame, sweep, protocol, **{knob: level}).reset_index()
+                labels: dict[str, Any] = {knob: level}
+                part = regret(frame, sweep, protocol, **labels).reset_index()
                 step = 1 / level if knob == "beta" else level
                 yield part.assign(panel=arm, step=step, median=part["value"].median())
 
@@ -511,7 +517,13 @@ def every_dot(x: str, text: str) -> Callable[[pd.DataFrame, Mapping[str, float]]
     return draw
 
 
-LOGGED = {"x": "round", "y": "cumulative regret", "width": 3.3, "height": 2.6, "fixed": COLOURS}
+LOGGED: dict[str, Any] = {
+    "x": "round",
+    "y": "cumulative regret",
+    "width": 3.3,
+    "height": 2.6,
+    "fixed": COLOURS,
+}
 FIGURES: dict[str, Figure] = {
     "fig_a": Figure(on_ce1, lines("CE1, two arms; alpha = 0.3 √T", log="y", **LOGGED)),
     "fig_b": Figure(every_seed("ce1", "beta"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,9 +56,8 @@ Curve = dict[int, tuple[Float[np.ndarray, " C"], Float[np.ndarray, " C"]]]
 def evaluations(frame: pd.DataFrame, objective: str, metric: str) -> Curve:
     """A learning curve over iterations."""
     part = learning_curve(frame, "train", METRICS[metric], objective=objective)
-    return {
-        int(seed): (own["step"].to_numpy(), own["value"].to_numpy()) for seed, own in part.groupby("seed")
-    }
+    runs: Any = part.groupby("seed")
+    return {int(seed): (own["step"].to_numpy(), own["value"].to_numpy()) for seed, own in runs}
 
 
 def rollouts(frame: pd.DataFrame, objective: str) -> dict[int, Float[np.ndarray, " T"]]:
@@ -65,9 +65,10 @@ def rollouts(frame: pd.DataFrame, objective: str) -> dict[int, Float[np.ndarray,
     dynamic = OBJECTIVES[objective].arguments.get("dynamic_sampling_rounds")
     drawn = rows(frame, "train", "rollouts_generated" if dynamic else "reward", objective=objective)
     batch = scalar(frame, "train", "batch", objective=objective)
+    runs: Any = drawn.groupby("seed")
     return {
         int(seed): np.cumsum([0.0, *(part["value"] if dynamic else [batch[seed]] * len(part))])
-        for seed, part in drawn.groupby("seed")
+        for seed, part in runs
     }
 
 

@@ -13,7 +13,8 @@ from common.study.artefacts import Artefacts, side_by_side
 from common.study.card import Card, list_papers, load_card
 from common.study.frame import TABLE_COLUMNS
 from common.study.paths import ROOT
-from common.study.results import read_values, write_values
+from common.study.results import write_values
+from common.study.stored import read_values
 from common.study.study import Study
 
 HERE = ("smoke", "laptop")  # profiles whose values are committed

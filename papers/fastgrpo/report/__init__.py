@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -320,8 +321,18 @@ def no_gain(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[st
 
 LADDER = "sixteen narrow layers on the ladder task, one CPU thread"
 LENGTH_OF_TREES = f"{LADDER}; trees of 16 tokens on the run's own rollouts"
-EXPECTED = {"x": "measurement", "y": "expected tokens per cycle", "width": 4.0, "fixed": COLOURS}
-SPEED = {"x": "running rows", "y": "tokens per second, plain = 1", "level": 1.0, "finish": powers_of_two}
+EXPECTED: dict[str, Any] = {
+    "x": "measurement",
+    "y": "expected tokens per cycle",
+    "width": 4.0,
+    "fixed": COLOURS,
+}
+SPEED: dict[str, Any] = {
+    "x": "running rows",
+    "y": "tokens per second, plain = 1",
+    "level": 1.0,
+    "finish": powers_of_two,
+}
 
 FIGURES: dict[str, Figure] = {
     "fig1": Figure(

@@ -194,15 +194,16 @@ def constant_rows(frame: pd.DataFrame) -> pd.Series:
 
 def knee(frame: pd.DataFrame) -> pd.Series:
     """Elasticity of a pass's time beyond the knee minus below it."""
-    beyond = np.log2(profiled(frame, "seconds/64/16") / profiled(frame, "seconds/64/8"))
-    below = np.log2(profiled(frame, "seconds/1/8") / profiled(frame, "seconds/1/1")) / 3
-    return beyond - below
+    beyond = profiled(frame, "seconds/64/16") / profiled(frame, "seconds/64/8")
+    below = profiled(frame, "seconds/1/8") / profiled(frame, "seconds/1/1")
+    return beyond.transform(np.log2) - below.transform(np.log2) / 3
 
 
 def correlation(first: pd.DataFrame, second: Sequence[float] | pd.Series) -> pd.Series:
     """Pearson correlation over iterations."""
     groups = first.assign(other=np.asarray(second)).groupby("seed")
-    return groups.apply(lambda part: part["value"].corr(part["other"]), include_groups=False)
+    found = {seed: part["value"].corr(part["other"]) for seed, part in groups}
+    return pd.Series(found).rename_axis("seed")
 
 
 def length_correlation(frame: pd.DataFrame) -> pd.Series:

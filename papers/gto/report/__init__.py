@@ -366,8 +366,9 @@ def tree_picture(data: pd.DataFrame, reported: Mapping[str, float]) -> Plot:
     """The tree by level, each node at its cumulative probability."""
     figure, axes = panels(1, width=6.0, height=3.2)
     axis, heights = axes[0], apart(data)
-    place = {row.path: (row.level, row.probability) for row in data.itertuples()} | {"It": (0, 1.0)}
-    for row in data.itertuples():
+    nodes: list[Any] = list(data.itertuples())
+    place = {row.path: (row.level, row.probability) for row in nodes} | {"It": (0, 1.0)}
+    for row in nodes:
         level, height = place[row.path]
         above = place[row.path.rsplit(" ", 1)[0]]
         colour, style = (HUES["blue"], "-") if row.kept else (GREY, ":")
@@ -395,7 +396,8 @@ def notes(row: Any) -> list[str]:
 def apart(data: pd.DataFrame, room: float = 0.07) -> dict[str, float]:
     """Heights of the labels: above inner nodes, and apart where two leaves would overlap."""
     heights: dict[str, float] = {}
-    for level, nodes in data.sort_values("probability").groupby("level"):
+    levels_of_tree: Any = data.sort_values("probability").groupby("level")
+    for level, nodes in levels_of_tree:
         lift, last = 0.5 * room * (level < data["level"].max()), -1.0
         for row in nodes.itertuples():
             last = heights[row.path] = max(row.probability + lift, last + room)

@@ -106,7 +106,7 @@ def off_mean(frame: pd.DataFrame, arm: str) -> dict[str, pd.Series]:
     """Entropy minus the mean baseline's, training average and end, relative to the latter's mean drop."""
     part, reference = small_steps(frame, arm), small_steps(frame, "mean")
     return {
-        f"{arm}, {name}": (of(part) - of(reference)) / drop(frame).mean()
+        f"{arm}, {name}": (of(part) - of(reference)) / float(drop(frame).mean())
         for name, of in {"average": average, "end": final}.items()
     }
 
@@ -153,7 +153,7 @@ def improved_cells(_frame: pd.DataFrame) -> Errors:
 def relative_changes(_frame: pd.DataFrame) -> Errors:
     """Reported minus recomputed relative changes (percentage points): Table 1, then the headline."""
     table1 = reported("qae", "table1").dropna()
-    base = reported("qae", "table1").loc["mean, eps_high=0.28", "AIME24 pass@1"]
+    base = float(reported("qae", "table1")["AIME24 pass@1"]["mean, eps_high=0.28"])
     ours = table1["relative to 0.28"] - 100 * (table1["AIME24 pass@1"] / base - 1)
     aime = reported("qae", "table2")["AIME24 p@1"]
     change = number(load_card("qae").claims["c9_headline"].reported)

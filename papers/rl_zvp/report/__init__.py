@@ -315,7 +315,7 @@ def binned(part: pd.DataFrame, name: str = "") -> pd.DataFrame:
     if name.startswith("curve/"):
         return part
     steps = part["step"].astype(int) // BATCHES * BATCHES
-    return part.assign(step=steps).groupby(["seed", "step"], as_index=False)["value"].mean()
+    return part.assign(step=steps).groupby(["seed", "step"])["value"].mean().reset_index()
 
 
 def policies(table: pd.DataFrame) -> pd.DataFrame:

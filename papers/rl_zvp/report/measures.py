@@ -236,8 +236,8 @@ def largest_gains(_frame: pd.DataFrame) -> Errors:
 def rollout_factors(_frame: pd.DataFrame) -> Errors:
     """Reported factors of Table 5 minus the ratios of its rollouts."""
     table = reported("rl_zvp", "table5")
-    base = [table.loc[f"{row.partition(' ')[0]} RL-ZVP", "rollouts"] for row in table.index]
-    return (table["factor"] - table["rollouts"] / base).dropna().to_numpy()
+    base = table["rollouts"].loc[[f"{row.partition(' ')[0]} RL-ZVP" for row in table.index]]
+    return (table["factor"] - table["rollouts"] / base.to_numpy()).dropna().to_numpy()
 
 
 def possible_scores(kind: str, samples: int, *benchmarks: str) -> Audit:

@@ -296,7 +296,7 @@ CAUGHT = {
         "values.parquet: no rows of job noise arm=method seed=100, seed 100",
     ),
     "step repeated": (
-        call("forge", repeat),
+        values_and_hash(repeat),
         "values.parquet: steps of sweep=noise arm=method seed=100 name=path are not",
     ),
     "last step dropped": (
