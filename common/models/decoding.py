@@ -8,6 +8,8 @@ logits. Measured and rejected: splitting a large batch into chunks.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +18,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
+from common.models.fidelity import Replayed, require_own_logits
+from common.models.options import require_plain_sampling
+
+LOOP = "the lean sampler"
 COMPACT_BELOW = 0.5  # drop finished rows once fewer than this share of the batch still runs (measured best)
 
 
@@ -70,7 +76,7 @@ class _BufferedLayer(DynamicLayer):
 
 def _buffered(layer: object, rows: Int[Tensor, " n"], room: int) -> _BufferedLayer:
     if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
-        raise ValueError(f"the lean sampler needs full attention in every layer, not {layer}; use `generate`")
+        raise ValueError(f"it needs full attention in every layer, not {type(layer).__name__}")
     return _BufferedLayer(layer.keys, layer.values, rows, room)
 
 
@@ -92,6 +98,40 @@ def _prefill(
     return logits[rows], Cache(layers=[_buffered(layer, rows, room) for layer in cache.layers])
 
 
+def _step(
+    model: PreTrainedModel,
+    token: Int[Tensor, " n"],
+    mask: Int[Tensor, "n L"],
+    places: Int[Tensor, "n 1"],
+    cache: Cache,
+) -> Float[Tensor, "n V"]:
+    """Read one token a row behind L - 1 others; returns next-token logits."""
+    return model(
+        input_ids=token[:, None],
+        attention_mask=mask,
+        position_ids=places,
+        cache=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+
+
+def _replay(model: PreTrainedModel, ids: Int[Tensor, "2 L"]) -> Replayed:
+    """Decode two texts, the second one behind padding."""
+    length, padding = ids.shape[1], 2
+    width = padding + max(length // 3, 1)
+    ids = torch.stack([ids[0], ids[1].roll(padding)])
+    mask = torch.ones_like(ids)
+    mask[1, :padding] = 0
+    places = _positions(mask)
+    logits, cache = _prefill(model, ids[:, :width], mask[:, :width], length)
+    steps = [logits]
+    for seen in range(width + 1, length + 1):
+        token = ids[:, seen - 1]
+        steps.append(_step(model, token, mask[:, :seen], places[:, seen - 1 : seen], cache))
+    return Replayed(torch.stack(steps, dim=1), places[:, width - 1 :])
+
+
 def _positions(mask: Int[Tensor, "N L"]) -> Int[Tensor, "N L"]:
     return (mask.cumsum(dim=1) - 1).clamp_(min=0)
 
@@ -100,9 +140,11 @@ def _pick(
     logits: Float[Tensor, "n V"], temperature: float, top_p: float, generator: torch.Generator | None
 ) -> Int[Tensor, " n"]:
     """Draw one token per row by an exponential race, the fastest exact sampler on a CPU; greedy at zero."""
+    weights = logits if temperature == 0 else torch.softmax(logits.float() / temperature, dim=-1)
+    if bool(weights.isnan().any()):  # every choice from NaN is token 0
+        raise ValueError("the model gives NaN logits, or none that is finite; look at its weights and dtype")
     if temperature == 0:
         return logits.argmax(dim=-1)
-    weights = torch.softmax(logits.float() / temperature, dim=-1)
     if top_p < 1:
         weights = _nucleus(weights, top_p)
     return weights.div_(torch.empty_like(weights).exponential_(generator=generator)).argmax(dim=-1)
@@ -127,7 +169,7 @@ def sample(
     prompt_mask: Int[Tensor, "N P"],
     max_new_tokens: int,
     temperature: float,
-    eos_id: int,
+    eos_id: int | Sequence[int],
     pad_id: int,
     generator: torch.Generator | None = None,
     entropies: bool = False,
@@ -136,12 +178,13 @@ def sample(
     """Sample one completion per row from softmax(logits / temperature), or from its nucleus.
 
     Args:
-        model: A decoder-only model with full attention in every layer.
+        model: A decoder-only model with full attention in every layer, whose logits in this loop are those of
+            its plain forward: tried at first use.
         prompt_ids: Prompts, padded on the left; equal ones best in consecutive rows.
         prompt_mask: 1 on prompt tokens, 0 on padding.
         max_new_tokens: Longest completion; one that reaches it has no `eos_id`.
         temperature: Zero is greedy.
-        eos_id: Ends a completion.
+        eos_id: Ends a completion; several tokens may.
         pad_id: Fills the rest.
         generator: Source of randomness, on the model's device; the global one if None.
         entropies: Also return the entropy of each token's distribution (at temperature 1 when greedy),
@@ -150,16 +193,19 @@ def sample(
 
     Raises:
         ValueError: padding on the right, an empty prompt, a negative temperature, `max_new_tokens` < 1,
-            `top_p` outside (0, 1], or a model with other than full attention.
+            `top_p` outside (0, 1], or a model that the loop cannot decode.
     """
     if not 0 < top_p <= 1:
         raise ValueError(f"need 0 < top_p ≤ 1; got {top_p}")
-    if max_new_tokens < 1 or temperature < 0:
+    if max_new_tokens < 1 or not 0 <= temperature < math.inf:
         raise ValueError(
             f"need max_new_tokens ≥ 1 and temperature ≥ 0; got {max_new_tokens} and {temperature}"
         )
     if not prompt_mask[:, -1].all():
         raise ValueError("prompts must be padded on the left and not be empty")
+    ends = torch.as_tensor(eos_id, device=prompt_ids.device).reshape(-1)
+    require_plain_sampling(model, ends.tolist(), LOOP)
+    require_own_logits(model, _replay, LOOP)
     count, width = prompt_ids.shape
     mask = torch.cat([prompt_mask, prompt_mask.new_ones(count, max_new_tokens)], dim=1)
     places = _positions(mask)
@@ -173,7 +219,7 @@ def sample(
         ids[rows, step] = token
         if nats is not None:
             nats[rows, step] = _entropy(logits, temperature).where(running, 0.0)
-        running = running & (token != eos_id)
+        running = running & ~torch.isin(token, ends)
         alive = int(running.sum())
         if alive == 0 or step + 1 == max_new_tokens:
             break
@@ -181,21 +227,14 @@ def sample(
             cache.batch_select_indices(running.nonzero()[:, 0])
             rows, token, running = rows[running], token[running], running[running]
         seen = width + step + 1
-        logits = model(
-            input_ids=token[:, None],
-            attention_mask=mask[rows, :seen],
-            position_ids=places[rows, seen - 1 : seen],
-            cache=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        logits = _step(model, token, mask[rows, :seen], places[rows, seen - 1 : seen], cache)
     length = step + 1
     return Completions(
-        ids[:, :length], _until(ids[:, :length], eos_id), None if nats is None else nats[:, :length]
+        ids[:, :length], _until(ids[:, :length], ends), None if nats is None else nats[:, :length]
     )
 
 
-def _until(ids: Int[Tensor, "N T"], eos_id: int) -> Int[Tensor, "N T"]:
-    """1 up to and including the first `eos_id` of each row."""
-    ended = (ids == eos_id).long().cumsum(dim=1)
-    return ((ended == 0) | ((ended == 1) & (ids == eos_id))).long()
+def _until(ids: Int[Tensor, "N T"], ends: Int[Tensor, " E"]) -> Int[Tensor, "N T"]:
+    """1 up to and including the first end of each row."""
+    end = torch.isin(ids, ends).long()
+    return (end.cumsum(dim=1) - end == 0).long()

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.metrics.passk import pass_at_k
 from common.models.decoding import sample
+from common.models.options import all_ends
 from common.tasks.opchain import LEVELS, MAX_COMPLETION, Item, reward
 
 MARKERS: Mapping[str, tuple[str, ...]] = {"exploratory": ("wait",), "rigid": ("so", "let")}
@@ -81,7 +82,7 @@ def evaluate(
         encoded["attention_mask"].repeat_interleave(samples, dim=0).to(model.device),
         max_new_tokens,
         temperature,
-        eos_id=tokenizer.eos_token_id,
+        eos_id=all_ends(model, tokenizer.eos_token_id),
         pad_id=tokenizer.pad_token_id,
         generator=torch.Generator(model.device).manual_seed(seed),
         entropies=True,

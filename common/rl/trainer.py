@@ -226,7 +226,7 @@ class GroupTrainer(ExactResume):
             padded["attention_mask"],
             max_new_tokens=self.max_completion_length,
             temperature=self.temperature,
-            eos_id=self.eos_token_ids[0],
+            eos_id=self.eos_token_ids,
             pad_id=self._tokenizer.pad_token_id,
         )
         return [ids[kept].tolist() for ids, kept in zip(found.ids, found.mask.bool(), strict=True)], None

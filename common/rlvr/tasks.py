@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from common.metrics.passk import pass_at_k
 from common.models.decoding import sample
 from common.models.evaluate import evaluate, high_entropy_positions
+from common.models.options import all_ends
 from common.rlvr.run import Run
 from common.tasks import math_answers, opchain
 
@@ -198,7 +199,7 @@ class Math:
                     padded["attention_mask"],
                     self.run.max_response,
                     self.run.evaluation_temperature,
-                    eos_id=tokenizer.eos_token_id,
+                    eos_id=all_ends(model, tokenizer.eos_token_id),
                     pad_id=tokenizer.pad_token_id,
                     generator=generator,
                     top_p=self.run.evaluation_top_p,

@@ -21,11 +21,11 @@ class _RaggedLayer(CacheLayerMixin):
 
     def __init__(self, owner: RaggedKVCache, index: int) -> None:
         super().__init__()
-        self._owner, self._index, self.written = owner, index, False
+        self._owner, self._index = owner, index
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self._owner.allocate(key_states)
-        self.is_initialized = self.written = True
+        self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         self.lazy_initialization(key_states, value_states)
@@ -52,10 +52,10 @@ class RaggedKVCache(Cache):
     """
 
     def __init__(self, layers: int, lengths: Int[Tensor, " B"], capacity: int) -> None:
-        self._ragged = [_RaggedLayer(self, index) for index in range(layers)]
-        super().__init__(layers=list(self._ragged))
+        super().__init__(layers=[_RaggedLayer(self, index) for index in range(layers)])
         self.capacity = capacity
         self._buffers: Tensor | None = None
+        self._staged = lengths[:, None][:, :0]  # places of the staged entries
         self._set_lengths(lengths)
 
     def _set_lengths(self, lengths: Int[Tensor, " B"]) -> None:
@@ -68,11 +68,6 @@ class RaggedKVCache(Cache):
     def rows(self) -> int:
         """B."""
         return len(self.lengths)
-
-    @property
-    def filled(self) -> bool:
-        """Every layer has written."""
-        return all(layer.written for layer in self._ragged)
 
     def allocate(self, states: Float[Tensor, "B H Q D"]) -> None:
         """Make the buffers, of the shape and type of a layer's key states."""
@@ -93,6 +88,15 @@ class RaggedKVCache(Cache):
                 f"{count} entries behind {self._first} do not fit a cache of {self.capacity} slots a row; "
                 "use a smaller tree or a larger cache"
             )
+
+    def places(self, positions: Int[Tensor, "B Q"]) -> Int[Tensor, "B S"]:
+        """Place in the text of what each slot up to `end` holds; `positions` are those of the entries staged
+        last.
+        """
+        behind = self._first > self.start
+        self._staged = torch.cat([self._staged, positions], dim=1) if behind else positions
+        committed = torch.arange(self.start, device=positions.device).expand(len(positions), -1)
+        return torch.cat([committed, self._staged], dim=1)
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Write a layer's staged entries; returns all keys and values up to them, shapes (B, H, end, D)."""

@@ -6,6 +6,7 @@ feature), so that after an update its last entry ends with the root and the tree
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol
 
 import torch
@@ -21,6 +22,10 @@ from common.speculative.tree import DraftTree, TreeShape
 
 class Draft(Protocol):
     """What `SpeculativeGenerator` asks of a draft."""
+
+    @property
+    def context(self) -> int:
+        """Longest text that it can read, in tokens."""
 
     def check(self, target: Target) -> None:
         """Refuse a target that the draft does not fit.
@@ -126,8 +131,13 @@ class FeatureDraft(_CachedDraft):
         super().__init__()
         self.network = network
 
+    @property
+    def context(self) -> int:
+        """The network's, which is that of the target it was built for."""
+        return self.network.context
+
     def check(self, target: Target) -> None:
-        """Refuse a target of other width, taps or vocabulary.
+        """Refuse a target of other width, taps, vocabulary or arithmetic.
 
         Raises:
             ValueError: says what does not fit.
@@ -143,6 +153,12 @@ class FeatureDraft(_CachedDraft):
             raise ValueError(
                 f"the draft has a vocabulary of {network.vocabulary} tokens, the target of "
                 f"{target.vocabulary}"
+            )
+        weights = next(network.parameters())
+        if (weights.dtype, weights.device) != (target.dtype, target.device):
+            raise ValueError(
+                f"the draft is {weights.dtype} on {weights.device}, the target {target.dtype} on "
+                f"{target.device}; move the draft with `.to(device, dtype)`"
             )
 
     def begin(self, first: Int[Tensor, " B"], capacity: int) -> None:
@@ -190,6 +206,11 @@ class SmallLMDraft(_CachedDraft):
         super().__init__()
         self.model = Target(model)
 
+    @property
+    def context(self) -> int:
+        """The model's."""
+        return self.model.context
+
     def check(self, target: Target) -> None:
         """Refuse a target of another vocabulary.
 
@@ -219,7 +240,8 @@ class SmallLMDraft(_CachedDraft):
 
     def _run(self, hidden: Tensor, tokens: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
         mask = self.cache.mask(visible, self.model.dtype)
-        return self.model.read(tokens, positions, mask, self.cache).logits
+        inside = positions.clamp(max=self.context - 1)  # a tree may hang over the end of the context
+        return self.model.read(tokens, inside, mask, self.cache).logits
 
     def _logits(self, state: Tensor) -> Tensor:
         return state
@@ -239,6 +261,11 @@ class PromptLookupDraft:
         if longest < 1:
             raise ValueError(f"longest is {longest}; expected at least 1")
         self.longest = longest
+
+    @property
+    def context(self) -> int:
+        """Without limit."""
+        return sys.maxsize
 
     def check(self, target: Target) -> None:
         """Any target will do."""

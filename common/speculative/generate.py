@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from common.models.options import require_plain_sampling
 from common.speculative.cache import RaggedKVCache
 from common.speculative.drafts import Draft
 from common.speculative.scheduler import Scheduler
-from common.speculative.target import Reading, Target
+from common.speculative.target import LOOP, Reading, Target
 from common.speculative.tree import DraftTree, TreeShape
 from common.speculative.verify import SamplingParams, Verdict, Verifier, verify_token_matching
 
@@ -88,7 +89,8 @@ class SpeculativeGenerator:
         cache_tokens: Slots of a row in the target's cache; None makes them fit.
 
     Raises:
-        ValueError: a draft that does not fit the target, or a draft without scheduler.
+        ValueError: a draft that does not fit the target, a draft without scheduler, or a model whose
+            generation config asks for more than temperature and nucleus.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class SpeculativeGenerator:
             raise ValueError("a draft and a scheduler go together")
         if draft is not None:
             draft.check(target)
+        require_plain_sampling(target.model, (), LOOP)
         self.target, self.draft, self.scheduler, self.verify = target, draft, scheduler, verify
         self.early_termination, self.cache_tokens = early_termination, cache_tokens
 
@@ -125,12 +128,14 @@ class SpeculativeGenerator:
             return_features: Keep the target's features (it needs taps).
 
         Raises:
-            ValueError: a prompt of fewer than two tokens, or trees larger than the cache; before any forward.
+            ValueError: a prompt of fewer than two tokens, texts longer than a context, trees larger than the
+                cache, or some of the model's ends of sequence left out, before any forward; NaN logits.
         """
         if not prompts or min(len(prompt) for prompt in prompts) < 2:
             raise ValueError("need at least one prompt, each of at least two tokens")
         if return_features and not self.target.taps:
             raise ValueError("return_features needs a target with taps")
+        require_plain_sampling(self.target.model, params.eos_ids, LOOP)
         with torch.inference_mode():
             run = _Run(self, prompts, params, samples, generator, return_features)
             while len(run.rows):
@@ -177,11 +182,15 @@ class _Run:
     def _capacities(self, widest: int, tree: int, policies: Sequence[TreeShape]) -> tuple[int, int]:
         """Slots of a row in the target's and in the draft's cache."""
         text = widest + self.params.max_new_tokens
-        if text > self.target.context:
-            raise ValueError(
-                f"prompts of {widest} and {self.params.max_new_tokens} new tokens are longer than the "
-                f"model's context of {self.target.context}"
-            )
+        for owner, context in (
+            ("model", self.target.context),
+            ("draft", self.draft.context if self.draft else text),
+        ):
+            if text > context:
+                raise ValueError(
+                    f"prompts of {widest} and {self.params.max_new_tokens} new tokens are longer than the "
+                    f"{owner}'s context of {context}"
+                )
         need = text + tree
         have = self.engine.cache_tokens or need
         if have < need:
@@ -266,7 +275,9 @@ class _Run:
         depth = tree.ancestor.sum(dim=-1) - 1
         self.cache.stage(tokens.shape[1])
         mask = self.cache.mask(tree.ancestor, self.target.dtype)
-        return self.target.read(tokens, self.cache.lengths[:, None] + depth, mask, self.cache)
+        places = self.cache.lengths[:, None] + depth
+        inside = places.clamp(max=self.target.context - 1)  # no text reaches the nodes beyond
+        return self.target.read(tokens, inside, mask, self.cache)
 
     def _update(self, tree: DraftTree, verdict: Verdict, features: Tensor) -> None:
         """Emit the accepted tokens up to an end of sequence or the limit, and commit what led to them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -11,7 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from common.models.fidelity import Replayed, context_of, require_own_logits
 from common.speculative.cache import RaggedKVCache
+
+LOOP = "the speculative engine"
 
 
 class Reading(NamedTuple):
@@ -27,7 +31,9 @@ class Reading(NamedTuple):
 
 
 class Target:
-    """Any decoder-only transformers model with full attention and a key-value cache.
+    """A decoder-only transformers model that takes our masks, positions and cache.
+
+    Whether it does is tried: its logits on staged tokens have to be those of its plain forward.
 
     Args:
         model: The model; it is used in the mode (training or evaluation) that it is in.
@@ -35,7 +41,7 @@ class Target:
             final norm (what the language-model head reads).
 
     Raises:
-        ValueError: a model without key-value cache or without full attention, or a tap that it lacks.
+        ValueError: a model whose logits differ when it is given them, or a tap that it lacks.
     """
 
     def __init__(self, model: PreTrainedModel, taps: tuple[int, ...] = ()) -> None:
@@ -44,7 +50,7 @@ class Target:
         wrong = [tap for tap in taps if not 0 <= tap <= len(self.layers)]
         if wrong:
             raise ValueError(f"taps {wrong} lie outside 0 … {len(self.layers)}, the layers of this model")
-        self._check_cache()
+        require_own_logits(model, self._replay, LOOP)
 
     @contextmanager
     def _tapped(self) -> Iterator[dict[int, Tensor]]:
@@ -85,7 +91,7 @@ class Target:
     @property
     def context(self) -> int:
         """Longest text that the model was made for, in tokens."""
-        return self.model.config.get_text_config().max_position_embeddings
+        return context_of(self.model)
 
     @property
     def vocabulary(self) -> int:
@@ -132,7 +138,7 @@ class Target:
             logits = self.model(
                 input_ids=tokens,
                 position_ids=positions,
-                attention_mask=mask,
+                attention_mask=self._windowed(mask, positions, cache),
                 cache=cache,
                 use_cache=cache is not None,
                 logits_to_keep=logits_to_keep,
@@ -141,41 +147,56 @@ class Target:
         features = torch.cat(parts, dim=-1) if parts else logits.new_empty(*tokens.shape, 0)
         return Reading(logits, features)
 
-    @torch.no_grad()
-    def _check_cache(self) -> None:
-        lengths = torch.zeros(1, dtype=torch.long, device=self.device)
-        cache = self.new_cache(lengths, capacity=1)
-        cache.stage(1)
-        training = self.model.training
-        self.model.eval()  # gradient checkpointing leaves the cache alone in training
-        self_only = torch.ones(1, 1, 1, dtype=torch.bool, device=self.device)
-        try:
-            self.read(lengths[None], lengths[None], cache.mask(self_only, self.dtype), cache)
-        except (TypeError, AttributeError, IndexError, RuntimeError) as error:
-            raise ValueError(_no_cache(self.model)) from error
-        finally:
-            self.model.train(training)
-        if not cache.filled:
-            raise ValueError(_no_cache(self.model))
+    def _windowed(
+        self, mask: Float[Tensor, "B 1 Q S"], positions: Int[Tensor, "B Q"], cache: RaggedKVCache | None
+    ) -> Tensor | dict[str, Tensor]:
+        """The mask, cut to the window of layers that have one; one mask for each kind of layer."""
+        config = self.model.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ())
+        window = getattr(config, "sliding_window", None)
+        if not window or kinds == {"full_attention"}:
+            return mask
+        keys = positions if cache is None else cache.places(positions)
+        far = keys[:, None] <= positions[:, :, None] - window
+        near = mask.masked_fill(far[:, None], torch.finfo(mask.dtype).min)
+        return {"full_attention": mask, "sliding_attention": near} if kinds else near
+
+    def _replay(self, model: PreTrainedModel, ids: Int[Tensor, "B L"]) -> Replayed:
+        """Decode texts of two lengths: a prefill, then trees with a wrong branch before the right one."""
+        engine = copy.copy(self)
+        engine.model, engine.taps = model, ()
+        length = ids.shape[1]
+        width = max(length // 3, 1)
+        steps, forks = torch.arange(width, device=ids.device), _FORK.to(ids.device)
+        cache = engine.new_cache(torch.zeros_like(ids[:, 0]), capacity=length + len(forks))
+        cache.stage(width)
+        whole = (steps[:, None] >= steps).expand(len(ids), -1, -1)
+        engine.read(ids[:, :width], steps.expand(len(ids), -1), cache.mask(whole, self.dtype), cache)
+        cache.commit(steps.expand(len(ids), -1), torch.tensor([width, max(width - 2, 1)], device=ids.device))
+        path = torch.tensor([[0, 2, 3]], device=ids.device).expand(len(ids), -1)
+        logits, places = [], []
+        while cache.start + path.shape[1] <= length:
+            cache.stage(len(forks))
+            place = cache.lengths[:, None] + forks.sum(dim=1) - 1
+            mask = cache.mask(forks.expand(len(ids), -1, -1), self.dtype)
+            tokens = ids.gather(1, place)
+            tokens[:, 1] = ids[:, 0]
+            logits.append(engine.read(tokens, place, mask, cache).logits[:, path[0]])
+            places.append(place[:, path[0]])
+            cache.commit(path, torch.full_like(cache.lengths, path.shape[1]))
+        return Replayed(torch.cat(logits, dim=1), torch.cat(places, dim=1))
 
 
-def _no_cache(model: PreTrainedModel) -> str:
-    return (
-        f"{type(model).__name__} does not fill a key-value cache in every layer; speculative decoding needs "
-        "a decoder-only transformers model with one"
-    )
+_FORK = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]], dtype=torch.bool)
+"""Who sees whom in a tree of a root, a wrong child, the right one and its child."""
 
 
 def _decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if model.config.is_encoder_decoder or kinds != {"full_attention"}:
-        raise ValueError(
-            f"{type(model).__name__} has {', '.join(sorted(kinds))} layers; speculative decoding needs a "
-            "decoder-only model with full attention in every layer"
-        )
-    decoder = model.get_decoder()
+    decoder = None if model.config.is_encoder_decoder else model.get_decoder()
     for name in ("layers", "h"):
-        if isinstance(found := getattr(decoder, name, None), nn.ModuleList):
-            return list(found)
-    raise ValueError(_no_cache(model))
+        if isinstance(stack := getattr(decoder, name, None), nn.ModuleList):
+            return list(stack)
+    raise ValueError(
+        f"{type(model).__name__} has no stack of decoder layers; speculative decoding needs a decoder-only "
+        "transformers model"
+    )

@@ -227,6 +227,8 @@ class Oracle:
         self.texts, self.depth, self.at = texts, depth, [0] * len(texts)
         self.index = list(range(len(texts)))
 
+    context = 128
+
     def check(self, target: Target) -> None: ...
 
     def begin(self, first: Tensor, capacity: int) -> None:

@@ -11,8 +11,6 @@ from transformers import (
     OpenAIGPTConfig,
     OpenAIGPTLMHeadModel,
     PreTrainedModel,
-    Qwen3Config,
-    Qwen3ForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -24,7 +22,7 @@ from common.speculative.scheduler import StaticScheduler
 from common.speculative.target import Target
 from common.speculative.tree import TreePolicy
 from common.speculative.verify import SamplingParams
-from tests.common.speculative.conftest import SHAPE, make_model
+from tests.common.speculative.conftest import make_model
 
 TREES = StaticScheduler(TreePolicy(depth=4, top_k=3, budget=10))
 
@@ -61,18 +59,16 @@ def test_a_text_longer_than_the_context(qwen: PreTrainedModel, prompts: list[Ten
         SpeculativeGenerator(Target(qwen)).generate(prompts, SamplingParams(120))
 
 
-def test_models_without_a_cache_in_every_layer() -> None:
+def test_models_that_do_not_take_masks_and_a_cache() -> None:
     small = {"vocab_size": 10, "hidden_size": 16, "num_hidden_layers": 2}
-    sliding = {**SHAPE, "layer_types": ["sliding_attention"] * 6, "use_sliding_window": True}
     models = [
         OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=10, n_embd=16, n_layer=2, n_head=2)),
         MambaForCausalLM(MambaConfig(**small)),
         T5ForConditionalGeneration(T5Config(vocab_size=10, d_model=16, num_layers=2, num_heads=2)),
-        Qwen3ForCausalLM(Qwen3Config(**sliding)),
         BertLMHeadModel(BertConfig(**small, num_attention_heads=2, intermediate_size=16)),
     ]
     for model in models:
-        with pytest.raises(ValueError, match="speculative decoding needs a"):
+        with pytest.raises(ValueError, match=r"speculative (decoding needs a|engine cannot decode it)"):
             Target(model.eval())
 
 
