@@ -46,7 +46,7 @@ def score_packed_trees(
         trees: B × P trees, those of a text in consecutive rows.
 
     Raises:
-        ValueError: the number of trees is not B × P.
+        ValueError: the number of trees is not B × P, or a node lies behind the target's table of positions.
     """
     rows, length = texts.shape
     count, nodes = roots.shape[1], trees.tokens.shape[1]
@@ -58,7 +58,14 @@ def score_packed_trees(
     visible = _visible(roots, trees, rows, length)
     mask = torch.zeros(visible.shape, dtype=target.dtype, device=texts.device)
     mask.masked_fill_(~visible, torch.finfo(target.dtype).min)
-    logits = target.read(tokens, torch.cat([places, below.flatten(1)], dim=1), mask[:, None]).logits
+    positions = torch.cat([places, below.flatten(1)], dim=1)
+    try:
+        logits = target.read(tokens, positions, mask[:, None]).logits
+    except IndexError as error:  # rotary positions go on behind the context, learned ones do not
+        raise ValueError(
+            f"trees reach position {int(positions.max())} of a target with a context of {target.context} "
+            "learned positions; cut the texts by the depth of the trees"
+        ) from error
     parent = trees.parent.view(rows, count, nodes)
     first = length + nodes * torch.arange(count, device=texts.device)[:, None]
     above = torch.where(parent < 0, roots[..., None], first + parent).flatten(1)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from common.speculative.networks import DraftNetwork
+from common.speculative.verify import widen
 
 
 class Unrolled(NamedTuple):
@@ -140,8 +141,8 @@ def unroll_text(
 
 
 def soft_cross_entropy(logits: Float[Tensor, "*B V"], target: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
-    """H(softmax(target), softmax(logits)), nats."""
-    return -(torch.softmax(target, dim=-1) * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
+    """H(softmax(target), softmax(logits)), nats, at least in float32."""
+    return -(torch.softmax(widen(target), dim=-1) * torch.log_softmax(widen(logits), dim=-1)).sum(dim=-1)
 
 
 def masked_mean(values: Float[Tensor, "B S J"], mask: Bool[Tensor, "B S J"]) -> Float[Tensor, " J"]:

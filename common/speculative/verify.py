@@ -6,6 +6,7 @@ as long as the tree was built without looking at the draws and siblings are dist
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -42,8 +43,8 @@ class SamplingParams:
         """
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens}; expected at least 1")
-        if self.temperature < 0:
-            raise ValueError(f"temperature is {self.temperature}; expected 0 (greedy) or more")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature is {self.temperature}; expected 0 (greedy) or a positive number")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; expected 0 < top_p ≤ 1")
 
@@ -69,19 +70,36 @@ Verifier = Callable[
 """(target logits at root and nodes, trees, sampling parameters, source of randomness) to verdicts."""
 
 
-def probabilities(logits: Float[Tensor, "*B V"], params: SamplingParams) -> Float[Tensor, "*B V"]:
-    """The processed distribution: temperature, then the nucleus.
+def widen(logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
+    """At least float32: in bfloat16 a softmax rounds rare tokens up, and an argmax of sums is another."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def refuse_nan(values: Float[Tensor, "*B V"]) -> None:
+    """NaN, from which every choice is token 0.
 
     Raises:
-        ValueError: temperature 0, which has no distribution.
+        ValueError: there is one.
+    """
+    if bool(values.isnan().any()):
+        raise ValueError("the model gives NaN logits, or none that is finite; look at its weights and dtype")
+
+
+def probabilities(logits: Float[Tensor, "*B V"], params: SamplingParams) -> Float[Tensor, "*B V"]:
+    """The processed distribution, at least in float32: temperature, then the nucleus.
+
+    Raises:
+        ValueError: temperature 0, which has no distribution, or logits without one.
     """
     if params.temperature == 0:
         raise ValueError("greedy decoding (temperature 0) has no distribution to sample from")
-    scaled = logits / params.temperature
+    scaled = widen(logits) / params.temperature
     if params.top_p < 1:
         flat = scaled.reshape(-1, scaled.shape[-1])
         scaled = TopPLogitsWarper(params.top_p)(None, flat).reshape(scaled.shape)
-    return torch.softmax(scaled, dim=-1)
+    law = torch.softmax(scaled, dim=-1)
+    refuse_nan(law)
+    return law
 
 
 def draw(weights: Float[Tensor, "*B V"], generator: torch.Generator | None = None) -> Int[Tensor, "*B"]:
@@ -102,6 +120,7 @@ def verify_greedy(
     generator: torch.Generator | None = None,
 ) -> Verdict:
     """Accept a node iff it is the target's argmax after its parent."""
+    refuse_nan(logits)
     return _follow(logits.argmax(dim=-1), tree)
 
 
