@@ -35,10 +35,11 @@ def require_plain_sampling(model: PreTrainedModel, eos_ids: Sequence[int], loop:
         ValueError: names the options, or the ends of a sequence that are left out.
     """
     config = getattr(model, "generation_config", None)
+    chosen = {name: getattr(config, name, None) for name in NEUTRAL}
     odd = [
         f"{name}={value}"
-        for name, neutral in NEUTRAL.items()
-        if (value := getattr(config, name, None)) not in (None, False, neutral, [], {})
+        for name, value in chosen.items()
+        if value not in (None, NEUTRAL[name], [], {}) and value is not False  # a forced token may be 0
     ]
     if odd:
         raise ValueError(

@@ -71,7 +71,7 @@ Verifier = Callable[
 
 
 def widen(logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
-    """At least float32: in bfloat16 a softmax rounds rare tokens up, and an argmax of sums is another."""
+    """At least float32: in bfloat16 a softmax rounds, and a race of exponentials draws rare tokens too often."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 

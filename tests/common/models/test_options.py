@@ -83,6 +83,10 @@ def test_an_option_that_changes_texts_is_refused_by_both_loops(model: PreTrained
         SpeculativeGenerator(target)
     with pytest.raises(ValueError, match=f"LlamaForCausalLM sets {name}=.*the lean sampler"):
         sample(model, ids, torch.ones_like(ids), 2, 0.0, 2, 0)
+    if NEUTRAL[name] is None and name.startswith("forced"):
+        setattr(model.generation_config, name, 0)
+        with pytest.raises(ValueError, match=f"{name}=0"):
+            SpeculativeGenerator(target)
     for neutral in (None, NEUTRAL[name]):
         setattr(model.generation_config, name, neutral)
         SpeculativeGenerator(target)
