@@ -71,7 +71,7 @@ Verifier = Callable[
 
 
 def widen(logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B V"]:
-    """At least float32: in bfloat16 a softmax rounds, and a race of exponentials draws rare tokens too often."""
+    """At least float32: a softmax in bfloat16 rounds, a race of exponentials draws rare tokens more often."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
