@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -16,22 +16,47 @@ from typing import Any
 from common.study.errors import StudyError
 from common.study.jobs import Job
 from common.study.paths import ROOT
+from common.study.sources import Module, Sources
 
-PACKAGES = ("common", "papers")
-OUTSIDE = ("common.study", "common.plotting")
 LIBRARIES = ("math-verify", "numpy", "scipy", "torch", "transformers", "trl")
+SWITCHES = (
+    "ATEN_CPU_CAPABILITY",  # PyTorch: softmax, attention, normalisation
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES",  # numpy: exp, log, tanh, sin
+    "NPY_ENABLE_CPU_FEATURES",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",  # convolutions, bfloat16
+    "OPENBLAS_CORETYPE",  # numpy and scipy: products, decompositions
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+"""Variables by which a user makes a library compute in another way on the same machine. Those of threads are
+not among them, since a worker sets them."""
 
 
-def job_key(job: Job) -> str:
-    """Hash of entry point, configuration, seeds, input contents, environment and reachable source."""
+def job_key(job: Job, sources: Sources | None = None) -> str:
+    """Hash of entry point, configuration, seeds, input contents, environment and reachable source.
+
+    Args:
+        job: What is to be computed.
+        sources: The repository's modules; by default as this process first saw them.
+
+    Raises:
+        StudyError: an input file or a module is missing.
+    """
+    sources = sources or current()
     content = {
         "entry": job.entry,
         "config": dict(sorted(job.config.items())),
         "seeds": list(job.seeds),
         "inputs": {name: file_hash(ROOT / name) for name in sorted(job.inputs)},
         "environment": environment(),
-        "source": source_hash(job.entry.partition(":")[0]),
-        **({"modules": {name: source_hash(name) for name in job.modules}} if job.modules else {}),
+        "source": sources.hash(_entry_module(job)),
+        **({"modules": {name: sources.hash(name) for name in job.modules}} if job.modules else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -54,7 +79,8 @@ def _versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device and instruction set: what makes two machines round differently."""
+    """Versions, device, instruction set and dispatch switches: what makes two machines round differently."""
+    switches = {name: os.environ[name] for name in SWITCHES if os.environ.get(name)}
     return {
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "versions": _versions(),
@@ -62,6 +88,7 @@ def environment() -> dict[str, Any]:
         "isa": instruction_set(),
         "device": os.environ.get("REPRISE_DEVICE", "cpu"),
         "threads": 1,
+        **({"switches": switches} if switches else {}),
     }
 
 
@@ -74,55 +101,39 @@ def instruction_set() -> str:
 
 
 @cache
+def current() -> Sources:
+    """The source as this process first saw it: plan, records and manifest of a run speak of one state."""
+    return Sources()
+
+
 def source_hash(module: str) -> str:
     """Hash of the syntax trees of `module` and of every repository module it reaches.
 
     Comments, docstrings and formatting are not part of it; `common.study` and `common.plotting` are outside.
     """
-    trees = {name: _syntax(_module_file(name)) for name in sorted(reachable(module))}
-    return hashlib.sha256(json.dumps(trees, sort_keys=True).encode()).hexdigest()[:24]
+    return current().hash(module)
 
 
 def reachable(module: str) -> set[str]:
     """Repository modules that `module` imports, directly or not, itself included (also inside functions)."""
-    found: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name.startswith(OUTSIDE) or not _exists(name):
-            continue
-        found.add(name)
-        waiting.extend(_imports(name))
-        waiting.append(name.rpartition(".")[0])
-    return found
+    return set(current().reachable(module))
 
 
-def _exists(module: str) -> bool:
-    return module.partition(".")[0] in PACKAGES and _module_file(module).is_file()
+def covered(job: Job, sources: Sources) -> dict[str, Module]:
+    """Repository modules whose source is in the key of a job."""
+    return sources.reachable(_entry_module(job), *job.modules)
 
 
-def _module_file(module: str) -> Path:
-    path = ROOT / Path(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def _entry_module(job: Job) -> str:
+    return job.entry.partition(":")[0]
 
 
-def _imports(module: str) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(_module_file(module).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+def product_name(recipe: Mapping[str, Any], module: str) -> str:
+    """Name of something that jobs make once and share: hash of its recipe, of who makes it, and of where.
 
-
-def _syntax(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = body[1:]
-    return ast.dump(tree)
+    Args:
+        recipe: JSON-serialisable arguments.
+        module: The module that makes it.
+    """
+    content = [recipe, source_hash(module), environment()]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

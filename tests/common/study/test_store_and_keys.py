@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from common.study import keys
+from common.study import keys, sources
+from common.study.errors import StudyError
 from common.study.jobs import Job, Record
 from common.study.store import Cost, DamagedRecordError, Store
 
@@ -68,28 +69,30 @@ def run(x):
 def package(tmp_path, monkeypatch):
     """A repository of three modules: entry imports helper inside a function; other is not reached."""
     root = tmp_path / "root"
-    for name, text in {
-        "common/__init__.py": "",
-        "common/study/__init__.py": "",
-        "common/study/engine.py": "x = 1",
-        "common/helper.py": "def half(x):\n    '''Doc.'''\n    return x / 2\n",
-        "papers/__init__.py": "",
-        "papers/entry.py": ENTRY,
-        "papers/other.py": "y = 1",
-    }.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    monkeypatch.setattr(keys, "ROOT", root)
+    for place in (sources, keys):
+        monkeypatch.setattr(place, "ROOT", root)
 
     def digest(**changes):
         for name, text in changes.items():
-            (root / (name.replace("__", "/") + ".py")).write_text(text)
-        keys.source_hash.cache_clear()
+            path = root / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        keys.current.cache_clear()
         return keys.source_hash("papers.entry")
 
+    (root / "papers").mkdir(parents=True)
+    (root / "papers" / "__init__.py").touch()
+    (root / "common" / "study").mkdir(parents=True)
+    (root / "common" / "study" / "__init__.py").touch()
+    (root / "common" / "__init__.py").touch()
+    digest(
+        common__study__engine="x = 1",
+        common__helper="def half(x):\n    '''Doc.'''\n    return x / 2\n",
+        papers__entry=ENTRY,
+        papers__other="y = 1",
+    )
     yield digest
-    keys.source_hash.cache_clear()
+    keys.current.cache_clear()
 
 
 def test_the_source_hash_follows_meaning_and_ignores_comments_and_the_engine(package):
@@ -99,8 +102,127 @@ def test_the_source_hash_follows_meaning_and_ignores_comments_and_the_engine(pac
     assert package(common__helper="def half(x):\n    return x / 3\n") != base
 
 
-def test_reachable_modules_include_imports_inside_functions(package):
-    assert keys.reachable("papers.entry") == {"papers.entry", "papers", "common", "common.helper"}
+PARENTS = {"papers", "papers.entry"}
+LAZY = """
+def __getattr__(name):
+    if name == "Trainer":
+        from common.lazy.method import Trainer
+        return Trainer
+"""
+STRINGS = """
+from importlib import import_module
+__all__ = ["T"]
+def __getattr__(name):
+    return getattr(import_module("common.lazy.method"), name)
+"""
+ATTACHED = """
+import lazy_loader
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"method": ["T"]})
+"""
+REACHED = {
+    "inside a function": (ENTRY, {}, {"common", "common.helper"}),
+    "a module beside a data folder": (
+        "from common.pocket import load",
+        {"common/pocket.py": "", "common/pocket/weights.json": "{}"},
+        {"common", "common.pocket"},
+    ),
+    "a package before a module of its name": (
+        "import common.both",
+        {"common/both.py": "import common.helper", "common/both/__init__.py": ""},
+        {"common", "common.both"},
+    ),
+    "a folder without code": (
+        "import common.space.part",
+        {"common/space/part.py": ""},
+        {"common", "common.space.part"},
+    ),
+    "relative": ("from . import other\nfrom .other import y", {}, {"papers.other"}),
+    "relative, from a package": (
+        "import common.inner.deep",
+        {
+            "common/inner/__init__.py": "from .eager import x",
+            "common/inner/eager.py": "from ..helper import half",
+            "common/inner/deep.py": "",
+        },
+        {"common", "common.inner", "common.inner.eager", "common.inner.deep", "common.helper"},
+    ),
+    "above the top": ("from ... import helper", {}, set()),
+    "by a literal": (
+        "import importlib\nimportlib.import_module('common.helper')",
+        {},
+        {"common", "common.helper"},
+    ),
+    "by a relative literal": (
+        "from importlib import import_module as load\nload('.other', __package__)",
+        {},
+        {"papers.other"},
+    ),
+    "by the builtin": ("__import__('common.helper')", {}, {"common", "common.helper"}),
+    "by a constant with an attribute": ("METHOD = 'common.helper:half'", {}, {"common", "common.helper"}),
+    "a name that starts as the engine's": (
+        "import common.study_tools\nimport common.plotting2",
+        {"common/study_tools.py": "", "common/plotting2.py": ""},
+        {"common", "common.study_tools", "common.plotting2"},
+    ),
+    "the engine": ("import common.study.engine\nimport common.study", {}, {"common"}),
+    "a lazy package's attribute": (
+        "from common.lazy import Trainer",
+        {"common/lazy/__init__.py": LAZY, "common/lazy/method.py": "import common.helper"},
+        {"common", "common.lazy", "common.lazy.method", "common.helper"},
+    ),
+    "a lazy package's attribute, by a string": (
+        "import common.lazy as lazy\nlazy.T",
+        {"common/lazy/__init__.py": STRINGS, "common/lazy/method.py": ""},
+        {"common", "common.lazy", "common.lazy.method"},
+    ),
+    "a lazy package's attribute, attached": (
+        "from common.lazy import T",
+        {"common/lazy/__init__.py": ATTACHED, "common/lazy/method.py": ""},
+        {"common", "common.lazy", "common.lazy.method"},
+    ),
+    "a module of a lazy package": (
+        "from common.lazy.theory import f\nfrom common.lazy import theory",
+        {"common/lazy/__init__.py": ATTACHED, "common/lazy/method.py": "", "common/lazy/theory.py": ""},
+        {"common", "common.lazy", "common.lazy.theory", "common.lazy.method"},
+    ),
+    "only a module of a lazy package": (
+        "from common.lazy.theory import f",
+        {"common/lazy/__init__.py": LAZY, "common/lazy/method.py": "", "common/lazy/theory.py": ""},
+        {"common", "common.lazy", "common.lazy.theory"},
+    ),
+    "a circle": (
+        "import common.one",
+        {"common/one.py": "import common.two", "common/two.py": "import common.one"},
+        {"common", "common.one", "common.two"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REACHED)
+def test_a_module_reaches_what_python_would_load(package, case):
+    entry, files, expected = REACHED[case]
+    for name, text in {**files, "papers/entry.py": entry}.items():
+        path = keys.ROOT / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    keys.current.cache_clear()
+    assert keys.reachable("papers.entry") == PARENTS | expected
+
+
+def test_a_module_that_is_missing_or_no_python_is_named(package):
+    with pytest.raises(StudyError, match=r"a job names 'papers\.absent'"):
+        keys.source_hash("papers.absent")
+    with pytest.raises(StudyError, match=r"entry\.py, line 1: invalid syntax"):
+        package(papers__entry="x = = 1")
+
+
+@pytest.mark.parametrize("name", keys.SWITCHES)
+def test_a_switch_of_the_numerics_is_part_of_the_environment(monkeypatch, name):
+    for other in keys.SWITCHES:
+        monkeypatch.delenv(other, raising=False)
+    plain = keys.environment()
+    monkeypatch.setenv(name, "AVX2")
+    assert keys.environment() == {**plain, "switches": {name: "AVX2"}}
 
 
 def test_the_key_depends_on_everything_that_can_change_numbers(package, monkeypatch, tmp_path):
