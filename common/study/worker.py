@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from common.study.jobs import Job
+from common.study.loading import entry_point
 from common.study.logs import BoundedLog
 from common.study.store import Cost, DamagedRecordError, Store, write_json
 
@@ -70,8 +71,12 @@ def _compute(job: Job, key: str, store: Store, watch: _Watch) -> str | None:
     workspace.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     try:
-        with BoundedLog(store.folder(key) / "log.txt") as log, redirect_stdout(log), redirect_stderr(log):
-            function = job.function()
+        with (
+            BoundedLog(store.folder(key) / "log.txt") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+            entry_point(job, key, workspace) as function,
+        ):
             gc.freeze()  # imported libraries are half a million objects that no collection has to visit again
             record = function(job, workspace)
         cost = Cost(round(time.perf_counter() - start, 3), round(watch.peak, 1))
