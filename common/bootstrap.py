@@ -2,8 +2,10 @@
 
 Usage: python3 common/bootstrap.py
 
-Two first runs at once take turns: a file lock guards the folder. A marker with the hash of the pins is
-written last, so a killed installation is done again and a changed ``requirements.lock`` is installed.
+Two first runs at once take turns: a file lock guards the folder. A marker with the hash of the pins and the
+place is written last, so a killed installation is done again, a changed ``requirements.lock`` is installed,
+and an environment that was copied or moved with its checkout, whose scripts and editable install still name
+the old place, is made anew.
 """
 
 import contextlib
@@ -36,8 +38,13 @@ def main() -> None:
 
 def is_current() -> bool:
     """True if ``.venv`` was completed from this very lock file."""
-    marker = ROOT / ".venv" / ".complete"
-    return marker.is_file() and marker.read_text() == wanted() and (ROOT / ".venv/bin/reprise").exists()
+    return marker() == [wanted(), str(ROOT)] and (ROOT / ".venv/bin/reprise").exists()
+
+
+def marker() -> list[str]:
+    """What ``.venv`` was completed from: a hash of the pins, and the folder of the checkout; empty if not."""
+    path = ROOT / ".venv" / ".complete"
+    return path.read_text().splitlines() if path.is_file() else []
 
 
 def wanted() -> str:
@@ -49,8 +56,13 @@ def wanted() -> str:
 def install(log: Path) -> None:
     """Create the environment and install the pins and this repository."""
     venv = ROOT / ".venv"
+    is_foreign = marker()[1:] not in ([], [str(ROOT)])
+    if is_foreign:
+        print(f".venv was made in {marker()[1]} and works only there: it is made anew", flush=True)
     print("setting up .venv with the pinned packages, a few minutes (log: .reprise/setup.log)", flush=True)
-    if not (venv / "bin" / "python").exists():
+    if venv.is_symlink():  # of a copied link, only the link is ours
+        venv.unlink()
+    elif is_foreign or not (venv / "bin" / "python").exists():
         shutil.rmtree(venv, ignore_errors=True)
     with log.open("w") as out:
         run(
@@ -64,7 +76,7 @@ def install(log: Path) -> None:
         )
         run([*pip, "-r", str(ROOT / "requirements.lock")], out, hint)
         run([*pip, "--no-deps", "--editable", str(ROOT)], out, hint)
-    (venv / ".complete").write_text(wanted())
+    (venv / ".complete").write_text(f"{wanted()}\n{ROOT}\n")
 
 
 def run(command: list[str], out: IO[str], hint: str) -> None:

@@ -67,6 +67,34 @@ def test_changed_pins_are_installed_again(checkout):
     assert len(calls(checkout)) == 4
 
 
+@pytest.mark.parametrize("how", ["copied", "moved", "linked"])
+def test_an_environment_of_another_place_is_made_anew_and_the_other_is_left_alone(checkout, tmp_path, how):
+    """Its scripts and its editable install name the place where it was made."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(checkout / "common", first / "common")
+    for name in ("requirements.lock", "pyproject.toml"):
+        shutil.copy(checkout / name, first)
+    assert start(first, FAKE_VENV).wait(timeout=60) == 0
+    (first / ".venv" / "bin" / "jupyter").write_text(f"#!{first}/.venv/bin/python")
+    if how == "moved":
+        first.rename(second)
+    else:
+        shutil.copytree(first, second, ignore=shutil.ignore_patterns(".venv" if how == "linked" else ""))
+    if how == "linked":
+        (second / ".venv").symlink_to(first / ".venv")
+    process = start(second, FAKE_VENV)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert f".venv was made in {first} and works only there: it is made anew" in output
+    assert calls(second)[-1].endswith(f"--no-deps --editable {second}")
+    assert not (second / ".venv" / "bin" / "jupyter").exists()
+    assert not (second / ".venv").is_symlink()
+    if how != "moved":
+        assert (first / ".venv" / "bin" / "jupyter").exists()
+        assert start(first, FAKE_VENV).communicate(timeout=60)[0] == ""
+    assert start(second, FAKE_VENV).communicate(timeout=60)[0] == ""
+
+
 def test_two_first_runs_at_once_take_turns(checkout):
     runs = [start(checkout, FAKE_VENV) for _ in range(2)]
     outputs = [finish(process)[0] for process in runs]
