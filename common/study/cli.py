@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +15,7 @@ from rich.table import Table
 from common.study.card import list_papers, load_card
 from common.study.console import console, prepare_streams
 from common.study.errors import StudyError
-from common.study.paths import is_committed, results_root, store_root
+from common.study.paths import is_committed, results_root
 from common.study.study import Options, Study, parse_parameters
 
 CONSOLE = console()
@@ -97,9 +94,12 @@ def _slugs(paper: str) -> list[str]:
 @click.option("--update", is_flag=True, help="Write the tracked results/<paper>/<profile>/.")
 def reproduce(paper: str, profile: str, update: bool, **given: Any) -> None:
     """Run the experiment of PAPER ('all' for every one) and regenerate its tables, figures and verdicts."""
+    from common.study.housekeeping import in_use
+
     options = _read(**given)
     for slug in _slugs(paper):
-        _reproduce(Study(slug, profile, options), update)
+        with in_use(slug):
+            _reproduce(Study(slug, profile, options), update)
 
 
 def _reproduce(study: Study, update: bool) -> None:
@@ -240,42 +240,21 @@ def new(paper: str) -> None:
 @click.argument("paper")
 def clean(paper: str) -> None:
     """Remove the records and untracked results of PAPER; committed results stay."""
+    from common.study import housekeeping
+
     for slug in _slugs(paper):
-        store = store_root()
-        keys = _keys(slug)
-        folders = [store / key for key in keys if (store / key).exists()]
-        base = results_root() / slug
-        folders += [path for path in base.glob("*") if path.is_dir() and not is_committed(path.name)]
-        _remove(folders)
+        for line in housekeeping.clean(slug):
+            CONSOLE.print(line, markup=False, soft_wrap=True)
 
 
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 def gc(dry_run: bool) -> None:
     """Remove records that no profile of any paper asks for any more."""
-    wanted = {key for slug in list_papers() for key in _keys(slug)}
-    folders = [path for path in store_root().glob("*") if path.is_dir() and path.name not in wanted]
-    if dry_run:
-        CONSOLE.print(f"{len(folders)} record(s) would be removed")
-        return
-    _remove(folders)
+    from common.study import housekeeping
 
-
-def _keys(slug: str) -> set[str]:
-    """Keys of the jobs of every profile of a paper; a profile that cannot run has none."""
-    from common.study.keys import job_key
-
-    found: set[str] = set()
-    for profile in Study(slug, "smoke").experiment.PROFILES:
-        with suppress(StudyError):
-            found.update(job_key(job) for job in Study(slug, profile).jobs)
-    return found
-
-
-def _remove(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-    CONSOLE.print(f"removed {len(folders)} folder(s)")
+    for line in housekeeping.collect(dry_run):
+        CONSOLE.print(line, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

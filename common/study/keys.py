@@ -38,12 +38,13 @@ SWITCHES = (
 not among them, since a worker sets them."""
 
 
-def job_key(job: Job, sources: Sources | None = None) -> str:
+def job_key(job: Job, sources: Sources | None = None, device: str = "") -> str:
     """Hash of entry point, configuration, seeds, input contents, environment and reachable source.
 
     Args:
         job: What is to be computed.
         sources: The repository's modules; by default as this process first saw them.
+        device: Where it is computed; by default where this process computes.
 
     Raises:
         StudyError: an input file or a module is missing.
@@ -54,7 +55,7 @@ def job_key(job: Job, sources: Sources | None = None) -> str:
         "config": dict(sorted(job.config.items())),
         "seeds": list(job.seeds),
         "inputs": {name: file_hash(ROOT / name) for name in sorted(job.inputs)},
-        "environment": environment(),
+        "environment": environment(device),
         "source": sources.hash(_entry_module(job)),
         **({"modules": {name: sources.hash(name) for name in job.modules}} if job.modules else {}),
     }
@@ -78,7 +79,7 @@ def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in LIBRARIES}
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str = "") -> dict[str, Any]:
     """Versions, device, instruction set and dispatch switches: what makes two machines round differently."""
     switches = {name: os.environ[name] for name in SWITCHES if os.environ.get(name)}
     return {
@@ -86,7 +87,7 @@ def environment() -> dict[str, Any]:
         "versions": _versions(),
         "machine": platform.machine(),
         "isa": instruction_set(),
-        "device": os.environ.get("REPRISE_DEVICE", "cpu"),
+        "device": device or os.environ.get("REPRISE_DEVICE", "cpu"),
         "threads": 1,
         **({"switches": switches} if switches else {}),
     }

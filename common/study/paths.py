@@ -10,12 +10,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def store_root() -> Path:
     """Folder of records; ``REPRISE_STORE`` moves it."""
-    return Path(os.environ.get("REPRISE_STORE", ROOT / ".reprise" / "store")).absolute()
+    return _place("REPRISE_STORE", ".reprise/store")
 
 
 def results_root() -> Path:
     """Folder of results; ``REPRISE_RESULTS`` moves it."""
-    return Path(os.environ.get("REPRISE_RESULTS", ROOT / "results")).absolute()
+    return _place("REPRISE_RESULTS", "results")
+
+
+def is_committed(folder: str) -> bool:
+    """True if a results folder of this name is tracked: no local or exploratory run, nothing staged."""
+    return not folder.startswith(".") and not folder.endswith(".local") and "+" not in folder
 
 
 def papers_root() -> Path:
@@ -23,6 +28,7 @@ def papers_root() -> Path:
     return ROOT / "papers"
 
 
-def is_committed(folder: str) -> bool:
-    """True for the name of a tracked results folder; those of other runs have a suffix."""
-    return not folder.startswith(".") and not folder.endswith(".local") and "+" not in folder
+def _place(variable: str, default: str) -> Path:
+    """A folder from the environment; a relative one starts at the root, so that the command line, its workers
+    and a notebook, which run in different directories, mean the same."""
+    return ROOT / (os.environ.get(variable) or default)
