@@ -20,7 +20,6 @@ from common.study.errors import StudyError
 from common.study.jobs import Job
 from common.study.keys import job_key
 from common.study.paths import is_committed, results_root, store_root
-from common.study.results import recover
 from common.study.study import Study
 
 DEVICES = ("cpu", "cuda")
@@ -117,6 +116,8 @@ def _clean_results(slug: str) -> list[str]:
 
 
 def _settle(target: Path) -> None:
+    from common.study.results import recover  # loads the plotting library
+
     recover(target, target.parent / f".{target.name}.old")
     if not is_committed(target.name):
         _remove(target)

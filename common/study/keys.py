@@ -50,6 +50,9 @@ def job_key(job: Job, sources: Sources | None = None, device: str = "") -> str:
         StudyError: an input file or a module is missing.
     """
     sources = sources or current()
+    missing = [name for name in (_entry_module(job), *job.modules) if sources.module(name) is None]
+    if missing:
+        raise StudyError(f"job '{job.describe()}' names {missing[0]}, which is no module of this repository")
     content = {
         "entry": job.entry,
         "config": dict(sorted(job.config.items())),

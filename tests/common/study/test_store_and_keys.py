@@ -210,8 +210,12 @@ def test_a_module_reaches_what_python_would_load(package, case):
 
 
 def test_a_module_that_is_missing_or_no_python_is_named(package):
-    with pytest.raises(StudyError, match=r"a job names 'papers\.absent'"):
-        keys.source_hash("papers.absent")
+    for changes in (
+        {"entry": "papers.absent:run"},
+        {"entry": "papers.entry:run", "modules": ("papers.absent",)},
+    ):
+        with pytest.raises(StudyError, match=r"names papers\.absent, which is no module of this repository"):
+            keys.job_key(Job(**{**vars(JOB), **changes}))
     with pytest.raises(StudyError, match=r"entry\.py, line 1: invalid syntax"):
         package(papers__entry="x = = 1")
 
@@ -243,3 +247,13 @@ def test_the_key_depends_on_everything_that_can_change_numbers(package, monkeypa
     assert key() == base
     monkeypatch.setattr(keys, "_versions", lambda: {"torch": "0"})
     assert key() != base
+
+
+def test_what_jobs_share_is_named_by_recipe_source_and_environment(package, monkeypatch):
+    """A trained model outlives the run that made it: nothing else tells a stale one."""
+    base = keys.product_name({"steps": 1}, "papers.entry")
+    assert keys.product_name({"steps": 2}, "papers.entry") != base
+    package(common__helper="def half(x):\n    return x / 3\n")
+    edited = keys.product_name({"steps": 1}, "papers.entry")
+    monkeypatch.setattr(keys, "_versions", lambda: {"torch": "0"})
+    assert len({base, edited, keys.product_name({"steps": 1}, "papers.entry")}) == 3
