@@ -8,8 +8,6 @@ costs little more than one, and a draft of one layer costs little beside it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -22,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
-from common.study.keys import source_hash
+from common.study.keys import product_name
 from common.study.paths import store_root
 
 IGNORED = -100  # label of positions that carry no loss
@@ -131,13 +129,12 @@ class Saved(Protocol):
 def cached(recipe: Any, train: Callable[[], Saved]) -> Path:
     """Folder with the model that `train` gives for a frozen dataclass `recipe`, trained on first use.
 
-    It lies beside the store of records; its name is a hash of the recipe and of the source of the module that
-    defines it (which is the one that trains). A lock lets one process train while the others wait, and a half
-    written model is never seen.
+    It lies beside the store of records; its name is a hash of the recipe, of the source of the module that
+    defines it (which is the one that trains), and of versions and processor. A lock lets one process train
+    while the others wait, and a half written model is never seen.
     """
     folder = store_root().parent / "models"
-    identity = json.dumps([asdict(recipe), source_hash(type(recipe).__module__)], sort_keys=True)
-    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    name = product_name(asdict(recipe), type(recipe).__module__)
     place = folder / f"{type(recipe).__name__}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):

@@ -7,8 +7,6 @@ initialisations. One thread, about two minutes each.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -25,6 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3ForCausa
 
 from common.models.evaluate import evaluate
 from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
+from common.study.keys import product_name
 from common.tasks import opchain
 from common.tasks.opchain import BOS, EOS, PAD, VOCABULARY, Corruption
 
@@ -157,10 +156,9 @@ def build(config: WarmstartConfig, seed: int, folder: Path) -> dict[str, Any]:
 def cached_warm_start(config: WarmstartConfig, seed: int, cache: Path) -> Path:
     """Folder of a warm start too large to commit, trained on first use.
 
-    The folder's name is a hash of recipe and seed; a lock lets one process train and the others wait.
+    The folder's name is a hash of recipe, seed and source; a lock lets one process train and the others wait.
     """
-    recipe = json.dumps([asdict(config), seed], sort_keys=True)
-    folder = cache / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    folder = cache / product_name({**asdict(config), "seed": seed}, "common.models.warmstart")
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():

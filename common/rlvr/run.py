@@ -13,6 +13,14 @@ from common.study.errors import StudyError
 OPCHAIN_MODELS = ("pocket", "scratch")
 """Models that know OpChain only: the committed checkpoints, and a larger warm start built on first use."""
 
+POCKET_FILES = (
+    "model.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
 CURVE = (0.0, 20 / 300, 80 / 300, 200 / 300, 1.0)
 """Evaluation points of the learning curve as shares of the training."""
 
@@ -137,10 +145,10 @@ class Run:
         )
 
 
-def pocket_files(seed: int) -> tuple[str, ...]:
-    """Files of the committed warm start of a seed: three checkpoints take turns."""
-    folder = f"common/models/pocket/opchain-{seed % 3}"
-    return tuple(f"{folder}/{name}" for name in ("model.safetensors", "config.json"))
+def pocket_files(seed: int, family: str = "opchain") -> tuple[str, ...]:
+    """All that loading a seed's committed warm start reads; three checkpoints of a family take turns."""
+    folder = f"common/models/pocket/{family}-{seed % 3}"
+    return tuple(f"{folder}/{name}" for name in POCKET_FILES)
 
 
 def fit_to_model(config: Any, gpu: Mapping[str, Any], one_gpu: Mapping[str, Any]) -> None:

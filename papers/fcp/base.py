@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -27,6 +25,7 @@ from transformers import (
 
 from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
 from common.models.warmstart import IGNORED, completion_loss
+from common.study.keys import product_name
 from papers.fcp.arith import BOS, EOS, PAD, TERMS, Source, items, stream
 from papers.fcp.evaluation import evaluate
 from papers.fcp.words import VOCABULARY, WORDS
@@ -126,9 +125,8 @@ def build(config: BaseConfig, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def cached_base(config: BaseConfig, seed: int, cache: Path, device: str) -> Path:
-    """Folder of a base policy too large to commit, trained on first use; the name is a hash of the recipe."""
-    digest = hashlib.sha256(json.dumps([asdict(config), seed], sort_keys=True).encode()).hexdigest()[:16]
-    folder = cache / f"{PREFIX}-{digest}"
+    """Folder of a base policy too large to commit, trained on first use, named by recipe and source."""
+    folder = cache / f"{PREFIX}-{product_name({**asdict(config), 'seed': seed}, 'papers.fcp.base')}"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from common.rlvr.run import pocket_files
 from common.study.configuration import paper
 from common.study.errors import StudyError
 from common.study.jobs import Job, Scalar
@@ -179,12 +180,5 @@ def _training(config: Config, sweep: str, seed: int, extra: dict[str, Scalar]) -
     if sweep in ("controls", "composition"):
         names = [name for name in names if not name.startswith(online)]
     arguments = {name: getattr(config, name) for name in names} | extra
-    return Job(sweep, {}, f"papers.fcp.train:{sweep}", arguments, (seed,), _inputs(config.model, seed))
-
-
-def _inputs(model: str, seed: int) -> tuple[str, ...]:
-    if model != "pocket":
-        return ()
-    files = ("model.safetensors", "config.json", "tokenizer.json")
-    folder = f"common/models/pocket/{PREFIX}-{seed % 3}"
-    return tuple(f"{folder}/{name}" for name in files)
+    inputs = pocket_files(seed, PREFIX) if config.model == "pocket" else ()
+    return Job(sweep, {}, f"papers.fcp.train:{sweep}", arguments, (seed,), inputs)
