@@ -98,8 +98,9 @@ def reproduce(paper: str, profile: str, update: bool, **given: Any) -> None:
 
     options = _read(**given)
     for slug in _slugs(paper):
+        study = Study(slug, profile, options)
         with in_use(slug):
-            _reproduce(Study(slug, profile, options), update)
+            _reproduce(study, update)
 
 
 def _reproduce(study: Study, update: bool) -> None:

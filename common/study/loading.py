@@ -49,7 +49,7 @@ def entry_point(job: Job, key: str, workspace: Path) -> Iterator[Callable[[Job, 
     finally:
         try:
             _check(job, key, before)
-        except StudyError:
+        except (StudyError, OSError):
             shutil.rmtree(workspace, ignore_errors=True)
             raise
 

@@ -29,6 +29,8 @@ def papers_root() -> Path:
 
 
 def _place(variable: str, default: str) -> Path:
-    """A folder from the environment; a relative one starts at the root, so that the command line, its workers
-    and a notebook, which run in different directories, mean the same."""
+    """A folder from the environment; a relative one starts at the root of the repository.
+
+    The command line, its workers and a notebook run in different directories and have to mean the same.
+    """
     return ROOT / (os.environ.get(variable) or default)

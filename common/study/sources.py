@@ -107,8 +107,9 @@ class Sources:
         if name not in self._specs:
             parent, _, last = name.rpartition(".")
             above = self._spec(parent) if parent else None
-            folders = above and above.submodule_search_locations if parent else [str(ROOT)]
-            specs = (self._finder(folder).find_spec(last) for folder in folders or ())
+            below = above.submodule_search_locations if above else None
+            folders = [str(ROOT)] if name in PACKAGES else below or []
+            specs = (self._finder(folder).find_spec(last) for folder in folders)
             self._specs[name] = next((spec for spec in specs if spec), None)
         return self._specs[name]
 
