@@ -313,7 +313,7 @@ CAUGHT = {
     ),
     "values not a number": (
         values_and_hash(lambda frame: frame.assign(value=np.nan)),
-        "values.parquet: the report cannot be made from it",
+        "claims.json: claim up: stored estimate is",
     ),
 }
 
