@@ -51,6 +51,7 @@ def manifest(study: Study) -> dict[str, Any]:
         "environment": environment(),
         "machine": machine(),
         "sandbox": "not used",
+        "network": ", ".join(sorted({cost.network for cost in distinct.values()})),
         "jobs": [
             {
                 "job": job.describe(),

@@ -5,24 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import shorten
 
-import joblib
 from joblib.externals.loky import as_completed, get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from common.study import cluster
 from common.study.console import console
 from common.study.errors import StudyError
+from common.study.isolation import start_worker
 from common.study.jobs import Job
 from common.study.keys import job_key
 from common.study.store import Store
-from common.study.worker import Limits, ended_reason, execute
+from common.study.worker import SURROUNDINGS, Limits, Outcome, execute
 
 DEATHS_ALONE = 2
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+DEAD_WORKER = Outcome("its worker process died (out of memory, or an import without end?)", died=True)
 UNKNOWN_SECONDS = 10.0
+SHOWN = 5  # failed jobs that are named
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ def run(work: Plan, store: Store, workers: int, limits: Limits, backend: str = "
     with _bar() as bar:
         total = sum(work.seconds[key] for key in work.pending)
         task = bar.add_task("", total=total, count=len(work.pending), finished=0, now="")
-        results = _results(work, store, workers, limits, backend)
-        for finished, (key, error) in enumerate(results, start=1):
+        errors = results(work, store, workers, limits, backend)
+        for finished, (key, error) in enumerate(errors, start=1):
             if error:
                 failures[key] = error
             bar.update(
@@ -82,60 +85,62 @@ def run(work: Plan, store: Store, workers: int, limits: Limits, backend: str = "
                 finished=finished,
                 now=shorten(work.jobs[key].describe(), 36, placeholder=" …"),
             )
+    lost = [key for key in work.pending if key not in failures and not store.has(key)]
+    failures.update(dict.fromkeys(lost, f"it left no record in {store.root}"))
     if failures:
         raise StudyError(_failed(work, store, failures))
 
 
-def _results(
+def results(
     work: Plan, store: Store, workers: int, limits: Limits, backend: str
-) -> Iterator[tuple[str, str | None]]:
-    """Yield (key, error) as jobs end, whatever happens to the workers.
+) -> Iterator[tuple[str, str]]:
+    """Yield (key, error) as jobs end, whatever happens to their processes; no error is an empty text.
 
-    A worker that dies takes its neighbours with it. Jobs that were running then are tried again one at a
-    time, so that a job is blamed for its own deaths only.
+    Jobs whose process or worker died are tried again, one at a time: the memory may not have been theirs.
     """
-    calm, deaths = list(work.pending), dict[str, int]()
-    while calm or deaths:
-        batch = calm or list(deaths)[:1]
-        try:
-            for key, error in _attempt(work, batch, store, workers if calm else 1, limits, backend):
-                calm = [other for other in calm if other != key]
-                deaths.pop(key, None)
-                yield key, error
-        except TerminatedWorkerError:
-            for key in [key for key in batch if store.was_running(key)]:
-                reason = ended_reason(store.folder(key))
-                alone = not calm
-                calm = [other for other in calm if other != key]
+    waiting, deaths = list(work.pending), dict[str, int]()
+    while waiting or deaths:
+        batch, alone = (waiting, False) if waiting else (list(deaths)[:1], True)
+        for key, outcome in _attempt(work, batch, store, 1 if alone else workers, limits, backend):
+            waiting = [other for other in waiting if other != key]
+            if outcome.died and deaths.get(key, 0) + alone < DEATHS_ALONE:
                 deaths[key] = deaths.get(key, 0) + alone
-                if reason or deaths[key] == DEATHS_ALONE:
-                    del deaths[key]
-                    yield key, reason or "its worker process died again and again (out of memory?)"
+            else:
+                deaths.pop(key, None)
+                yield key, outcome.error + f" ({1 + DEATHS_ALONE} attempts)" * outcome.died
 
 
 def _attempt(
     work: Plan, keys: Sequence[str], store: Store, workers: int, limits: Limits, backend: str
-) -> Iterator[tuple[str, str | None]]:
-    calls = [(work.jobs[key], key, store, limits, os.getpid()) for key in keys]
-    if backend != "loky":
-        with joblib.parallel_config(backend=backend, n_jobs=workers):
-            yield from joblib.Parallel(return_as="generator_unordered")(
-                joblib.delayed(_call)(*c) for c in calls
-            )
+) -> Iterator[tuple[str, Outcome]]:
+    """Run jobs once and yield (key, outcome) as they end; those that a dead worker held up are left out."""
+    if backend == "ray":
+        yield from cluster.outcomes(work.jobs, keys, store.root, workers, limits)
         return
-    # joblib would run a single worker's jobs in this process, where a limit could not end them.
-    executor = get_reusable_executor(max_workers=workers, reuse=False, env=ONE_THREAD)
+    run = os.getpid()
+    # joblib would run a single worker's jobs in this process.
+    executor = get_reusable_executor(
+        max_workers=workers,
+        reuse=False,
+        env=SURROUNDINGS,
+        initializer=start_worker,
+        initargs=(run, limits.offline),
+    )
+    calls = [executor.submit(_call, work.jobs[key], key, store.root, limits, run) for key in keys]
     try:
-        for future in as_completed([executor.submit(_call, *call) for call in calls]):
+        for future in as_completed(calls):
             yield future.result()
+    except TerminatedWorkerError:
+        suspects = [key for key in keys if store.was_running(key)]
+        yield from ((key, DEAD_WORKER) for key in suspects or [key for key in keys if not store.has(key)][:1])
     except BaseException:
         executor.shutdown(wait=True, kill_workers=True)
         raise
     executor.shutdown(wait=True)
 
 
-def _call(job: Job, key: str, store: Store, limits: Limits, parent: int) -> tuple[str, str | None]:
-    return key, execute(job, key, store.root, limits, parent)
+def _call(job: Job, key: str, root: Path, limits: Limits, run: int) -> tuple[str, Outcome]:
+    return key, execute(job, key, root, limits, run)
 
 
 def _bar() -> Progress:
@@ -152,8 +157,10 @@ def _bar() -> Progress:
 
 def _failed(work: Plan, store: Store, failures: Mapping[str, str]) -> str:
     lines = [f"{len(failures)} of {len(work.pending)} jobs failed; the others are kept, run again to retry:"]
-    for key, error in list(failures.items())[:5]:
+    for key, error in list(failures.items())[:SHOWN]:
         lines.append(f"  {work.jobs[key].describe()}: {error}")
         if (store.folder(key) / "error.txt").is_file():
             lines.append(f"    traceback: {store.folder(key) / 'error.txt'}")
+    if len(failures) > SHOWN:
+        lines.append(f"  and {len(failures) - SHOWN} more")
     return "\n".join(lines)

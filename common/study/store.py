@@ -8,8 +8,8 @@ A record is a folder ``<store>/<key>/``::
     workspace/       private scratch of the job (checkpoints); removed once the record is complete
     log.txt          what the job printed
     error.txt        traceback of the last failed attempt
-    running          process id of the worker that computes the record
-    lock             held by that worker
+    running          who computes the record since when
+    lock             held by that process
 """
 
 from __future__ import annotations
@@ -18,17 +18,25 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from common.study.errors import StudyError
 from common.study.jobs import Job, Record
+
+GRACE_SECONDS = 0.5  # that a lock may be held before a waiting process speaks of it
 
 
 class DamagedRecordError(Exception):
@@ -37,10 +45,17 @@ class DamagedRecordError(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall time (s) and peak resident memory (MiB) of one job."""
+    """What the record of one job took.
+
+    Attributes:
+        seconds: Wall time.
+        peak_memory: Peak resident memory in MiB, child processes included.
+        network: How the job was kept off the network (see `isolation.cut_network`).
+    """
 
     seconds: float
     peak_memory: float
+    network: str = "unknown"
 
 
 class Store:
@@ -62,6 +77,35 @@ class Store:
         self.folder(key).mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder(key) / "lock")
 
+    @contextmanager
+    def held(self, key: str, run: int) -> Iterator[None]:
+        """Hold a record's lock, noting who does; before it waits for another process, it says so.
+
+        Args:
+            key: The record's key.
+            run: Process id of the run that wants the record.
+        """
+        lock = self.lock(key)
+        try:
+            lock.acquire(timeout=GRACE_SECONDS)
+        except Timeout:
+            _say(f"{self.holder(key)} computes the same records: waiting for it")
+            lock.acquire()
+        try:
+            self.mark_running(key, run)
+            yield
+        finally:
+            self.mark_running(key, None)
+            lock.release()
+
+    def holder(self, key: str) -> str:
+        """Who holds a record's lock, since when."""
+        try:
+            note = json.loads((self.folder(key) / "running").read_text())
+            return f"process {note['run']} on {note['host']} ({note['command']}, since {note['since']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            return f"a process that holds {self.folder(key) / 'lock'}"
+
     def has(self, key: str) -> bool:
         """True if a completion marker exists; `read` still checks the content."""
         return (self.folder(key) / "complete.json").is_file()
@@ -80,8 +124,8 @@ class Store:
         shutil.rmtree(folder / "workspace", ignore_errors=True)
         (folder / "error.txt").unlink(missing_ok=True)
 
-    def read(self, key: str) -> pd.DataFrame:
-        """Tidy values of a complete record.
+    def check(self, key: str) -> None:
+        """Compare a record with its completion marker, without parsing it.
 
         Raises:
             DamagedRecordError: marker or content is missing or does not match.
@@ -94,7 +138,15 @@ class Store:
             raise DamagedRecordError(f"{folder}: {error}") from error
         if not isinstance(marker, dict) or hashlib.sha256(content).hexdigest() != marker.get("record"):
             raise DamagedRecordError(f"{folder}: record.parquet does not match its completion marker")
-        return pd.read_parquet(folder / "record.parquet")
+
+    def read(self, key: str) -> pd.DataFrame:
+        """Tidy values of a complete record.
+
+        Raises:
+            DamagedRecordError: marker or content is missing or does not match.
+        """
+        self.check(key)
+        return pd.read_parquet(self.folder(key) / "record.parquet")
 
     def cost(self, key: str) -> Cost | None:
         """Wall time and memory of the run that made the record, if known."""
@@ -103,18 +155,38 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def mark_running(self, key: str, running: bool) -> None:
-        """Note that this process computes a record, or no longer does."""
+    def raise_peak(self, key: str, peak: float) -> None:
+        """Enter a larger peak memory (MiB) than a record's job could see itself, if there is a record."""
+        cost = self.cost(key)
+        if self.has(key) and cost is not None and peak > cost.peak_memory:
+            path = self.folder(key) / "job.json"
+            content = json.loads(path.read_text())
+            content["cost"]["peak_memory"] = round(peak, 1)
+            write_json(path, content)
+
+    def mark_running(self, key: str, run: int | None) -> None:
+        """Note that this process computes a record for a run (a process id), or no longer does (None)."""
         path = self.folder(key) / "running"
-        if running:
-            path.write_text(str(os.getpid()), encoding="utf-8")
-        else:
+        if run is None:
             path.unlink(missing_ok=True)
+            return
+        note = {
+            "pid": os.getpid(),
+            "run": run,
+            "command": _command(run),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        write_json(path, note)
 
     def was_running(self, key: str) -> bool:
         """True if a process that is gone was computing this record; asks once, then forgets."""
         path = self.folder(key) / "running"
-        if not path.is_file() or psutil.pid_exists(int(path.read_bytes() or 0)):
+        try:
+            pid = json.loads(path.read_text())["pid"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if not _gone(pid):
             return False
         path.unlink(missing_ok=True)
         return True
@@ -130,10 +202,30 @@ class Store:
 
     def _sound(self, key: str) -> bool:
         try:
-            self.read(key)
+            self.check(key)
         except DamagedRecordError:
             return False
         return True
+
+
+@cache
+def _say(line: str) -> None:
+    """Tell the user something once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _gone(pid: int) -> bool:
+    """True if a process has ended, also where nobody reaps it (as the first process of some containers)."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _command(pid: int) -> str:
+    with suppress(psutil.Error):
+        return shorten(" ".join(psutil.Process(pid).cmdline()), 80, placeholder=" …")
+    return "gone"
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,35 +1,44 @@
-"""What happens inside a worker process: one job, guarded."""
+"""What happens inside a worker: one job, in a process of its own, into one record."""
 
 from __future__ import annotations
 
 import gc
-import ipaddress
-import json
+import importlib
 import os
+import random
+import resource
+import signal
 import sys
-import threading
 import time
 import traceback
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import psutil
+import numpy as np
 
+from common.study.isolation import OPEN, cut_network
 from common.study.jobs import Job
-from common.study.loading import entry_point
-from common.study.logs import BoundedLog
-from common.study.store import Cost, DamagedRecordError, Store, write_json
+from common.study.store import Cost, DamagedRecordError, Store
+from common.study.supervise import Ending, can_fork, run_apart
 
-POLL_SECONDS = 0.5
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "WANDB_MODE": "disabled"}
+SURROUNDINGS = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "PYTHONHASHSEED": "0",  # the order of a set of words is the same in every worker
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # a worker of one thread can fork
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # to ask for a GPU does not open it, which a copy could not use
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "WANDB_MODE": "disabled",
+}  # environment of every process that runs jobs
+PEAK_UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of `getrusage` in a MiB
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on one job.
+    """Bounds on one job, its child processes included.
 
     Attributes:
         seconds: Wall time after which the job is ended.
@@ -42,135 +51,127 @@ class Limits:
     offline: bool = True
 
 
-def execute(job: Job, key: str, root: Path, limits: Limits, parent: int) -> str | None:
-    """Compute the record of one job unless it is there; returns an error text or None.
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+        error: Why there is no record; empty if there is one.
+        died: Its process ended without saying why, so that another try may succeed.
+    """
+
+    error: str = ""
+    died: bool = False
+
+
+def execute(job: Job, key: str, root: Path, limits: Limits, parent: int | None) -> Outcome:
+    """Compute the record of one job unless it is there.
 
     The folder's lock makes a second run of the same job wait and then find the record.
+
+    Args:
+        job: The job.
+        key: Its key.
+        root: Folder of the store.
+        limits: Bounds on the job.
+        parent: Process id of the run that this worker serves; None where another program ends the worker.
     """
-    os.environ.update(QUIET)
-    if limits.offline:
-        refuse_network()
     store = Store(root)
-    watch = _Watch(limits, parent, store.folder(key))
-    with watch, store.lock(key):
-        watch.begin()
-        if store.has(key):
-            try:
-                store.read(key)
-                return None
-            except DamagedRecordError:
-                store.discard(key)
-        store.mark_running(key, True)
-        error = _compute(job, key, store, watch)
-        store.mark_running(key, False)
-        return error
+    try:
+        with store.held(key, parent or os.getpid()):
+            if store.has(key):
+                try:
+                    store.check(key)
+                    return Outcome()
+                except DamagedRecordError:
+                    store.discard(key)
+            if can_fork():
+                _import_entry(job, limits)
+            call = partial(_compute, job, key, root, limits)
+            ending = run_apart(call, limits.seconds, limits.memory, parent, limits.offline)
+            store.raise_peak(key, ending.peak)
+            return _outcome(ending, store.has(key))
+    except OSError as error:  # a full disk is this job's fault report, not the end of the run
+        return Outcome(f"{type(error).__name__}: {error}")
 
 
-def _compute(job: Job, key: str, store: Store, watch: _Watch) -> str | None:
-    workspace = store.folder(key) / "workspace"
-    workspace.mkdir(parents=True, exist_ok=True)
+def _outcome(ending: Ending, recorded: bool) -> Outcome:
+    if recorded or ending.reason or ending.report:
+        return Outcome("" if recorded else ending.reason or ending.report)
+    if ending.status < 0:
+        name = signal.Signals(-ending.status).name
+        return Outcome(f"its process was ended by {name} (out of memory?)", died=True)
+    return Outcome(f"its process ended with status {ending.status} and left no record", died=True)
+
+
+def _import_entry(job: Job, limits: Limits) -> None:
+    """Import what the job needs, once for all jobs of this worker; the kernel ends it at the time limit."""
+    module = job.entry.partition(":")[0]
+    if module in sys.modules:
+        return
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds)
+    try:
+        with _output_in(Path(os.devnull)):
+            importlib.import_module(module)
+    except BaseException:  # foreign code; the job's own process meets the same error and reports it
+        return
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    gc.collect()
+    gc.freeze()  # imported libraries are half a million objects that no collection has to visit again
+
+
+def _compute(job: Job, key: str, root: Path, limits: Limits) -> str:
+    """Run the job in this process and write its record; returns an error text, empty if all went well."""
+    store = Store(root)
+    folder = store.folder(key)
+    workspace = folder / "workspace"
     start = time.perf_counter()
     try:
-        with (
-            BoundedLog(store.folder(key) / "log.txt") as log,
-            redirect_stdout(log),
-            redirect_stderr(log),
-            entry_point(job, key, workspace) as function,
-        ):
-            gc.freeze()  # imported libraries are half a million objects that no collection has to visit again
-            record = function(job, workspace)
-        cost = Cost(round(time.perf_counter() - start, 3), round(watch.peak, 1))
+        workspace.mkdir(parents=True, exist_ok=True)
+        _seed(key)
+        with _output_in(folder / "log.txt"):
+            record = job.function()(job, workspace)
+        level = cut_network() if limits.offline else OPEN
+        cost = Cost(round(time.perf_counter() - start, 3), _own_peak(), level)
         store.write(key, job, record, cost)
-    except Exception as error:  # a job is foreign code: whatever it raises becomes its report
-        (store.folder(key) / "error.txt").write_text(
-            traceback.format_exc(), encoding="utf-8", errors="replace"
-        )
-        return f"{type(error).__name__}: {error}"
-    return None
+    except BaseException as error:  # a job is foreign code: whatever it raises becomes its report
+        with suppress(OSError):
+            (folder / "error.txt").write_text(traceback.format_exc(), errors="backslashreplace")
+        return "".join(traceback.format_exception_only(error)).strip()
+    return ""
 
 
-class _Watch:
-    """Thread that ends this process when its parent is gone or the job exceeds a limit.
-
-    A worker that outlives a killed parent would race the next run for the same records.
-    """
-
-    def __init__(self, limits: Limits, parent: int, folder: Path) -> None:
-        self.limits, self.parent, self.folder = limits, parent, folder
-        self.peak = 0.0
-        self.deadline = float("inf")
-        self.done = threading.Event()
-
-    def begin(self) -> None:
-        """Start the job's clock; waiting for the record's lock does not count."""
-        self.deadline = time.monotonic() + self.limits.seconds
-
-    def __enter__(self) -> _Watch:
-        threading.Thread(target=self._guard, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-
-    def _guard(self) -> None:
-        process = psutil.Process()
-        while True:
-            self.peak = max(self.peak, process.memory_info().rss / 2**20)
-            if os.getppid() != self.parent and _gone(self.parent):
-                os._exit(1)
-            if time.monotonic() > self.deadline:
-                self._end(f"took longer than {self.limits.seconds:g} s")
-            if self.peak > self.limits.memory:
-                self._end(f"used more than {self.limits.memory:g} MiB of memory")
-            if self.done.wait(POLL_SECONDS):
-                return
-
-    def _end(self, reason: str) -> None:
-        write_json(self.folder / "ended.json", {"reason": reason})
-        os._exit(1)
+def _own_peak() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / PEAK_UNIT, 1)
 
 
-def _gone(pid: int) -> bool:
-    """True if a process has ended, also where nobody reaps it (as the first process of some containers)."""
+def _seed(key: str) -> None:
+    """Give what a job draws without a seed of its own the same start in every process."""
+    random.seed(key)
+    np.random.seed(int(key[:8], 16))  # noqa: NPY002  the global generator is what has to be seeded
+
+
+@contextmanager
+def _output_in(path: Path) -> Iterator[None]:
+    """Send what this process and its children print into a file."""
+    saved = os.dup(1), os.dup(2)
+    _flush()
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+        yield
+    finally:
+        _flush()
+        for number, copy in enumerate(saved, start=1):
+            with suppress(OSError):  # a job may have closed it
+                os.dup2(copy, number)
+                os.close(copy)
 
 
-def ended_reason(folder: Path) -> str | None:
-    """Why the watch ended a job, once; None if it did not."""
-    path = folder / "ended.json"
-    if not path.is_file():
-        return None
-    reason = str(json.loads(path.read_bytes())["reason"])
-    path.unlink()
-    return reason
-
-
-_refusing = False
-
-
-def refuse_network() -> None:
-    """Make every connection of this process to another machine fail; cannot be undone."""
-    global _refusing
-    os.environ.update(OFFLINE)
-    if not _refusing:
-        sys.addaudithook(_audit)
-        _refusing = True
-
-
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "socket.connect" and isinstance(arguments[1], tuple) and not _local(str(arguments[1][0])):
-        raise PermissionError(f"this profile is offline: connection to {arguments[1][0]} refused")
-    if event == "socket.getaddrinfo" and arguments[0] and not _local(str(arguments[0])):
-        raise PermissionError(f"this profile is offline: look-up of {arguments[0]} refused")
-
-
-def _local(host: str) -> bool:
-    if host in ("localhost", ""):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # a job may have closed or replaced it
+            stream.flush()

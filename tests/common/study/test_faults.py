@@ -57,7 +57,7 @@ def test_a_job_that_always_dies_or_raises_is_named_and_the_last_good_results_sta
     before = artefacts(repository)
     fault = repository.root / "fault"
     for what, message in {
-        "die": "its worker process died again and again",
+        "die": "its process ended with status 9 and left no record (3 attempts)",
         "raise": "ValueError: the toy broke",
     }.items():
         fault.write_text(what)
