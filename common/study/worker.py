@@ -99,8 +99,9 @@ def _outcome(ending: Ending, recorded: bool) -> Outcome:
     if recorded or ending.reason or ending.report:
         return Outcome("" if recorded else ending.reason or ending.report)
     if ending.status < 0:
-        name = signal.Signals(-ending.status).name
-        return Outcome(f"its process was ended by {name} (out of memory?)", died=True)
+        hint = " (out of memory?)" if -ending.status == signal.SIGKILL else ""
+        name = signal.strsignal(-ending.status)
+        return Outcome(f"its process was ended by signal {-ending.status}, {name}{hint}", died=True)
     return Outcome(f"its process ended with status {ending.status} and left no record", died=True)
 
 

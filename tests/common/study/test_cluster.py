@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,18 @@ def test_without_ray_one_line_names_the_fix(tmp_path, monkeypatch):
     assert caught.value.format_message() == "BACKEND=ray needs the extra: pip install 'reprise[cluster]'"
 
 
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_the_command_line_without_ray_prints_that_line_and_no_traceback(repository):
+    done = repository("reproduce", "toy", "--backend", "ray")
+    assert done.returncode == 1
+    assert "error: BACKEND=ray needs the extra: pip install 'reprise[cluster]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not repository.results("laptop.local").exists()
+
+
 def test_a_local_cluster_runs_every_job_once_and_repeats_what_died(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="needs the extra 'cluster'")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a busy machine starts a cluster slowly
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
     work, store = (
         plan_of("well", "ends_its_worker_once", "counts", "vanishes", "exits", "counts"),

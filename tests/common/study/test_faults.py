@@ -8,6 +8,8 @@ import time
 import psutil
 import pytest
 
+from common.study.isolation import HOOK, NAMESPACE
+
 ARTEFACTS = ("values.parquet", "claims.json", "figures/fig1.csv", "tables/table1.csv")
 
 
@@ -59,10 +61,11 @@ def test_a_job_that_always_dies_or_raises_is_named_and_the_last_good_results_sta
     for what, message in {
         "die": "its process ended with status 9 and left no record (3 attempts)",
         "raise": "ValueError: the toy broke",
+        "exit": "SystemExit: 0",
     }.items():
         fault.write_text(what)
         repository("clean", "toy") if what == "die" else None
-        done = repository("reproduce", "toy", "--set", "steps=4", "--seeds", "1", TOY_FAULT=str(fault))
+        done = repository("reproduce", "toy", "--set", "steps=9", "--seeds", "1", TOY_FAULT=str(fault))
         assert done.returncode == 1
         assert message in done.stderr
         assert "noise arm=method" in done.stderr
@@ -70,6 +73,15 @@ def test_a_job_that_always_dies_or_raises_is_named_and_the_last_good_results_sta
     fault.unlink()
     assert repository("reproduce", "toy").returncode == 0
     assert artefacts(repository) == before
+
+
+def test_one_worker_gives_the_same_results_and_the_manifest_says_how_jobs_were_kept_offline(
+    repository, uninterrupted
+):
+    assert repository("reproduce", "toy", "--workers", "1").returncode == 0
+    assert artefacts(repository) == uninterrupted
+    manifest = json.loads((repository.results("laptop.local") / "manifest.json").read_text())
+    assert manifest["network"] in (NAMESPACE, HOOK)
 
 
 def test_a_job_over_its_time_limit_is_ended_with_the_reason(repository):

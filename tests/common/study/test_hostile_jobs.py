@@ -67,7 +67,7 @@ FAULTS = {
     "no_space_for_the_report": "ValueError: the report",
     "no_space_for_the_record": "IsADirectoryError",
     "no_record": "AttributeError: 'NoneType' object has no attribute 'frame'",
-    "crashes": "its process was ended by SIGSEGV (out of memory?) (3 attempts)",
+    "crashes": "its process was ended by signal 11, Segmentation fault (3 attempts)",
     "ends_its_worker": "its worker process died",
     "signals_itself": "KeyboardInterrupt",
     "absent": "AttributeError: module 'hostile' has no attribute 'absent'",
