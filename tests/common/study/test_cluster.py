@@ -44,7 +44,8 @@ def test_the_command_line_without_ray_prints_that_line_and_no_traceback(reposito
 
 def test_a_local_cluster_runs_every_job_once_and_repeats_what_died(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="needs the extra 'cluster'")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a busy machine starts a cluster slowly
+    for wait, value in {"raylet_start_wait_time_s": "300", "agent_register_timeout_ms": "300000"}.items():
+        monkeypatch.setenv(f"RAY_{wait}", value)  # a busy machine starts a cluster slowly
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
     work, store = (
         plan_of("well", "ends_its_worker_once", "counts", "vanishes", "exits", "counts"),

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,22 @@ def test_a_record_comes_back_as_it_was_written(store):
     assert path.loc[3].to_numpy() == pytest.approx([4.0, np.nan, 6.0], nan_ok=True)
     assert frame[frame["name"] == "score"]["step"].isna().all()
     assert store.cost("k") == Cost(1.0, 2.0)
+
+
+def test_a_supervisor_enters_a_larger_peak_than_the_job_saw_itself(store):
+    for peak, entered in ((1.0, 2.0), (5.0, 5.0), (4.0, 5.0)):
+        store.raise_peak("k", peak)
+        assert store.cost("k") == Cost(1.0, entered)
+    store.raise_peak("absent", 9.0)
+    assert store.cost("absent") is None
+    assert store.read("k").equals(RECORD.frame(JOB.seeds))
+
+
+def test_a_holder_is_named_while_it_holds_and_forgotten_after(store):
+    with store.held("k", os.getpid()):
+        assert f"process {os.getpid()} on " in store.holder("k")
+        assert not store.was_running("k")
+    assert store.holder("k") == f"a process that holds {store.folder('k') / 'lock'}"
 
 
 @pytest.mark.parametrize("name", ["record.parquet", "complete.json"])
