@@ -8,7 +8,7 @@ A record is a folder ``<store>/<key>/``::
     workspace/       private scratch of the job (checkpoints); removed once the record is complete
     log.txt          what the job printed
     error.txt        traceback of the last failed attempt
-    running          who computes the record since when
+    running          which run computes the record, and since when it runs
     lock             held by that process
 """
 
@@ -99,7 +99,7 @@ class Store:
             lock.release()
 
     def holder(self, key: str) -> str:
-        """Who holds a record's lock, since when."""
+        """The run that holds a record's lock, and since when it runs."""
         try:
             note = json.loads((self.folder(key) / "running").read_text())
             return f"process {note['run']} on {note['host']} ({note['command']}, since {note['since']})"
@@ -170,12 +170,13 @@ class Store:
         if run is None:
             path.unlink(missing_ok=True)
             return
+        command, since = _origin(run)
         note = {
             "pid": os.getpid(),
             "run": run,
-            "command": _command(run),
+            "command": command,
+            "since": since,
             "host": socket.gethostname(),
-            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
         write_json(path, note)
 
@@ -222,10 +223,13 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def _command(pid: int) -> str:
+def _origin(pid: int) -> tuple[str, str]:
+    """Command line and start of a process."""
     with suppress(psutil.Error):
-        return shorten(" ".join(psutil.Process(pid).cmdline()), 80, placeholder=" …")
-    return "gone"
+        process = psutil.Process(pid)
+        command = shorten(" ".join(process.cmdline()), 80, placeholder=" …")
+        return command, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
+    return "gone", "?"
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -12,7 +12,7 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -175,24 +175,25 @@ def _memory(process: psutil.Process) -> float:
 
 @contextmanager
 def _ended_descendants(parent: int | None) -> Iterator[None]:
-    """End every descendant of this process on the way out, also when the run dies or ends this process."""
+    """End the descendants that come meanwhile on the way out, also when the run dies or ends this process."""
+    others = set(psutil.Process().children(recursive=True))
 
     def leave(*_: object) -> None:
-        _end_descendants()
+        _end_descendants(others)
         os._exit(1)
 
     before = signal.signal(signal.SIGTERM, leave) if parent is not None else None
     try:
         yield
     finally:
-        _end_descendants()
+        _end_descendants(others)
         if parent is not None:
             signal.signal(signal.SIGTERM, before)
 
 
-def _end_descendants() -> None:
+def _end_descendants(spared: Set[psutil.Process]) -> None:
     for _ in range(ROUNDS):
-        members = psutil.Process().children(recursive=True)
+        members = [member for member in psutil.Process().children(recursive=True) if member not in spared]
         if not members:
             return
         for member in members:
