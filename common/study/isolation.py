@@ -103,9 +103,9 @@ def _enter_namespace() -> bool:
     if not _unshare(CLONE_NEWUSER | CLONE_NEWNET):
         return False
     own = Path("/proc/self")
-    (own / "setgroups").write_text("deny")  # the kernel's condition for mapping the group
-    (own / "uid_map").write_text(f"{user} {user} 1")
-    (own / "gid_map").write_text(f"{group} {group} 1")
+    (own / "setgroups").write_bytes(b"deny")  # the kernel's condition for mapping the group
+    (own / "uid_map").write_bytes(f"{user} {user} 1".encode())
+    (own / "gid_map").write_bytes(f"{group} {group} 1".encode())
     _raise_loopback()
     return True
 

@@ -15,8 +15,6 @@ from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType
 
-import psutil
-
 from common.study.errors import StudyError
 from common.study.jobs import Job, Record
 from common.study.keys import covered, job_key
@@ -31,37 +29,49 @@ class SourceChangedError(StudyError):
 
 
 @contextmanager
-def entry_point(job: Job, key: str, workspace: Path) -> Iterator[Callable[[Job, Path], Record]]:
+def entry_point(
+    job: Job, key: str, workspace: Path, before: frozenset[str], begin: float
+) -> Iterator[Callable[[Job, Path], Record]]:
     """The function of a job, checked against the job's key before its first and after its last line.
 
     What it left in `workspace` goes if the second check fails: a later run would resume from it.
+
+    Args:
+        job: The job.
+        key: Its key.
+        workspace: Its scratch folder.
+        before: Modules that had been loaded for other jobs (`loaded`).
+        begin: When the run began that made the key, in seconds since the epoch.
 
     Raises:
         SourceChangedError: a file changed since the key was made, or the key does not cover a module that the
             job loaded.
     """
-    _record_imports()
-    before = set(_loaded)
+    record_imports()
     function = job.function()
-    _check(job, key, before)
+    _check(job, key, before, begin)
     try:
         yield function
     finally:
         try:
-            _check(job, key, before)
+            _check(job, key, before, begin)
         except (StudyError, OSError):
             shutil.rmtree(workspace, ignore_errors=True)
             raise
 
 
-def _check(job: Job, key: str, before: set[str]) -> None:
+def loaded() -> frozenset[str]:
+    """Repository modules whose text this process has kept."""
+    return frozenset(_loaded)
+
+
+def _check(job: Job, key: str, before: frozenset[str], begin: float) -> None:
     now = Sources()
     modules = covered(job, now)
     replaced = [module.path for name, module in modules.items() if _is_other(name, module)]
     if replaced or job_key(job, now) != key:
-        touched = replaced or _touched(
-            [*(module.path for module in modules.values()), *map(ROOT.joinpath, job.inputs)]
-        )
+        paths = [*(module.path for module in modules.values()), *map(ROOT.joinpath, job.inputs)]
+        touched = replaced or _touched(paths, begin)
         names = ", ".join(os.path.relpath(path, ROOT) for path in touched)
         raise SourceChangedError(
             f"{names or 'the environment, or a file that is gone,'} changed during the run: nothing of this "
@@ -81,10 +91,8 @@ def _is_other(name: str, module: Module) -> bool:
     return source is not None and read_text(source, module.is_package).syntax != module.text.syntax
 
 
-def _touched(paths: Iterable[Path]) -> list[Path]:
-    """Files that were written since the process that made the keys began."""
-    process = psutil.Process()
-    begin = (process.parent() or process).create_time()
+def _touched(paths: Iterable[Path], begin: float) -> list[Path]:
+    """Files that were written since the run began."""
     return [path for path in paths if path.stat().st_ctime > begin]
 
 
@@ -104,7 +112,7 @@ def _repository_finder(folder: str) -> FileFinder:
     return FileFinder(folder, (_Loader, SOURCE_SUFFIXES))
 
 
-def _record_imports() -> None:
+def record_imports() -> None:
     """Keep the text of repository modules that this process loads from now on."""
     if _repository_finder not in sys.path_hooks:
         sys.path_hooks.insert(0, _repository_finder)

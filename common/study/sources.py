@@ -16,7 +16,7 @@ from pathlib import Path
 from common.study.errors import StudyError
 from common.study.paths import ROOT
 
-PACKAGES = ("common", "papers")
+PACKAGES = ("common", "papers", "tests")
 OUTSIDE = ("common.study", "common.plotting")
 _IDENTIFIER = r"[^\W\d]\w*"
 _DOTTED = re.compile(rf"\.*{_IDENTIFIER}(\.{_IDENTIFIER})*")

@@ -101,7 +101,7 @@ class Store:
     def holder(self, key: str) -> str:
         """The run that holds a record's lock, and since when it runs."""
         try:
-            note = json.loads((self.folder(key) / "running").read_text())
+            note = json.loads((self.folder(key) / "running").read_bytes())
             return f"process {note['run']} on {note['host']} ({note['command']}, since {note['since']})"
         except (OSError, ValueError, KeyError, TypeError):
             return f"a process that holds {self.folder(key) / 'lock'}"
@@ -160,7 +160,7 @@ class Store:
         cost = self.cost(key)
         if self.has(key) and cost is not None and peak > cost.peak_memory:
             path = self.folder(key) / "job.json"
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_bytes())
             content["cost"]["peak_memory"] = round(peak, 1)
             write_json(path, content)
 
@@ -184,7 +184,7 @@ class Store:
         """True if a process that is gone was computing this record; asks once, then forgets."""
         path = self.folder(key) / "running"
         try:
-            pid = json.loads(path.read_text())["pid"]
+            pid = json.loads(path.read_bytes())["pid"]
         except (OSError, ValueError, KeyError, TypeError):
             return False
         if not _gone(pid):

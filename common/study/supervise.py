@@ -44,7 +44,12 @@ class Ending:
 
 
 def run_apart(
-    call: Callable[[], str], seconds: float, memory: float, parent: int | None, offline: bool
+    call: Callable[[], str],
+    seconds: float,
+    memory: float,
+    parent: int | None,
+    offline: bool,
+    meanwhile: Callable[[], None],
 ) -> Ending:
     """Run ``call()`` in a process of its own; every process that it leaves behind is ended.
 
@@ -54,13 +59,14 @@ def run_apart(
         memory: Memory in MiB (as in `Ending.peak`) at which it is ended.
         parent: Process that has to live on; None if nobody has to.
         offline: Cut the call off the network where a new interpreter runs it.
+        meanwhile: Called about every second.
     """
     adopt_orphans()
     reading, writing = os.pipe()
     with _ended_descendants(parent):
         process = psutil.Process(_launch(call, writing, offline))
         os.close(writing)
-        status, reason, peak = _watch(process, seconds, memory, parent)
+        status, reason, peak = _watch(process, seconds, memory, parent, meanwhile)
     os.set_blocking(reading, False)
     with open(reading, "rb") as pipe:
         report = pipe.read()
@@ -140,7 +146,7 @@ def _release_inherited(report: int) -> None:
 
 
 def _watch(
-    process: psutil.Process, seconds: float, memory: float, parent: int | None
+    process: psutil.Process, seconds: float, memory: float, parent: int | None, meanwhile: Callable[[], None]
 ) -> tuple[int, str, float]:
     """Wait for a process, and end it at a limit: exit status, limit exceeded, peak memory in MiB."""
     deadline = time.monotonic() + seconds
@@ -148,6 +154,7 @@ def _watch(
     while True:
         with suppress(psutil.TimeoutExpired):
             return process.wait(max(0.0, min(POLL_SECONDS, deadline - time.monotonic()))), reason, peak
+        meanwhile()
         peak = max(peak, _memory(process))
         if time.monotonic() >= deadline:
             reason = f"took longer than {seconds:g} s"

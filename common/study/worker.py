@@ -18,9 +18,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 
+from common.study.errors import StudyError
 from common.study.isolation import OPEN, cut_network
 from common.study.jobs import Job
+from common.study.loading import entry_point, loaded, record_imports
+from common.study.logs import bound
 from common.study.store import Cost, DamagedRecordError, Store
 from common.study.supervise import Ending, can_fork, run_apart
 
@@ -85,10 +89,13 @@ def execute(job: Job, key: str, root: Path, limits: Limits, parent: int | None) 
                     return Outcome()
                 except DamagedRecordError:
                     store.discard(key)
+            before, begin = loaded(), psutil.Process(parent or os.getpid()).create_time()
             if can_fork():
                 _import_entry(job, limits)
-            call = partial(_compute, job, key, root, limits)
-            ending = run_apart(call, limits.seconds, limits.memory, parent, limits.offline)
+            call = partial(_compute, job, key, root, limits, before, begin)
+            cut = partial(bound, store.folder(key) / "log.txt")
+            ending = run_apart(call, limits.seconds, limits.memory, parent, limits.offline, cut)
+            cut()
             store.raise_peak(key, ending.peak)
             return _outcome(ending, store.has(key))
     except OSError as error:  # a full disk is this job's fault report, not the end of the run
@@ -110,6 +117,7 @@ def _import_entry(job: Job, limits: Limits) -> None:
     module = job.entry.partition(":")[0]
     if module in sys.modules:
         return
+    record_imports()
     signal.setitimer(signal.ITIMER_REAL, limits.seconds)
     try:
         with _output_in(Path(os.devnull)):
@@ -122,8 +130,17 @@ def _import_entry(job: Job, limits: Limits) -> None:
     gc.freeze()  # imported libraries are half a million objects that no collection has to visit again
 
 
-def _compute(job: Job, key: str, root: Path, limits: Limits) -> str:
-    """Run the job in this process and write its record; returns an error text, empty if all went well."""
+def _compute(job: Job, key: str, root: Path, limits: Limits, before: frozenset[str], begin: float) -> str:
+    """Run the job in this process and write its record; returns an error text, empty if all went well.
+
+    Args:
+        job: The job.
+        key: Its key.
+        root: Folder of the store.
+        limits: Bounds on the job.
+        before: Modules that other jobs had loaded.
+        begin: When the run began.
+    """
     store = Store(root)
     folder = store.folder(key)
     workspace = folder / "workspace"
@@ -131,15 +148,17 @@ def _compute(job: Job, key: str, root: Path, limits: Limits) -> str:
     try:
         workspace.mkdir(parents=True, exist_ok=True)
         _seed(key)
-        with _output_in(folder / "log.txt"):
-            record = job.function()(job, workspace)
+        with _output_in(folder / "log.txt"), entry_point(job, key, workspace, before, begin) as function:
+            record = function(job, workspace)
         level = cut_network() if limits.offline else OPEN
         cost = Cost(round(time.perf_counter() - start, 3), _own_peak(), level)
         store.write(key, job, record, cost)
     except BaseException as error:  # a job is foreign code: whatever it raises becomes its report
         with suppress(OSError):
-            (folder / "error.txt").write_text(traceback.format_exc(), errors="backslashreplace")
-        return "".join(traceback.format_exception_only(error)).strip()
+            text = traceback.format_exc()
+            (folder / "error.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
+        is_ours = isinstance(error, StudyError)  # written for the user: what it says is enough
+        return error.message if is_ours else "".join(traceback.format_exception_only(error)).strip()
     return ""
 
 
@@ -159,7 +178,9 @@ def _output_in(path: Path) -> Iterator[None]:
     """Send what this process and its children print into a file."""
     saved = os.dup(1), os.dup(2)
     _flush()
-    with path.open("wb") as file:
+    if path.is_file():
+        path.unlink()
+    with path.open("ab") as file:  # appending, so that a log that is cut meanwhile goes on at its end
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -15,28 +14,26 @@ import pytest
 from common.study.errors import StudyError
 from common.study.isolation import HOOK, NAMESPACE
 from common.study.jobs import Job
+from common.study.keys import job_key
 from common.study.paths import ROOT
 from common.study.runner import Plan, results, run
 from common.study.store import Store
 from common.study.worker import Limits, execute
 
-HERE = Path(__file__).parent
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 LIMITS = Limits(seconds=120)
 
 
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(HERE))
-
-
 def job_of(name, seed=1, **config):
-    return Job("hostile", {"job": name}, f"hostile:{name}", config, (seed,))
+    return Job("hostile", {"job": name}, f"tests.common.study.hostile:{name}", config, (seed,))
+
+
+def key_of(name):
+    return job_key(job_of(name))
 
 
 def plan_of(*jobs):
-    """Keys are the names of the jobs; 24 hexadecimal digits are not needed."""
-    keyed = {f"{index:08x}-{job.labels['job']}": job for index, job in enumerate(jobs)}
+    keyed = {job_key(job): job for job in jobs}
     return Plan(keyed, tuple(keyed), dict.fromkeys(keyed, 1.0))
 
 
@@ -70,7 +67,7 @@ FAULTS = {
     "crashes": "its process was ended by signal 11, Segmentation fault (3 attempts)",
     "ends_its_worker": "its worker process died",
     "signals_itself": "KeyboardInterrupt",
-    "absent": "AttributeError: module 'hostile' has no attribute 'absent'",
+    "absent": "AttributeError: module 'tests.common.study.hostile' has no attribute 'absent'",
     "well": "",
     "closes_its_files": "",
 }
@@ -101,15 +98,14 @@ def test_a_run_fails_that_ends_without_an_error_and_without_a_record(tmp_path, m
 def test_hostile_jobs_give_the_same_records_in_every_order(tmp_path):
     def records(*jobs):
         store = Store(tmp_path / "-".join(str(job.seeds[0]) for job in jobs))
-        keyed = {f"{job.seeds[0]:08x}": job for job in jobs}
-        run(Plan(keyed, tuple(keyed), dict.fromkeys(keyed, 1.0)), store, 1, LIMITS)
-        return {key: store.read(key) for key in keyed}
+        run(plan_of(*jobs), store, 1, LIMITS)
+        return {job.seeds[0]: store.read(job_key(job)) for job in jobs}
 
     first, second = job_of("wrecks", 30), job_of("wrecks", 40)
     alone, forth, back = records(first), records(first, second), records(second, first)
     for key in forth:
         assert forth[key].equals(back[key])
-    assert alone["0000001e"].equals(back["0000001e"])
+    assert alone[30].equals(back[30])
 
 
 # --- limits hold from outside
@@ -130,42 +126,42 @@ def test_limits_hold_whatever_the_job_does_and_its_processes_end_with_it(tmp_pat
 
 
 RUN = """
-import sys
 from pathlib import Path
-sys.path.insert(0, {here!r})
 from common.study.runner import Plan, run
 from common.study.jobs import Job
 from common.study.store import Store
 from common.study.worker import Limits
-job = Job("hostile", {{}}, "hostile:{name}", {{}}, (1,))
-work = Plan({{"00000000": job}}, ("00000000",), {{"00000000": 1.0}})
+from common.study.keys import job_key
+job = Job("hostile", {{"job": "{name}"}}, "tests.common.study.hostile:{name}", {{}}, (1,))
+key = job_key(job)
+work = Plan({{key: job}}, (key,), {{key: 1.0}})
 run(work, Store(Path({store!r})), 1, Limits(seconds=300))
 """
 
 
 def start_run(name, store):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    text = RUN.format(here=str(HERE), name=name, store=str(store))
+    text = RUN.format(name=name, store=str(store))
     return subprocess.Popen([sys.executable, "-c", text], env=environment, stderr=subprocess.PIPE, text=True)
 
 
 @LINUX
 def test_a_job_that_holds_the_interpreter_dies_with_its_killed_run_and_frees_its_lock(tmp_path):
     process = start_run("holds_the_interpreter", tmp_path)
-    noted = tmp_path / "00000000" / "workspace" / "pid"
+    noted = tmp_path / key_of("holds_the_interpreter") / "workspace" / "pid"
     wait_until(lambda: noted.exists() and noted.read_text())
     family = psutil.Process(process.pid).children(recursive=True)
     assert int(noted.read_text()) in {member.pid for member in family}
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     wait_until(lambda: all(gone(member.pid) for member in family), 30)
-    with Store(tmp_path).lock("00000000").acquire(timeout=0):
-        assert Store(tmp_path).was_running("00000000")
+    with Store(tmp_path).lock(key_of("holds_the_interpreter")).acquire(timeout=0):
+        assert Store(tmp_path).was_running(key_of("holds_the_interpreter"))
 
 
 def test_a_run_that_waits_for_another_says_for_whom_and_then_finds_the_record(tmp_path):
     first = start_run("held", tmp_path)
-    wait_until((tmp_path / "00000000" / "workspace" / "pid").exists)
+    wait_until((tmp_path / key_of("held") / "workspace" / "pid").exists)
     second = start_run("held", tmp_path)
     line = second.stderr.readline()
     while "waiting" not in line:
@@ -173,7 +169,7 @@ def test_a_run_that_waits_for_another_says_for_whom_and_then_finds_the_record(tm
         line = second.stderr.readline()
     assert f"process {first.pid} on {socket.gethostname()} (" in line
     assert "computes the same records: waiting for it" in line
-    (tmp_path / "00000000" / "go").touch()
+    (tmp_path / key_of("held") / "go").touch()
     for process in (first, second):
         assert process.wait(120) == 0, process.stderr.read()
 
@@ -187,7 +183,7 @@ def test_a_job_and_what_it_forks_do_not_hold_the_lock(tmp_path):
 
 def test_ctrl_c_ends_the_run_and_its_jobs(tmp_path):
     process = start_run("held", tmp_path)
-    noted = tmp_path / "00000000" / "workspace" / "pid"
+    noted = tmp_path / key_of("held") / "workspace" / "pid"
     wait_until(lambda: noted.exists() and noted.read_text())
     process.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in process.communicate()[1]
@@ -198,10 +194,9 @@ def test_a_new_interpreter_serves_where_a_fork_is_not_safe(tmp_path, monkeypatch
     """The way of other systems than Linux, and of Ray's workers, which have threads."""
     monkeypatch.setattr("common.study.supervise.can_fork", lambda: False)
     monkeypatch.setattr("common.study.worker.can_fork", lambda: False)
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    assert execute(job_of("well"), "00000000", tmp_path, LIMITS, None).error == ""
-    assert Store(tmp_path).cost("00000000").network in (NAMESPACE, HOOK)
-    outcome = execute(job_of("exits"), "00000001", tmp_path, LIMITS, None)
+    assert execute(job_of("well"), key_of("well"), tmp_path, LIMITS, None).error == ""
+    assert Store(tmp_path).cost(key_of("well")).network in (NAMESPACE, HOOK)
+    outcome = execute(job_of("exits"), key_of("exits"), tmp_path, LIMITS, None)
     assert (outcome.error, outcome.died) == ("SystemExit: 0", False)
 
 
