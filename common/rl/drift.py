@@ -28,6 +28,7 @@ RECORDED: dict[str, str] = {
     "trl.trainer.grpo_trainer:GRPOTrainer.get_train_dataloader": "534e46c599bddcd8",
     "trl.trainer.grpo_trainer:GRPOTrainer.log": "7a4cbe0beed7f04f",
     "trl.trainer.grpo_trainer:GRPOTrainer.training_step": "7898429a45709229",
+    "trl.models.utils:disable_gradient_checkpointing": "9c82bc838b92ad2a",
     "trl.trainer.utils:RepeatSampler": "1aeff045afcd5057",
     "trl.trainer.utils:nanstd": "7c2c94f6129c8244",
     "trl.trainer.utils:shuffle_sequence_dict": "7d5325581be6b27a",

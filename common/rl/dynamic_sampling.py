@@ -14,8 +14,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from common.rl.advantages import mixed_groups
-
 Batch = dict[str, Any]
 
 ROW_KEYS_LEFT = ("prompt_ids", "prompt_mask")
@@ -50,22 +48,23 @@ class Collected:
 
     Attributes:
         batch: TRL's rollout batch of this process, the groups with a signal first.
-        rewards: Its rewards.
+        rewards: Its rewards, one column per reward function.
         informative: Rows whose group holds different rewards; the others have to get advantage 0.
         rounds: Generation rounds used, the first one included.
     """
 
     batch: Batch
-    rewards: Float[Tensor, " B"]
+    rewards: Float[Tensor, "B F"]
     informative: Bool[Tensor, " B"]
     rounds: int
 
 
 def collect(
-    generate: Callable[[Any], tuple[Batch, Float[Tensor, " B"]]],
+    generate: Callable[[Any], tuple[Batch, Float[Tensor, "B F"]]],
     first: Any,
     extra: Callable[[], Any],
     missing_anywhere: Callable[[int], int],
+    mixed: Callable[[Float[Tensor, "B F"]], Bool[Tensor, " Q"]],
     *,
     num_generations: int,
     max_extra_rounds: int,
@@ -74,11 +73,13 @@ def collect(
     """Generate until this process and all others have their quota of mixed groups, or the rounds are used up.
 
     Args:
-        generate: Maps prompts to a rollout batch and its rewards, both of this process in group order.
+        generate: Maps prompts to a rollout batch and its rewards per function, both of this process in group
+            order.
         first: Prompts of the first round; its number of groups is the quota.
         extra: Draws the prompts of a further round.
         missing_anywhere: Sums the number of missing groups over processes, so that all agree on another
             round.
+        mixed: Which groups hold different rewards.
         num_generations: Group size G.
         max_extra_rounds: Cap; what is missing then is filled with groups of equal rewards.
         pad_token_id: Fills token columns that one round has and another has not.
@@ -91,7 +92,7 @@ def collect(
         batch, scores = generate(first if number == 0 else extra())
         batches.append(batch)
         rewards.append(scores)
-        signal += mixed_groups(scores, num_generations).tolist()
+        signal += mixed(scores).tolist()
         quota = quota or len(signal)
         if missing_anywhere(max(0, quota - sum(signal))) == 0:
             break

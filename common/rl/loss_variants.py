@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
 from common.rl.config import GroupConfig
-from common.rl.losses import Advantages, Aggregation, aggregate, clip_cov, kl_cov
+from common.rl.losses import Advantages, Aggregation, aggregate, clip_cov, clip_fractions, kl_cov
+from common.rl.rollout import derived_generator
+from common.rl.scoring import Batch, Scoring, loss_mask
 
 AGGREGATION: dict[str, Aggregation] = {"dapo": "dapo", "bnpo": "dapo", "grpo": "grpo", "dr_grpo": "dr_grpo"}
 """TRL's `loss_type` to `common.rl.losses.aggregate`."""
@@ -66,3 +70,45 @@ def reduce_loss(
     if loss_type == "dapo":
         return aggregate(loss, mask, mode, num_tokens=window_tokens)
     return aggregate(loss, mask, mode, max_length=max_length) / accumulation
+
+
+class LossVariants(Scoring):
+    """The policy loss of `GroupConfig.loss_variant` where it is not TRL's own."""
+
+    max_completion_length: int
+
+    def _variant_loss(self, model: Any, inputs: Batch) -> Float[Tensor, ""]:
+        """Clip-Cov or KL-Cov with TRL's aggregation, auxiliary loss and metrics."""
+        args, mask, advantages = self.args, loss_mask(inputs), inputs["advantages"]
+        advantages = advantages[:, None] if advantages.ndim == 1 else advantages
+        log_probs, entropies, aux_loss = self.score(model, inputs)
+        log_ratio = log_probs - inputs.get("old_per_token_logps", log_probs.detach())
+        generator = derived_generator(args.seed, self._step, self.accelerator.process_index)
+        loss = per_token_loss(args, log_ratio, log_probs, advantages, mask, generator)
+        training = self.model.training
+        share = self.loss_parts * args.num_iterations / args.passes_per_rollout if training else 1.0
+        self._log_update(entropies.detach(), log_ratio.detach(), advantages, mask)
+        reduced = reduce_loss(
+            loss * inputs.get("importance_sampling_ratio", 1.0),
+            mask,
+            args.loss_type,
+            accumulation=self.loss_parts,
+            window_tokens=inputs["num_items_in_batch"].clamp(min=1.0)
+            / self.accelerator.num_processes
+            * share,
+            max_length=self.max_completion_length,
+        )
+        return self.add_aux_loss(reduced, aux_loss)
+
+    def _log_update(self, entropies: Tensor, log_ratio: Tensor, advantages: Tensor, mask: Tensor) -> None:
+        """Entropy and clip fractions under TRL's names, as means over the tokens of all processes."""
+        tokens = mask.sum()
+        sides = clip_fractions(log_ratio, advantages, mask, self.epsilon_low, self.epsilon_high)
+        sums = torch.stack(
+            [(entropies * mask).sum(), sides.low * tokens, sides.high * tokens, tokens.float()]
+        )
+        *values, count = self.accelerator.reduce(sums, reduction="sum")
+        for name, value in zip(
+            ("entropy", "clip_ratio/low_mean", "clip_ratio/high_mean"), values, strict=True
+        ):
+            self.log_metric(name, (value / count.clamp(min=1.0)).item())

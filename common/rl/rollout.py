@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from common.rl.advantages import merge_equal
+
 Scores = tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]
 
 
@@ -30,6 +32,7 @@ class Rollout:
         score: Computes log-probabilities and entropies (nats) of the completions' tokens under the policy
             that sampled them; called at most once.
         recorded_log_probs: Those log-probabilities if TRL has computed them already.
+        reward_sizes: Sum of the absolute summands of each of the gathered rewards.
     """
 
     prompt_ids: Int[Tensor, "B P"]
@@ -41,6 +44,11 @@ class Rollout:
     step: int
     score: Callable[[], Scores]
     recorded_log_probs: Float[Tensor, "B T"] | None = None
+    reward_sizes: Float[Tensor, " N"] | None = None
+
+    def merged(self, rewards: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The gathered rewards for a rule that compares them: equal where only rounding differs."""
+        return merge_equal(rewards, self.num_generations, self.reward_sizes)
 
     @cached_property
     def old_log_probs(self) -> Float[Tensor, "B T"]:
@@ -61,6 +69,11 @@ def weighted_rewards(per_function: Float[Tensor, "N F"], weights: Float[Tensor, 
     """Weighted sum over reward functions; a function's NaN counts as 0, a row of NaN only stays NaN."""
     total = (per_function * weights.to(per_function.device)).nansum(dim=1)
     return total.masked_fill(per_function.isnan().all(dim=1), float("nan"))
+
+
+def reward_sizes(per_function: Float[Tensor, "N F"], weights: Float[Tensor, " F"]) -> Float[Tensor, " N"]:
+    """Sum of the absolute weighted rewards, the size that bounds the rounding error of `weighted_rewards`."""
+    return (per_function * weights.to(per_function.device)).abs().nansum(dim=1)
 
 
 def derived_generator(*keys: int) -> torch.Generator:

@@ -66,14 +66,16 @@ def pocket_trainer(
     reward: Any = divisible_by_three,
     data: Dataset | None = None,
     evaluated: Dataset | None = None,
+    model: Any = None,
     **fields: Any,
 ) -> GRPOTrainer:
-    """A trainer of a freshly initialised policy of about 4,000 parameters; equal arguments give equal
-    runs.
+    """A trainer of `model`, by default a freshly initialised policy of about 4,000 parameters; equal
+    arguments give equal runs.
     """
     tokenizer = pocket_tokenizer()
+    shape = PocketConfig(hidden=16, layers=1, heads=2, ffn=32)
     return kind(
-        model=build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32), tokenizer, seed=0),
+        model=build_model(shape, tokenizer, seed=0) if model is None else model,
         reward_funcs=reward,
         args=config(**{**NEUTRAL, "output_dir": str(output_dir), **fields}),
         train_dataset=pocket_prompts() if data is None else data,

@@ -7,27 +7,28 @@ exact resume, a lean decoder. Switched off, training equals stock `GRPOTrainer` 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from common.models.decoding import sample
 from common.rl import dynamic_sampling, entropy, row_skipping
-from common.rl.advantages import mean_advantages
+from common.rl.advantages import mean_advantages, merge_equal, mixed_groups
 from common.rl.config import GroupConfig
-from common.rl.loss_variants import per_token_loss, reduce_loss
-from common.rl.losses import Advantages, clip_fractions
+from common.rl.loss_variants import LossVariants
+from common.rl.losses import Advantages
 from common.rl.resume import ExactResume
-from common.rl.rollout import Rollout, derived_generator, weighted_rewards
+from common.rl.rollout import Rollout, reward_sizes, weighted_rewards
+from common.rl.scoring import loss_mask
 
 __all__ = ["GroupConfig", "GroupTrainer", "Rollout"]
 
 Inputs = dict[str, Any]
 
 
-class GroupTrainer(ExactResume):
+class GroupTrainer(LossVariants, ExactResume):
     """`GRPOTrainer` whose advantages come from `advantages`; a method overrides that and nothing else.
 
     Takes the arguments of `trl.GRPOTrainer`; `args` has to be a `GroupConfig`. Beside TRL's metrics it logs
@@ -67,17 +68,9 @@ class GroupTrainer(ExactResume):
         """
         return mean_advantages(rewards, batch.num_generations, std="trl")[batch.local]
 
-    def log_metric(self, name: str, value: float) -> None:
-        """Log `value`, averaged until TRL's next log; every process should pass the same number."""
-        self._metrics[self._mode][name].append(value)
-
     @property
     def _indexed(self) -> bool:
         return hasattr(self.train_dataset, "__getitem__")
-
-    @property
-    def _mode(self) -> str:
-        return "train" if self.model.training else "eval"
 
     def _check_capabilities(self) -> None:
         args = self.args
@@ -109,11 +102,12 @@ class GroupTrainer(ExactResume):
         """The only change is `output["advantages"]`, and the advantages and shares that are logged."""
         if self.args.dynamic_sampling_rounds and self.model.training:
             output, local_rewards, silent = self._fill_with_mixed_groups(inputs)
-            rewards = self.accelerator.gather(local_rewards)
+            per_function = self.accelerator.gather(local_rewards)
         else:
-            output, rewards = self._generate_once(inputs)
+            output, per_function = self._generate_once(inputs)
             silent = None
-        rollout = self._rollout(output)
+        rewards = weighted_rewards(per_function, self.reward_weights)
+        rollout = self._rollout(output, reward_sizes(per_function, self.reward_weights))
         silent = rewards[rollout.local].isnan() if silent is None else silent | rewards[rollout.local].isnan()
         advantages = self.advantages(rewards, rollout)
         if advantages.shape not in (rollout.mask.shape, rollout.mask.shape[:1]):
@@ -131,36 +125,29 @@ class GroupTrainer(ExactResume):
         self._log_advantages(advantages, rollout)
         return output
 
-    def _generate_once(self, inputs: list[Inputs]) -> tuple[Inputs, Float[Tensor, " N"]]:
-        """TRL's rollout batch and the gathered rewards."""
+    def _generate_once(self, inputs: list[Inputs]) -> tuple[Inputs, Float[Tensor, "N F"]]:
+        """TRL's rollout batch and the gathered rewards, one column per reward function."""
         self._sampling_entropies = None
         output = super()._generate_and_score_completions(inputs)
         if self._sampling_entropies is not None and "old_per_token_logps" in output:
             output["sampling_entropies"] = self._sampling_entropies
-        return output, weighted_rewards(self._rewards_per_function, self.reward_weights)
+        return output, self._rewards_per_function
 
-    def _rollout(self, output: Inputs) -> Rollout:
+    def _rollout(self, output: Inputs, sizes: Float[Tensor, " N"]) -> Rollout:
         rows = len(output["completion_ids"])
         start = self.accelerator.process_index * rows
         return Rollout(
             prompt_ids=output["prompt_ids"],
             prompt_mask=output["prompt_mask"],
             completion_ids=output["completion_ids"],
-            mask=_loss_mask(output),
+            mask=loss_mask(output),
             num_generations=self.num_generations if self._mode == "train" else self.num_generations_eval,
             local=slice(start, start + rows),
             step=self._step,
-            score=partial(self._score_completions, output),
+            score=partial(self.score_samples, output),
             recorded_log_probs=output.get("old_per_token_logps"),
+            reward_sizes=sizes,
         )
-
-    @torch.no_grad()
-    def _score_completions(self, output: Inputs) -> tuple[Tensor, Tensor]:
-        ids, attention, length = _sequences(output)
-        log_probs, entropies, _ = super()._get_per_token_logps_and_entropies(
-            self.model, ids, attention, length, self.args.per_device_train_batch_size, compute_entropy=True
-        )
-        return log_probs, entropies
 
     def _log_advantages(self, advantages: Tensor, rollout: Rollout) -> None:
         """Log what training will use, in place of what TRL has logged."""
@@ -195,14 +182,21 @@ class GroupTrainer(ExactResume):
             inputs,
             extra,
             lambda missing: int(self._sum(torch.tensor(missing))),
+            self._mixed,
             num_generations=self.num_generations,
             max_extra_rounds=self.args.dynamic_sampling_rounds,
             pad_token_id=self._tokenizer.pad_token_id,
         )
-        found.batch["num_items_in_batch"] = self._sum(_loss_mask(found.batch).sum())
+        found.batch["num_items_in_batch"] = self._sum(loss_mask(found.batch).sum())
         self.log_metric("rollouts/generated", float(found.rounds * rows * ranks))
         self.log_metric("rollouts/kept", float(self._sum(found.informative.sum())))
         return found.batch, found.rewards, ~found.informative
+
+    def _mixed(self, per_function: Float[Tensor, "B F"]) -> Bool[Tensor, " Q"]:
+        """Groups of this process whose rewards differ by more than rounding."""
+        sizes = reward_sizes(per_function, self.reward_weights)
+        rewards = weighted_rewards(per_function, self.reward_weights)
+        return mixed_groups(merge_equal(rewards, self.num_generations, sizes), self.num_generations)
 
     def _sum(self, number: Tensor) -> Tensor:
         """Sum over processes."""
@@ -285,60 +279,10 @@ class GroupTrainer(ExactResume):
     def _log_entropies(self, entropies: Tensor, inputs: Inputs) -> None:
         advantages = _per_token(inputs["advantages"])
         totals = self.accelerator.reduce(
-            entropy.sign_totals(entropies, advantages, _loss_mask(inputs)), reduction="sum"
+            entropy.sign_totals(entropies, advantages, loss_mask(inputs)), reduction="sum"
         )
         for name, mean in entropy.sign_means(totals).items():
             self.log_metric(f"entropy/{name}", mean)
-
-    def _variant_loss(self, model: Any, inputs: Inputs) -> Tensor:
-        """Clip-Cov or KL-Cov with TRL's aggregation and TRL's metrics."""
-        args, mask, advantages = self.args, _loss_mask(inputs), _per_token(inputs["advantages"])
-        ids, attention, length = _sequences(inputs)
-        scores = self._get_per_token_logps_and_entropies(model, ids, attention, length, compute_entropy=True)
-        log_probs, entropies = cast(tuple[Tensor, Tensor], scores[:2])
-        log_ratio = log_probs - inputs.get("old_per_token_logps", log_probs.detach())
-        generator = derived_generator(args.seed, self._step, self.accelerator.process_index)
-        loss = per_token_loss(args, log_ratio, log_probs, advantages, mask, generator)
-        training = self.model.training
-        accumulation = self.current_gradient_accumulation_steps if training else 1.0
-        share = accumulation * args.num_iterations / args.passes_per_rollout if training else 1.0
-        self._log_update(entropies.detach(), log_ratio.detach(), advantages, mask)
-        return reduce_loss(
-            loss * inputs.get("importance_sampling_ratio", 1.0),
-            mask,
-            args.loss_type,
-            accumulation=accumulation,
-            window_tokens=inputs["num_items_in_batch"].clamp(min=1.0)
-            / self.accelerator.num_processes
-            * share,
-            max_length=self.max_completion_length,
-        )
-
-    def _log_update(self, entropies: Tensor, log_ratio: Tensor, advantages: Tensor, mask: Tensor) -> None:
-        """Entropy and clip fractions under TRL's names, as means over the tokens of all processes."""
-        tokens = mask.sum()
-        sides = clip_fractions(log_ratio, advantages, mask, self.epsilon_low, self.epsilon_high)
-        sums = torch.stack(
-            [(entropies * mask).sum(), sides.low * tokens, sides.high * tokens, tokens.float()]
-        )
-        *values, count = self.accelerator.reduce(sums, reduction="sum")
-        for name, value in zip(
-            ("entropy", "clip_ratio/low_mean", "clip_ratio/high_mean"), values, strict=True
-        ):
-            self.log_metric(name, (value / count.clamp(min=1.0)).item())
-
-
-def _loss_mask(batch: Inputs) -> Tensor:
-    """1 on the completion tokens that count in the loss (not those that a tool wrote)."""
-    mask = batch["completion_mask"]
-    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
-
-
-def _sequences(batch: Inputs) -> tuple[Tensor, Tensor, int]:
-    """Ids and attention mask of prompt and completion, and the completions' width."""
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-    attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-    return ids, attention, batch["completion_ids"].shape[1]
 
 
 def _per_token(advantages: Tensor) -> Advantages:

@@ -92,7 +92,10 @@ class QAETrainer(GroupTrainer):
     def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
         """Eq. 3 on the gathered rewards; a random gate depends on the seed and the step only."""
         args = self.args
-        if check_quantile(args.quantile_k, args.quantile_interpolation) is not None:
+        k = check_quantile(args.quantile_k, args.quantile_interpolation)
+        if k is not None or args.advantage_std != "trl":
+            rewards = batch.merged(rewards)
+        if k is not None:
             self.log_metric("advantages/hard_groups", self._hard_share(rewards, batch.num_generations))
         advantages = quantile_advantages(
             rewards,

@@ -18,6 +18,7 @@ from common.rl.advantages import (
     group_mean,
     group_range,
     mean_advantages,
+    merge_equal,
     mixed_groups,
     normalise,
     split_groups,
@@ -108,6 +109,7 @@ def quantile_advantages(
         if mask != "none":
             raise ValueError(f"advantage mask '{mask}' acts on the quantile's gate: set quantile_k, e.g. 0.4")
         return mean_advantages(rewards, num_generations, std)
+    rewards = merge_equal(rewards, num_generations)
     baseline = quantile_baseline(rewards, num_generations, k, interpolation)[:, None]
     if mask != "none":
         baseline = _masked_baseline(rewards, num_generations, baseline, mask, generator)

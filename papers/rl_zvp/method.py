@@ -91,16 +91,17 @@ class RLZVPTrainer(GroupTrainer):
     ) -> Float[Tensor, " B"] | Float[Tensor, "B T"]:
         """Eq. 5 and 6 on the gathered rewards; a shuffle depends on seed, step and process only."""
         args = self.args
-        found = zero_variance_signs(rewards, batch.num_generations)
-        self.log_metric("zvp/positive", (found > 0).float().mean().item())
-        self.log_metric("zvp/negative", (found < 0).float().mean().item())
+        merged = batch.merged(rewards)
+        signs = zero_variance_signs(merged, batch.num_generations)
+        self.log_metric("zvp/positive", (signs > 0).float().mean().item())
+        self.log_metric("zvp/negative", (signs < 0).float().mean().item())
         if not args.uses_zero_variance:
             return super().advantages(rewards, batch)
-        self._signs = used_signs(
-            rewards, batch.num_generations, args.zvp_use_positive, args.zvp_use_negative
-        )[batch.local]
+        self._signs = used_signs(merged, batch.num_generations, args.zvp_use_positive, args.zvp_use_negative)[
+            batch.local
+        ]
         advantages = rl_zvp_advantages(
-            rewards,
+            merged,
             batch.entropies,
             batch.mask,
             batch.num_generations,

@@ -22,8 +22,9 @@ def zero_variance_signs(rewards: Float[Tensor, " N"], num_generations: int) -> F
     """+1 for the responses of a group whose rewards are all one number above 0, -1 if that number is at
     most 0.
 
-    0 where the group is mixed or the response was not scored (NaN). Equality is exact: a standard deviation
-    that is only small does not count.
+    0 where the group is mixed or the response was not scored (NaN). Rewards are equal if only rounding
+    separates them (`common.rl.advantages.merge_equal`): a standard deviation that is only small does not
+    count.
     """
     lowest, highest = group_range(rewards, num_generations)
     signs = torch.where(lowest > 0, 1.0, -1.0).to(rewards.dtype).where(lowest == highest, 0.0)

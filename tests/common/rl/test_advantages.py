@@ -13,11 +13,14 @@ from common.rl.advantages import (
     group_range,
     group_std,
     mean_advantages,
+    merge_equal,
     mixed_groups,
     normalise,
     split_groups,
 )
+from common.rl.rollout import reward_sizes, weighted_rewards
 
+NAN = float("nan")
 KINDS = ("trl", "population", "unbiased")
 
 
@@ -143,3 +146,55 @@ def test_malformed_batches_are_refused(rewards, size, message):
 def test_unknown_standard_deviation_is_refused():
     with pytest.raises(ValueError, match="unknown standard deviation 'sample'; choose one of trl"):
         group_std(torch.zeros(4), 2, "sample")
+
+
+class TestEqualRewards:
+    """Rewards that differ by rounding are equal, relative to the summands that they came from."""
+
+    def test_sums_in_another_order_are_one_reward(self):
+        per_function = torch.tensor([[0.1, 0.25], [0.15, 0.2], [0.25, 0.1], [0.35, 0.0]])
+        rewards = weighted_rewards(per_function, torch.ones(2))
+        assert len(set(rewards.tolist())) > 1
+        assert not mixed_groups(rewards, 4).any()
+        for kind in ("population", "unbiased"):
+            assert mean_advantages(rewards, 4, kind).tolist() == [0.0] * 4
+
+    def test_summands_that_cancel_leave_rounding_of_their_own_size(self):
+        """0.3 + 0.6 - 0.9 is 6e-8 in float32, which is no reward but rounding."""
+        per_function = torch.tensor([[0.3, 0.6, -0.9], [0.0, 0.0, 0.0]])
+        rewards, sizes = (f(per_function, torch.ones(3)) for f in (weighted_rewards, reward_sizes))
+        assert rewards[0] != 0
+        assert mixed_groups(rewards, 2).all()
+        assert merge_equal(rewards, 2, sizes).tolist() == [0.0, 0.0]
+
+    def test_clusters_take_the_lowest_value_and_others_keep_their_bits(self):
+        near = 1.0 + 2**-22
+        rewards = torch.tensor([near, 0.1, 1.0, NAN, 1.0 + 1e-5, -torch.inf, torch.inf, NAN])
+        merged = merge_equal(rewards, 4)
+        torch.testing.assert_close(
+            merged,
+            torch.tensor([1.0, 0.1, 1.0, NAN, 1.0 + 1e-5, -torch.inf, torch.inf, NAN]),
+            rtol=0,
+            atol=0,
+            equal_nan=True,
+        )
+
+    @given(grouped_rewards(st.sampled_from([0.0, 1.0, -1.0, 0.5, NAN])))
+    def test_rewards_that_are_exact_keep_their_bits(self, batch):
+        rewards, size = batch
+        torch.testing.assert_close(merge_equal(rewards, size), rewards, rtol=0, atol=0, equal_nan=True)
+
+    @given(grouped_rewards())
+    def test_merging_twice_is_merging_once(self, batch):
+        rewards, size = batch
+        once = merge_equal(rewards, size)
+        torch.testing.assert_close(merge_equal(once, size), once, rtol=0, atol=0, equal_nan=True)
+        assert torch.equal(mixed_groups(once, size), mixed_groups(rewards, size))
+
+    @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=6), st.randoms(), st.floats(1e-6, 1e6))
+    def test_no_order_and_no_scale_of_six_functions_makes_a_difference(self, parts, random, scale):
+        rows = [random.sample(parts, len(parts)) for _ in range(5)]
+        per_function = torch.tensor(rows, dtype=torch.float64).mul(scale / 3).float()
+        ones = torch.ones(len(parts))
+        rewards, sizes = weighted_rewards(per_function, ones), reward_sizes(per_function, ones)
+        assert len(set(merge_equal(rewards, 5, sizes).tolist())) == 1

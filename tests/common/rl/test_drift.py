@@ -6,7 +6,9 @@ import pytest
 from trl import GRPOTrainer
 
 from common.rl import drift
+from common.rl.loss_variants import LossVariants
 from common.rl.resume import ExactResume
+from common.rl.scoring import Scoring
 from common.rl.trainer import GroupTrainer
 
 
@@ -29,12 +31,16 @@ def test_a_changed_method_is_named(monkeypatch):
     assert lines[1] == "trl.trainer.grpo_trainer:GRPOTrainer._generate is gone"
 
 
-@pytest.mark.parametrize("kind", [GroupTrainer, ExactResume])
+@pytest.mark.parametrize("kind", [GroupTrainer, LossVariants, Scoring, ExactResume])
 def test_every_overridden_method_is_recorded(kind):
     overridden = [name for name in vars(kind) if callable(vars(kind)[name]) and hasattr(GRPOTrainer, name)]
     recorded = {name.split(".")[-1] for name in drift.RECORDED}
     assert set(overridden) - {"__init__", "__doc__", "__module__"} <= recorded
-    assert overridden
+
+
+def test_the_capabilities_of_the_seam_are_all_checked():
+    below = GroupTrainer.__mro__[: GroupTrainer.__mro__.index(GRPOTrainer)]
+    assert set(below) == {GroupTrainer, LossVariants, Scoring, ExactResume}
 
 
 def test_a_digest_ignores_comments_docstrings_and_layout_only():

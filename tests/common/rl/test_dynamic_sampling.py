@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.rl.advantages import mixed_groups
 from common.rl.config import GroupConfig
 from common.rl.dynamic_sampling import PromptStream, choose_groups, collect, concatenate
 from common.rl.trainer import GroupTrainer
@@ -137,10 +138,17 @@ def test_all_ranks_go_on_until_the_last_has_its_quota():
         return here + next(elsewhere)
 
     def generate(prompts):
-        return {"completion_ids": torch.full((2, 1), prompts)}, torch.tensor([0.0, 1.0])
+        return {"completion_ids": torch.full((2, 1), prompts)}, torch.tensor([[0.0], [1.0]])
 
     found = collect(
-        generate, 7, lambda: 8, missing_anywhere, num_generations=2, max_extra_rounds=5, pad_token_id=0
+        generate,
+        7,
+        lambda: 8,
+        missing_anywhere,
+        lambda rewards: mixed_groups(rewards[:, 0], 2),
+        num_generations=2,
+        max_extra_rounds=5,
+        pad_token_id=0,
     )
     assert (found.rounds, reports) == (3, [0, 0, 0])
     assert found.batch["completion_ids"].tolist() == [[7], [7]]
