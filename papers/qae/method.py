@@ -90,8 +90,13 @@ class QAETrainer(GroupTrainer):
     """
 
     def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
-        """Eq. 3 on the gathered rewards; a random gate depends on the seed and the step only."""
+        """Eq. 3 on the gathered rewards; a random gate depends on the seed and the step only.
+
+        Groups of one response, which TRL allows in evaluation, have advantage 0 as there.
+        """
         args = self.args
+        if batch.num_generations == 1:
+            return torch.zeros_like(rewards[batch.local])
         k = check_quantile(args.quantile_k, args.quantile_interpolation)
         if k is not None or args.advantage_std != "trl":
             rewards = batch.merged(rewards)
