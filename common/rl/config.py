@@ -138,15 +138,23 @@ class GroupConfig(GRPOConfig):
             )
         if self.log_completions and (self.dynamic_sampling_rounds or self.exact_resume):
             raise ValueError("log_completions is not kept by dynamic sampling or exact resume; switch it off")
-        if self.exact_resume and self.ignore_data_skip:
-            raise ValueError("exact_resume needs the data order of the first run: set ignore_data_skip=False")
-        if self.exact_resume and self.save_total_limit == 1:
-            raise ValueError(
-                "exact_resume needs save_total_limit >= 2 or None: with 1 the last complete checkpoint is "
-                "deleted before the next one is complete"
-            )
+        if self.exact_resume:
+            self._check_resume()
         if self.decoder == "lean":
             self._check_lean()
+
+    def _check_resume(self) -> None:
+        """Refuse options under which a checkpoint lacks something that the run goes on from."""
+        breaking = {
+            "ignore_data_skip=False, for the data order of the first run": self.ignore_data_skip,
+            "save_total_limit >= 2 or None, for with 1 the last complete checkpoint is deleted before the "
+            "next one is complete": self.save_total_limit == 1,
+            "save_only_model=False, for without the optimizer's state it starts afresh": self.save_only_model,
+            "sync_ref_model=False, for the reference model is in no checkpoint": self.sync_ref_model,
+        }
+        for need, broken in breaking.items():
+            if broken:
+                raise ValueError(f"exact_resume needs {need}")
 
     def _check_lean(self) -> None:
         plain = {

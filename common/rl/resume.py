@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers.conversion_mapping import get_model_conversion_mapping
 from trl import GRPOTrainer
 
 from common.rl.config import GroupConfig
@@ -181,6 +182,24 @@ class ExactResume(GRPOTrainer):
         if self.args.exact_resume:
             resume_from_checkpoint = resolve(resume_from_checkpoint, str(self.args.output_dir), self._layout)
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _check_resume(self) -> None:
+        """Refuse what a checkpoint of Trainer does not bring back.
+
+        Raises:
+            ValueError: DeepSpeed, FSDP, or a model whose checkpoints have other names than its weights.
+        """
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            raise ValueError(
+                "exact_resume is tested with one process and with DDP, not with DeepSpeed or FSDP"
+            )
+        model = self.accelerator.unwrap_model(self.model)
+        if get_model_conversion_mapping(model, add_legacy=False):
+            raise ValueError(
+                f"exact_resume: {type(model).__name__} is saved under other names than its weights have "
+                "(experts one by one), and Trainer leaves such weights as they were on a resume; train it "
+                "without"
+            )
 
     @property
     def _layout(self) -> Layout:

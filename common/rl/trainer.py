@@ -7,7 +7,7 @@ exact resume, a lean decoder. Switched off, training equals stock `GRPOTrainer` 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,6 +41,9 @@ class GroupTrainer(LossVariants, ExactResume):
         ValueError: a capability that this model or backend does not allow.
     """
 
+    _name = "GRPO (GroupTrainer of Reprise)"
+    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "reprise"]
+
     def __init__(
         self, model: Any, reward_funcs: Any = None, args: GroupConfig | None = None, *rest: Any, **others: Any
     ) -> None:
@@ -70,7 +73,8 @@ class GroupTrainer(LossVariants, ExactResume):
 
     @property
     def _indexed(self) -> bool:
-        return hasattr(self.train_dataset, "__getitem__")
+        """False for a stream, and where an environment supplies the prompts."""
+        return hasattr(self.train_dataset, "__len__")
 
     def _check_capabilities(self) -> None:
         args = self.args
@@ -81,12 +85,19 @@ class GroupTrainer(LossVariants, ExactResume):
         rotary = hasattr(self.model.config, "rope_parameters")
         if args.row_skipping and (self._is_vlm or not rotary):
             raise ValueError("row_skipping trims prompts: it needs a text model with rotary embeddings")
-        if args.exact_resume and (self.is_deepspeed_enabled or self.is_fsdp_enabled):
+        if args.exact_resume:
+            self._check_resume()
+        needing = {"dynamic_sampling_rounds": args.dynamic_sampling_rounds, "exact_resume": args.exact_resume}
+        on = " and ".join(name for name, value in needing.items() if value)
+        if on and not self._indexed:
             raise ValueError(
-                "exact_resume is tested with one process and with DDP, not with DeepSpeed or FSDP"
+                f"{on}: needs a dataset with an index, not a stream; load it without streaming=True"
             )
-        if (args.dynamic_sampling_rounds or args.exact_resume) and not self._indexed:
-            raise ValueError("dynamic_sampling_rounds and exact_resume need a dataset with an index")
+        if on and self._is_vlm:
+            raise ValueError(
+                f"{on}: knows batches of text only; pass a tokenizer instead of a processor if there are no "
+                "images"
+            )
         if args.decoder == "lean" and (self.tools or self._is_vlm or len(self.eos_token_ids) != 1):
             raise ValueError("decoder='lean' knows neither tools nor images, and one end-of-sequence token")
 
@@ -173,9 +184,14 @@ class GroupTrainer(LossVariants, ExactResume):
             output, rewards = self._generate_once(prompts)
             return output, rewards[rank * rows : (rank + 1) * rows]
 
+        columns = list(inputs[0])
+
         def extra() -> list[Inputs]:
             drawn = self.prompt_stream.draw(groups * ranks)[rank * groups : (rank + 1) * groups]
-            return [self.train_dataset[index] for index in drawn for _ in range(self.num_generations)]
+            rows = [self.train_dataset[index] for index in drawn]
+            return [
+                {name: row[name] for name in columns} for row in rows for _ in range(self.num_generations)
+            ]
 
         found = dynamic_sampling.collect(
             generate,

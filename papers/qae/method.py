@@ -6,12 +6,14 @@ The equations stand in `papers.qae.quantile` and are re-exported here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from common.rl.advantages import StdKind, group_range
+from common.rl.citation import Citation
 from common.rl.config import GroupConfig
 from common.rl.rollout import Rollout, derived_generator
 from common.rl.trainer import GroupTrainer
@@ -88,6 +90,10 @@ class QAETrainer(GroupTrainer):
     Logs `advantages/hard_groups`, the share of hard prompts (baseline at the lowest reward, before any mask)
     among the groups with different rewards; None where there is no such group.
     """
+
+    _name = "QAE"
+    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "qae", "reprise"]
+    _paper = Citation()
 
     def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
         """Eq. 3 on the gathered rewards; a random gate depends on the seed and the step only.

@@ -6,12 +6,13 @@ The equations stand in `papers.rl_zvp.zero_variance` and are re-exported here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.rl.citation import Citation
 from common.rl.config import GroupConfig
 from common.rl.rollout import Rollout, derived_generator
 from common.rl.trainer import GroupTrainer
@@ -85,6 +86,10 @@ class RLZVPTrainer(GroupTrainer):
     mean |A| over tokens of zero-variance and of mixed groups (`zvp/size`, `zvp/size_mixed`; 0 where there is
     no such group).
     """
+
+    _name = "RL-ZVP"
+    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "rl-zvp", "reprise"]
+    _paper = Citation()
 
     def advantages(
         self, rewards: Float[Tensor, " N"], batch: Rollout

@@ -20,6 +20,8 @@ from common.rl.resume import (
     save_state,
 )
 from common.rl.testing import assert_bitwise, timeless_log, weights
+from tests.common.rl.scoring_calls import pocket_experts
+from tests.common.rl.sweep import settings
 
 SAVING = {"exact_resume": True, "save_strategy": "steps", "save_steps": 1}
 LAYOUT = Layout(1, 4, 4, 1, 1, 4)
@@ -155,3 +157,38 @@ def test_settings_that_break_exactness_are_refused(build):
         build(exact_resume=True, ignore_data_skip=True)
     with pytest.raises(ValueError, match="log_completions"):
         build(exact_resume=True, log_completions=True)
+    with pytest.raises(ValueError, match="save_only_model=False"):
+        build(exact_resume=True, save_only_model=True)
+    with pytest.raises(ValueError, match="sync_ref_model=False"):
+        build(exact_resume=True, sync_ref_model=True, beta=0.1)
+    with pytest.raises(ValueError, match="Qwen3MoeForCausalLM is saved under other names"):
+        build(exact_resume=True, model=pocket_experts())
+
+
+RESUMED = (
+    "cast_lm_head_to_fp32",
+    "disable_dropout",
+    "beta",
+    "num_generations_eval",
+    "num_iterations",
+    "shuffle_dataset",
+    "use_adaptive_entropy",
+    "gradient_accumulation_steps",
+    "optim",
+)
+"""Options with a state, a random number or a position of their own."""
+
+
+@pytest.mark.parametrize("field", RESUMED)
+def test_a_resume_is_exact_under_every_option_that_is_not_refused(build, tmp_path, field):
+    def run(folder, steps, **more):
+        given = {**settings(field), "output_dir": str(tmp_path / folder), **SAVING, "save_steps": 3}
+        trainer = build(**{**given, "max_steps": steps})
+        trainer.train(**more)
+        return weights(trainer), timeless_log(trainer)
+
+    whole, log = run("whole", 6)
+    run("part", 3)
+    resumed, resumed_log = run("part", 6, resume_from_checkpoint=True)
+    assert_bitwise(resumed, whole)
+    assert resumed_log == log

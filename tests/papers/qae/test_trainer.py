@@ -10,8 +10,10 @@ import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from common.rl.testing import assert_bitwise, pocket_trainer, timeless_log, weights
+from common.rl.testing import assert_bitwise, pocket_prompts, pocket_trainer, timeless_log, weights
 from papers.qae.method import QAEConfig, QAETrainer, quantile_advantages
+from tests.common.rl.sweep import check_inherited, check_option, parametrised
+from tests.papers.readme import run_example, tiny_policy, tiny_questions
 
 
 class Watching(QAETrainer):
@@ -99,3 +101,64 @@ def test_the_official_codes_off_value_is_the_mean_baseline(trained):
     ours = trained(quantile_k=-1, quantile_interpolation="linear", max_steps=2)
     stock = trained(GRPOTrainer, GRPOConfig, max_steps=2)
     assert_bitwise(weights(ours), weights(stock))
+
+
+def test_groups_of_one_are_evaluated_with_advantage_zero_as_in_trl(trained):
+    evaluation = {"evaluated": pocket_prompts(4), "eval_strategy": "steps", "eval_steps": 1, "max_steps": 1}
+    ours = trained(num_generations_eval=1, **evaluation)
+    stock = trained(GRPOTrainer, GRPOConfig, num_generations_eval=1, **evaluation)
+    assert ours.seen[-1][1].tolist() == [0.0] * 4
+    assert timeless_log(ours)[-1]["eval_loss"] == timeless_log(stock)[-1]["eval_loss"]
+
+
+def test_sums_that_differ_by_rounding_are_one_reward(trained):
+    """.1 + .25 and .15 + .2 with a penalty that cancels them: no advantage, no mixed group."""
+
+    def first(completion_ids, **_):
+        return [(0.1, 0.15)[sum(ids) % 2] for ids in completion_ids]
+
+    def second(completion_ids, **_):
+        return [(0.25, 0.2)[sum(ids) % 2] for ids in completion_ids]
+
+    def penalty(completion_ids, **_):
+        return [-0.35] * len(completion_ids)
+
+    trainer = trained(reward=[first, second, penalty], max_steps=1, advantage_std="population")
+    rewards, used = trainer.seen[0]
+    assert len(rewards.unique()) > 1
+    assert (used == 0).all()
+
+
+@parametrised
+def test_every_option_acts_as_in_trl_or_is_refused(field, at):
+    def neutral(**given):
+        return pocket_trainer(QAETrainer, QAEConfig, quantile_k=None, **given)
+
+    check_option(neutral, field, at, ("scale_rewards", "multi_objective_aggregation"))
+
+
+def test_no_option_is_named_that_is_not_swept():
+    check_inherited(QAETrainer, QAEConfig)
+
+
+def test_the_model_card_names_the_method_and_its_paper(trained, tmp_path):
+    trained(QAETrainer, max_steps=1).create_model_card(model_name="x")
+    card = (tmp_path / "README.md").read_text()
+    assert "trained with QAE, a method introduced in [Quantile Advantage Estimation" in card
+    assert "huggingface.co/papers/2509.22611" in card
+    assert "wu2025qae" in card
+    assert "DeepSeekMath" not in card
+    assert "- qae\n" in card
+
+
+@pytest.mark.slow
+def test_the_example_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    names = {
+        "Qwen/Qwen3-0.6B-Base": tiny_policy(tmp_path / "policy"),
+        "trl-lib/DeepMath-103K": tiny_questions(tmp_path / "questions", 32),
+    }
+    trainer = run_example("qae", names)["trainer"]
+    assert isinstance(trainer, QAETrainer)
+    assert trainer.state.global_step == 3 * 16

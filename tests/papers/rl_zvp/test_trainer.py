@@ -12,6 +12,9 @@ from trl import GRPOConfig, GRPOTrainer
 
 from common.rl.testing import assert_bitwise, pocket_trainer, timeless_log, weights
 from papers.rl_zvp.method import RLZVPConfig, RLZVPTrainer, rl_zvp_advantages, zero_variance_signs
+from tests.common.rl.scoring_calls import MULTIMODAL, recorded_calls, update_batch
+from tests.common.rl.sweep import check_inherited, check_option, parametrised
+from tests.papers.readme import run_example, tiny_policy, tiny_questions
 
 
 def rare(completion_ids, **_):
@@ -142,3 +145,67 @@ def test_dynamic_sampling_yields_no_zero_variance_group_and_counts_every_rollout
 def test_a_bad_configuration_is_an_error_at_construction(tmp_path, fields, message):
     with pytest.raises(ValueError, match=message):
         RLZVPConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **fields)
+
+
+def test_a_group_that_rounding_alone_makes_mixed_has_zero_variance(trained):
+    """.1 + .25 - .35 and .15 + .2 - .35 are 0 and 6e-8 or so: never solved, and not once above 0."""
+
+    def first(completion_ids, **_):
+        return [(0.1, 0.15)[sum(ids) % 2] for ids in completion_ids]
+
+    def second(completion_ids, **_):
+        return [(0.25, 0.2)[sum(ids) % 2] for ids in completion_ids]
+
+    def penalty(completion_ids, **_):
+        return [-0.35] * len(completion_ids)
+
+    trainer = trained(reward=[first, second, penalty], max_steps=1)
+    rewards, _, mask, used = trainer.seen[0]
+    assert len(rewards.unique()) > 1
+    assert (used <= 0).all()
+    assert (used[mask.bool()] < 0).any()
+    assert trainer.state.log_history[0]["zvp/negative"] == 1.0
+
+
+def test_entropies_are_scored_with_the_images(tmp_path):
+    trainer = pocket_trainer(RLZVPTrainer, RLZVPConfig, tmp_path)
+    rollout = trainer._rollout(update_batch(**MULTIMODAL), torch.ones(4))
+    with recorded_calls() as calls:
+        assert rollout.entropies.shape == rollout.mask.shape
+    assert all(calls[0][name] is value for name, value in MULTIMODAL.items())
+
+
+@parametrised
+def test_every_option_acts_as_in_trl_or_is_refused(field, at):
+    def neutral(**given):
+        off = {"zvp_use_positive": False, "zvp_use_negative": False}
+        return pocket_trainer(RLZVPTrainer, RLZVPConfig, **off, **given)
+
+    check_option(neutral, field, at, ("scale_rewards", "multi_objective_aggregation"))
+
+
+def test_no_option_is_named_that_is_not_swept():
+    check_inherited(RLZVPTrainer, RLZVPConfig)
+
+
+def test_the_model_card_names_the_method_and_its_paper(trained, tmp_path):
+    trained(RLZVPTrainer, max_steps=1).create_model_card(model_name="x")
+    card = (tmp_path / "README.md").read_text()
+    assert "trained with RL-ZVP, a method introduced in [No Prompt Left Behind" in card
+    assert "huggingface.co/papers/2509.21880" in card
+    assert "le2025rlzvp" in card
+    assert "DeepSeekMath" not in card
+    assert "- rl-zvp\n" in card
+
+
+@pytest.mark.slow
+def test_the_example_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    names = {
+        "Qwen/Qwen3-0.6B-Base": tiny_policy(tmp_path / "policy"),
+        "trl-lib/DeepMath-103K": tiny_questions(tmp_path / "questions", 64),
+    }
+    trainer = run_example("rl_zvp", names)["trainer"]
+    assert isinstance(trainer, RLZVPTrainer)
+    assert trainer.state.global_step == 3 * 16
