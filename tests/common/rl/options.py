@@ -202,7 +202,7 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "ignore_data_skip": ({"ignore_data_skip": True},),
     "resume_from_checkpoint": ({"resume_from_checkpoint": None},),
 }
-"""Settings of `pocket_trainer` that exercise a field; functions as `model`, `data`, `tokenizer` build them."""
+"""Settings of `pocket_trainer` that exercise a field; `model`, `data`, `tokenizer` may be functions."""
 
 SILENT = frozenset(
     {
