@@ -93,3 +93,8 @@ def test_both_ranks_hold_the_policy_of_one_process(runs, method):
 def test_a_stop_inside_a_buffer_leaves_no_trace_on_two_processes(runs):
     _, ranks = runs
     assert [rank["gap"] for rank in ranks] == [0.0, 0.0]
+
+
+def test_streams_and_conversations_train_as_in_trl_on_two_processes(runs):
+    _, ranks = runs
+    assert [rank["to_trl"] for rank in ranks] == [{"stream": 0.0, "messages": 0.0}] * 2

@@ -10,12 +10,14 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, set_seed
+from trl import GRPOConfig, GRPOTrainer
 
 from common.rl.config import GroupConfig
-from common.rl.testing import pocket_trainer, weights
+from common.rl.testing import pocket_prompts, pocket_trainer, weights
 from common.rl.trainer import GroupTrainer
 from papers.qae.method import QAEConfig, QAETrainer
+from tests.common.rl.options import chat_tokenizer, conversations
 
 ROWS, GROUP = 24, 8  # three groups; the middle one straddles two processes of twelve rows
 
@@ -91,6 +93,19 @@ def resumed_gap(folder: Path) -> float:
     return max(float((ours[name] - value).abs().max()) for name, value in weights(whole).items())
 
 
+def gap_to_trl(folder: Path, **data) -> float:
+    """Largest difference that our trainer makes to stock TRL's, on these data."""
+    stock, ours = (
+        pocket_trainer(kind, config, folder / kind.__name__, max_steps=5, **data)
+        for kind, config in ((GRPOTrainer, GRPOConfig), (GroupTrainer, GroupConfig))
+    )
+    for trainer in (stock, ours):
+        set_seed(trainer.args.seed)
+        trainer.train()
+    theirs = weights(stock)
+    return max(float((value - theirs[name]).abs().max()) for name, value in weights(ours).items())
+
+
 def main(folder: Path, world: int) -> None:
     torch.set_num_threads(1)
     rank = int(os.environ.get("RANK", "0"))
@@ -102,6 +117,11 @@ def main(folder: Path, world: int) -> None:
     if world > 1:
         assert found["mean"]["type"] == str(DistributedType.MULTI_CPU), found["mean"]["type"]
         found["gap"] = resumed_gap(folder / "resume")
+        stream = pocket_prompts().to_iterable_dataset()
+        found["to_trl"] = {
+            "stream": gap_to_trl(folder / "stream", data=stream),
+            "messages": gap_to_trl(folder / "messages", data=conversations(), tokenizer=chat_tokenizer()),
+        }
     (folder / f"rank{rank}.json").write_text(json.dumps(found))
 
 
