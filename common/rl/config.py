@@ -150,6 +150,7 @@ class GroupConfig(GRPOConfig):
             "save_total_limit >= 2 or None, for with 1 the last complete checkpoint is deleted before the "
             "next one is complete": self.save_total_limit == 1,
             "save_only_model=False, for without the optimizer's state it starts afresh": self.save_only_model,
+            "eval_on_start=False, for each resume would evaluate again": self.eval_on_start,
             "sync_ref_model=False, for the reference model is in no checkpoint": self.sync_ref_model,
         }
         for need, broken in breaking.items():

@@ -39,6 +39,9 @@ RECORDED: dict[str, str] = {
     "transformers.trainer:Trainer._load_rng_state": "e78bc317a558e1bd",
     "transformers.trainer:Trainer._run_epoch": "316c414802ce77ec",
     "transformers.trainer:Trainer._save_checkpoint": "dea980298717048a",
+    "transformers.core_model_loading:revert_weight_conversion": "7250cf613045bcbd",
+    "trl.trainer.base_trainer:_BaseTrainer.create_model_card": "1e539ccd6f9dec9d",
+    "transformers.trainer:Trainer._load_from_checkpoint": "40f3bcb1fd40e99b",
     "transformers.trainer:Trainer.train": "ba108812aef548cd",
 }
 

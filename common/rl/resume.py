@@ -18,7 +18,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 from trl import GRPOTrainer
 
 from common.rl.config import GroupConfig
@@ -194,11 +195,12 @@ class ExactResume(GRPOTrainer):
                 "exact_resume is tested with one process and with DDP, not with DeepSpeed or FSDP"
             )
         model = self.accelerator.unwrap_model(self.model)
-        if get_model_conversion_mapping(model, add_legacy=False):
+        own = model.state_dict()
+        if isinstance(model, PreTrainedModel) and revert_weight_conversion(model, own).keys() != own.keys():
             raise ValueError(
                 f"exact_resume: {type(model).__name__} is saved under other names than its weights have "
-                "(experts one by one), and Trainer leaves such weights as they were on a resume; train it "
-                "without"
+                "(such as experts one by one), and on a resume Trainer leaves these as they were; train it "
+                "without exact_resume"
             )
 
     @property

@@ -7,7 +7,7 @@ exact resume, a lean decoder. Switched off, training equals stock `GRPOTrainer` 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -42,7 +42,7 @@ class GroupTrainer(LossVariants, ExactResume):
     """
 
     _name = "GRPO (GroupTrainer of Reprise)"
-    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "reprise"]
+    _tag_names = ["trl", "grpo", "reprise"]  # noqa: RUF012 - a plain list in TRL
 
     def __init__(
         self, model: Any, reward_funcs: Any = None, args: GroupConfig | None = None, *rest: Any, **others: Any
@@ -85,8 +85,6 @@ class GroupTrainer(LossVariants, ExactResume):
         rotary = hasattr(self.model.config, "rope_parameters")
         if args.row_skipping and (self._is_vlm or not rotary):
             raise ValueError("row_skipping trims prompts: it needs a text model with rotary embeddings")
-        if args.exact_resume:
-            self._check_resume()
         needing = {"dynamic_sampling_rounds": args.dynamic_sampling_rounds, "exact_resume": args.exact_resume}
         on = " and ".join(name for name, value in needing.items() if value)
         if on and not self._indexed:
@@ -98,6 +96,8 @@ class GroupTrainer(LossVariants, ExactResume):
                 f"{on}: knows batches of text only; pass a tokenizer instead of a processor if there are no "
                 "images"
             )
+        if args.exact_resume:
+            self._check_resume()
         if args.decoder == "lean" and (self.tools or self._is_vlm or len(self.eos_token_ids) != 1):
             raise ValueError("decoder='lean' knows neither tools nor images, and one end-of-sequence token")
 

@@ -6,7 +6,6 @@ The equations stand in `papers.qae.quantile` and are re-exported here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -92,7 +91,7 @@ class QAETrainer(GroupTrainer):
     """
 
     _name = "QAE"
-    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "qae", "reprise"]
+    _tag_names = ["trl", "grpo", "qae", "reprise"]  # noqa: RUF012 - a plain list in TRL
     _paper = Citation()
 
     def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:

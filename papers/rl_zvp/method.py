@@ -6,7 +6,7 @@ The equations stand in `papers.rl_zvp.zero_variance` and are re-exported here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -88,7 +88,7 @@ class RLZVPTrainer(GroupTrainer):
     """
 
     _name = "RL-ZVP"
-    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "rl-zvp", "reprise"]
+    _tag_names = ["trl", "grpo", "rl-zvp", "reprise"]  # noqa: RUF012 - a plain list in TRL
     _paper = Citation()
 
     def advantages(

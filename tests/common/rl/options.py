@@ -188,6 +188,7 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "seed": ({"seed": 7},),
     "per_device_train_batch_size": ({"per_device_train_batch_size": 8},),
     "per_device_eval_batch_size": ({**_EVALUATED, "per_device_eval_batch_size": 4},),
+    "eval_on_start": ({**_EVALUATED, "eval_on_start": True},),
     "gradient_accumulation_steps": ({"gradient_accumulation_steps": 2},),
     "gradient_checkpointing": ({"gradient_checkpointing": True},),
     "gradient_checkpointing_kwargs": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -44,11 +44,11 @@ def update_batch(**more: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def recorded_calls() -> Iterator[list[Call]]:
+def recorded_calls(withheld: Container[str] = frozenset(MULTIMODAL)) -> Iterator[list[Call]]:
     """The named arguments of each call that reaches TRL's scoring, without the model.
 
-    Image columns are recorded and then withheld from the forward: the text policies of these tests have no
-    use for them.
+    Args:
+        withheld: Names that are recorded and kept from the forward, for text policies that cannot use them.
     """
     calls: list[Call] = []
     score = GRPOTrainer._get_per_token_logps_and_entropies
@@ -57,8 +57,8 @@ def recorded_calls() -> Iterator[list[Call]]:
         assert not rest, "the options of a scoring call are passed by name"
         given = {"input_ids": input_ids, "attention_mask": attention_mask, "logits_to_keep": logits_to_keep}
         calls.append({**given, **named})
-        text = {name: value for name, value in named.items() if name not in MULTIMODAL}
-        return score(trainer, model, **given, **text)
+        shown = {name: value for name, value in named.items() if name not in withheld}
+        return score(trainer, model, **given, **shown)
 
     with patch.object(GRPOTrainer, "_get_per_token_logps_and_entropies", record):
         yield calls

@@ -19,7 +19,7 @@ from common.rl.resume import (
     resolve,
     save_state,
 )
-from common.rl.testing import assert_bitwise, timeless_log, weights
+from common.rl.testing import assert_bitwise, pocket_prompts, timeless_log, weights
 from tests.common.rl.scoring_calls import pocket_experts
 from tests.common.rl.sweep import settings
 
@@ -159,6 +159,8 @@ def test_settings_that_break_exactness_are_refused(build):
         build(exact_resume=True, log_completions=True)
     with pytest.raises(ValueError, match="save_only_model=False"):
         build(exact_resume=True, save_only_model=True)
+    with pytest.raises(ValueError, match="eval_on_start=False"):
+        build(exact_resume=True, eval_on_start=True, evaluated=pocket_prompts(2))
     with pytest.raises(ValueError, match="sync_ref_model=False"):
         build(exact_resume=True, sync_ref_model=True, beta=0.1)
     with pytest.raises(ValueError, match="Qwen3MoeForCausalLM is saved under other names"):

@@ -8,6 +8,8 @@ from trl import GRPOConfig, GRPOTrainer
 
 from common.rl.scoring import MODEL_INPUTS, model_inputs
 from common.rl.testing import assert_bitwise, timeless_log, weights
+from common.rl.trainer import GroupTrainer
+from tests.common.rl.pictures import seeing
 from tests.common.rl.scoring_calls import (
     MULTIMODAL,
     assert_same_calls,
@@ -85,3 +87,48 @@ def test_neutral_training_of_experts_equals_stock_trl_bit_for_bit(build):
         {name: entry[name] for name in other} for entry, other in zip(our_log, stock_log, strict=True)
     ] == stock_log
     assert all(entry["aux_loss"] > 0 for entry in our_log)
+
+
+class Looks(GroupTrainer):
+    """Asks for the entropies of the sampling policy, as RL-ZVP does."""
+
+    def advantages(self, rewards, batch):
+        self.entropies = batch.entropies
+        return super().advantages(rewards, batch)
+
+
+def first_update_with_pictures(trainer):
+    """All scoring calls of one optimizer step, and the weights after it."""
+    with recorded_calls(withheld=()) as calls:
+        trainer.train()
+    return calls, weights(trainer)
+
+
+class TestPictures:
+    """The same on a model that sees: old log-probabilities, then the update."""
+
+    def test_neutral_training_equals_stock_trl_bit_for_bit(self, build):
+        calls, after = first_update_with_pictures(build(GRPOTrainer, GRPOConfig, max_steps=1, **seeing()))
+        ours, ours_after = first_update_with_pictures(build(max_steps=1, **seeing()))
+        assert_same_calls(ours, calls)
+        assert_bitwise(ours_after, after)
+        assert len(calls) == 2
+        assert all(call["pixel_values"].shape[1:] == (3, 8, 8) for call in calls)
+
+    @pytest.mark.parametrize("variant", ["clip_cov", "kl_cov"])
+    def test_a_variants_loss_sees_them(self, build, variant):
+        calls, _ = first_update_with_pictures(build(GRPOTrainer, GRPOConfig, max_steps=1, **seeing()))
+        ours, _ = first_update_with_pictures(build(loss_variant=variant, max_steps=1, **seeing()))
+        assert_same_calls(ours, calls)
+
+    def test_the_entropies_of_fresh_samples_see_them(self, build):
+        trainer = build(Looks, max_steps=1, **seeing())
+        (old, looked, _), _ = first_update_with_pictures(trainer)
+        assert_same_calls([{**looked, "compute_entropy": None}], [old])
+        assert looked["pixel_values"] is not None
+        assert trainer.entropies.shape == (16, old["logits_to_keep"])
+
+    @pytest.mark.parametrize("fields", [{"dynamic_sampling_rounds": 1}, {"exact_resume": True}])
+    def test_what_stores_rows_of_text_refuses_them(self, build, fields):
+        with pytest.raises(ValueError, match=f"{next(iter(fields))}: knows batches of text only"):
+            build(**fields, **seeing())
