@@ -116,6 +116,7 @@ class GroupConfig(GRPOConfig):
         variant = self.loss_variant != "clip"
         if variant:
             terms["off_policy_mask_threshold"] = self.off_policy_mask_threshold is not None
+            terms["delta"] = self.delta is not None
             if self.loss_type not in LOSS_TYPES_OF_VARIANTS:
                 raise ValueError(
                     f"loss_variant='{self.loss_variant}' needs loss_type in {LOSS_TYPES_OF_VARIANTS}, "

@@ -15,6 +15,7 @@ from torch import Tensor
 from common.rl.citation import Citation
 from common.rl.config import GroupConfig
 from common.rl.rollout import Rollout, derived_generator
+from common.rl.scoring import loss_mask
 from common.rl.trainer import GroupTrainer
 from papers.rl_zvp.zero_variance import (
     SHAPES,
@@ -142,9 +143,7 @@ class RLZVPTrainer(GroupTrainer):
         return result
 
     def _with_entropies(self, entropies: Float[Tensor, "B T"], batch: dict[str, Any]) -> Float[Tensor, "B T"]:
-        args, signs, mask = self.args, batch["zvp_signs"], batch["completion_mask"]
-        if "tool_mask" in batch:
-            mask = mask * batch["tool_mask"]
+        args, signs, mask = self.args, batch["zvp_signs"], loss_mask(batch)
         generator = derived_generator(args.seed, self._step, self.accelerator.process_index)
         weights = token_weights(entropies, mask, signs, args.zvp_alpha, args.zvp_shape, generator)
         direction = -signs if args.zvp_sign_flip else signs

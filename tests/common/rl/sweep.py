@@ -82,9 +82,7 @@ def stock(field: str, at: int = 0) -> Outcome:
 
 def stock_without(field: str, at: int = 0) -> Outcome:
     """The same with the field at its default."""
-    return outcome(
-        stock_trainer, **{name: value for name, value in settings(field, at).items() if name != field}
-    )
+    return outcome(stock_trainer, **without(field, at))
 
 
 def stock_trainer(**given: Any) -> GRPOTrainer:
@@ -131,6 +129,25 @@ def check_option(build: Build, field: str, at: int, refused: Iterable[str]) -> N
         assert not ours.built, f"{field} is refused only after the construction"
         return
     assert_same(ours, stock(field, at))
+
+
+def check_not_ignored(build: Build, field: str, at: int = 0) -> None:
+    """A trainer that is not neutral refuses the field at construction, or the field changes its run.
+
+    Raises:
+        AssertionError: it does neither.
+    """
+    ours = outcome(build, **settings(field, at))
+    if ours.error is not None:
+        assert not ours.built, f"{field} fails in the run: {ours.error}"
+        assert ours.error.startswith("ValueError"), ours.error
+        return
+    assert differs(ours, outcome(build, **without(field, at))), f"{field} is ignored"
+
+
+def without(field: str, at: int = 0) -> dict[str, Any]:
+    """`settings` with the field at its default."""
+    return {name: value for name, value in settings(field, at).items() if name != field}
 
 
 def names_in(*modules: str) -> set[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from common.rl.config import GroupConfig
 from common.rl.testing import pocket_trainer
 from common.rl.trainer import GroupTrainer
 from tests.common.rl.options import SILENT
 from tests.common.rl.sweep import (
     check_inherited,
+    check_not_ignored,
     check_option,
     check_table,
     differs,
@@ -41,3 +44,24 @@ def test_an_option_acts_as_in_trl_or_is_refused(field, at):
 def test_a_case_shows_what_its_field_does(field, at):
     """Else the sweep would pass a trainer that ignores the field."""
     assert differs(stock(field, at), stock_without(field, at)) == (field not in SILENT)
+
+
+@pytest.mark.parametrize("variant", ["clip_cov", "kl_cov"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "beta",
+        "delta",
+        "entropy_coef",
+        "epsilon",
+        "epsilon_high",
+        "importance_sampling_level",
+        "loss_type",
+        "num_iterations",
+        "off_policy_mask_threshold",
+        "top_entropy_quantile",
+        "use_adaptive_entropy",
+    ],
+)
+def test_a_loss_of_our_own_ignores_no_option_of_trls(variant, field):
+    check_not_ignored(lambda **given: build(loss_variant=variant, **given), field)
