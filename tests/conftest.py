@@ -1,7 +1,9 @@
 """What holds for every test."""
 
+import gc
 import random
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,3 +21,12 @@ def seeded() -> None:
     np.random.seed(0)  # noqa: NPY002 (the global generator is what libraries draw from)
     if "torch" in sys.modules:  # who does not use it need not load it
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def frozen_imports() -> Iterator[None]:
+    """Each training starts with a full garbage collection; let it not walk the imported modules."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,15 +12,6 @@ import torch
 from common.rl import testing
 from common.rl.config import GroupConfig
 from common.rl.trainer import GroupTrainer
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _frozen_imports():
-    """Each training starts with a full garbage collection; let it not walk the imported modules."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from torch import Tensor
 from transformers import TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
@@ -57,6 +58,7 @@ def settings(field: str, at: int = 0) -> dict[str, Any]:
 
 def outcome(build: Build, **given: Any) -> Outcome:
     """Build, train and look."""
+    torch.set_num_threads(1)
     built = False
     with TemporaryDirectory() as folder:
         try:
