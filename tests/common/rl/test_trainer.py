@@ -207,6 +207,12 @@ def test_what_a_method_returns_is_checked(build):
         build(GroupTrainer, GRPOConfig)
 
 
+def test_the_model_card_says_which_trainer_it_was(build, tmp_path):
+    build().create_model_card(model_name="x")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "trained with GRPO (GroupTrainer of Reprise), a method introduced in [DeepSeekMath" in card
+
+
 def test_nothing_is_sent(build, monkeypatch):
     monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda **_: pytest.fail("telemetry"))
     monkeypatch.delenv("CI", raising=False)
