@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 HIGHEST_SCORE = 10
+
+Content = str | Sequence[Mapping[str, Any]]
+"""Content of a chat message: text, or blocks of which those of type ``text`` hold words."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,16 @@ class Critic(Protocol):
         ...
 
 
-def completion_text(completion: str | Sequence[dict[str, Any]]) -> str:
-    """Text of a completion as TRL hands it to reward functions: a string, or one assistant message."""
-    return completion if isinstance(completion, str) else str(completion[-1]["content"])
+def content_text(content: Content | None) -> str:
+    """The words of a message's content; a message that only calls tools has none."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(block["text"] for block in content if block["type"] == "text")
+
+
+def completion_text(completion: str | Sequence[Mapping[str, Any]]) -> str:
+    """Text of a completion as TRL hands it to reward functions: a string, or messages whose last counts."""
+    return completion if isinstance(completion, str) else content_text(completion[-1].get("content"))
 
 
 def score_reward(critic: Critic) -> Callable[..., list[float]]:

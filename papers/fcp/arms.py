@@ -91,7 +91,7 @@ def supervised(
     )
     data = Dataset.from_dict({name: list(values) for name, values in rows.items()})
     collator = PackedRows(tokenizer.pad_token_id)
-    FCPOfflineTrainer(model, args, data, processing_class=tokenizer, data_collator=collator).train()
+    FCPOfflineTrainer(model, args, collator, data, processing_class=tokenizer).train()
     model.eval()
 
 

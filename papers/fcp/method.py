@@ -6,43 +6,120 @@ term, no reward in the gradient, no reference model; bad responses stay, attache
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from datasets import Dataset
-from jaxtyping import Float
+from datasets import Dataset, IterableDataset
+from jaxtyping import Float, Int
 from torch import Tensor
 from trl import GRPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.utils import pad
 
 from common.feedback.critic import HIGHEST_SCORE, Critic, Critique, completion_text
 from common.feedback.pool import FeedbackPool
 from common.rl.config import GroupConfig
 from common.rl.likelihood import Likelihood, check_likelihood, negative_log_likelihood
 from common.rl.rollout import Rollout
+from common.rl.scoring import loss_mask
 from common.rl.trainer import GroupTrainer
-from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned, question_text
+from papers.fcp.conditions import FEEDBACK_TOKENS, Prompt, conditioned, question_text
 
 __all__ = ["FEEDBACK_TOKENS", "FCPBootstrapTrainer", "FCPConfig", "FCPOfflineTrainer", "conditioned"]
+
+PAPER = {
+    "title": "Language Models Can Learn from Verbal Feedback Without Scalar Rewards",
+    "id": "2509.22638",
+    "citation": """\
+@misc{luo2025fcp,
+    title         = {Language Models Can Learn from Verbal Feedback Without Scalar Rewards},
+    author        = {Luo, Renjie and Liu, Zichen and Liu, Xiangyan and Du, Chao and Lin, Min and
+                     Chen, Wenhu and Lu, Wei and Pang, Tianyu},
+    year          = {2025},
+    eprint        = {2509.22638},
+    archivePrefix = {arXiv}
+}""",
+}
+"""What a model card cites; as in `paper.yaml`."""
 
 
 class FCPOfflineTrainer(SFTTrainer):
     """`SFTTrainer` on (critique, question) -> response (Eq. 3); the only change is the prompt.
 
-    A row with a column ``critique`` is trained under it; without that column this is `SFTTrainer`, bit for
-    bit. Add the two feedback tokens first (`common.models.special_tokens.add_special_tokens`).
+    A row with a column ``critique`` is trained and evaluated under it; without that column this is
+    `SFTTrainer`, bit for bit. Add the two feedback tokens first
+    (`common.models.special_tokens.add_special_tokens`).
 
     Args:
-        train_dataset: Columns ``prompt``, ``completion`` and, to condition, ``critique``.
+        train_dataset: Columns ``prompt``, ``completion`` and, to condition, ``critique``; others as in TRL.
+        eval_dataset: The same, or several of them by name.
     """
 
-    def __init__(self, model: Any, args: SFTConfig, train_dataset: Dataset, **others: Any) -> None:
-        if "critique" in train_dataset.column_names:
-            prompts = map(conditioned, train_dataset["prompt"], train_dataset["critique"])
-            columns = {"prompt": list(prompts), "completion": list(train_dataset["completion"])}
-            train_dataset = Dataset.from_dict(columns)
-        super().__init__(model=model, args=args, train_dataset=train_dataset, **others)
+    _name, _tag_names, _paper = "FCP (offline)", ["trl", "sft", "fcp"], PAPER
+
+    def __init__(
+        self,
+        model: Any,
+        args: SFTConfig | None = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        *rest: Any,
+        **others: Any,
+    ) -> None:
+        datasets = conditioned_rows(train_dataset), conditioned_rows(eval_dataset)
+        super().__init__(model, args, data_collator, *datasets, *rest, **others)
+
+    def evaluate(self, eval_dataset: Any = None, *rest: Any, **others: Any) -> dict[str, float]:
+        """As `SFTTrainer.evaluate`, under the critiques of a dataset that is given here."""
+        return super().evaluate(conditioned_rows(eval_dataset), *rest, **others)
+
+
+def conditioned_rows(rows: Any) -> Any:
+    """A dataset (or several by name) whose prompts stand under their critiques; without any, as it is.
+
+    Raises:
+        ValueError: critiques without prompts that could be put under them.
+    """
+    if isinstance(rows, Mapping):
+        return {name: conditioned_rows(part) for name, part in rows.items()}
+    if not isinstance(rows, Dataset | IterableDataset):
+        return rows
+    columns = rows.column_names or list(next(iter(rows)))
+    if "critique" not in columns:
+        return rows
+    if "prompt" not in columns or "input_ids" in columns:
+        raise ValueError(
+            "a column 'critique' needs the columns 'prompt' and 'completion' beside it, not yet tokenised; "
+            f"the dataset has {', '.join(columns)}"
+        )
+    return rows.map(
+        lambda prompt, critique: {"prompt": conditioned(prompt, critique)},
+        input_columns=["prompt", "critique"],
+        remove_columns=["critique"],
+    )
+
+
+LOSS_OF_GRPO = (
+    "beta",
+    "num_iterations",
+    "epsilon",
+    "epsilon_high",
+    "delta",
+    "importance_sampling_level",
+    "loss_type",
+    "top_entropy_quantile",
+    "entropy_coef",
+    "use_adaptive_entropy",
+    "off_policy_mask_threshold",
+    "loss_variant",
+    "dual_clip",
+    "row_skipping",
+    "dynamic_sampling_rounds",
+)
+"""Fields that switch something on in GRPO's loss; the others of that loss do nothing without one of them."""
 
 
 @dataclass
@@ -90,17 +167,18 @@ class FCPConfig(GroupConfig):
                 raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(allowed)}")
         if self.max_prompt_tokens is not None and self.max_prompt_tokens < 1:
             raise ValueError(f"max_prompt_tokens={self.max_prompt_tokens} must be at least 1 or None")
-        unused = {
-            "beta": self.beta != 0.0,
-            "row_skipping": self.row_skipping,
-            "loss_variant": self.loss_variant != "clip",
-            "dynamic_sampling_rounds": self.dynamic_sampling_rounds > 0,
-            "num_iterations": self.num_iterations != 1,
-            "vllm_importance_sampling_correction": self.use_vllm and self.vllm_importance_sampling_correction,
-        }
-        offending = ", ".join(name for name, on in unused.items() if on)
-        if offending:
-            raise ValueError(f"the loss is a plain likelihood of every rollout: switch off {offending}")
+        self._check_unused()
+
+    def _check_unused(self) -> None:
+        """Refuse what belongs to GRPO's loss, which this one does not have."""
+        neutral = {field.name: field.default for field in fields(self)}
+        unused = [name for name in LOSS_OF_GRPO if getattr(self, name) != neutral[name]]
+        if self.use_vllm and self.vllm_importance_sampling_correction:
+            unused.append("vllm_importance_sampling_correction")
+        if unused:
+            raise ValueError(
+                f"the loss is a plain likelihood of every rollout: switch off {', '.join(unused)}"
+            )
 
 
 class FCPBootstrapTrainer(GroupTrainer):
@@ -115,7 +193,13 @@ class FCPBootstrapTrainer(GroupTrainer):
         pool: Praise c+ for the rollouts, drawn with the seed and the step.
         args: Configuration.
         train_dataset: Columns ``prompt`` (the bare question, text or messages) and ``reference``.
+
+    Raises:
+        ValueError: images, or prompts that come from elsewhere than the dataset.
     """
+
+    _name, _tag_names, _paper = "FCP", ["trl", "fcp"], PAPER
+    args: FCPConfig
 
     def __init__(
         self,
@@ -123,12 +207,17 @@ class FCPBootstrapTrainer(GroupTrainer):
         critic: Critic,
         pool: FeedbackPool,
         args: FCPConfig,
-        train_dataset: Dataset,
+        train_dataset: Dataset | IterableDataset,
         **others: Any,
     ) -> None:
         self.critic, self.pool = critic, pool
         self._critiques: list[Critique] = []
         super().__init__(model, self._critic_score, args, train_dataset=train_dataset, **others)
+        if self._is_vlm or self.rollout_func is not None or self.environment_factories is not None:
+            raise ValueError(
+                "the loss rebuilds the dataset's prompts as text under another critique: it knows neither "
+                "images, rollout_func nor environment_factory"
+            )
 
     def _critic_score(
         self, completions: list[Any], question: list[Any], reference: list[str], **_: Any
@@ -153,23 +242,30 @@ class FCPBootstrapTrainer(GroupTrainer):
         fresh = [str(getattr(critique, self.args.feedback)) for critique in self._critiques]
         critiques = fresh if self.args.condition == "fresh" else praise
         prompts = [conditioned(row["prompt"], c) for row, c in zip(inputs, critiques, strict=True)]
-        ids, _, _ = self._tokenize_prompts(prompts)
-        room = self.args.max_prompt_tokens
-        padded = self._tokenizer.pad(
-            {"input_ids": [row[-room:] if room else row for row in ids]},
-            padding_side="left",
-            return_tensors="pt",
-        ).to(output["prompt_ids"].device)
-        output["prompt_ids"], output["prompt_mask"] = padded["input_ids"], padded["attention_mask"]
+        output["prompt_ids"], output["prompt_mask"] = self._padded(prompts)
         return output
 
+    def _padded(self, prompts: list[Prompt]) -> tuple[Int[Tensor, "B P"], Int[Tensor, "B P"]]:
+        """Ids and mask of prompts, cut and padded on the left."""
+        room = self.args.max_prompt_tokens
+        ids = [torch.tensor(row[-room:] if room else row) for row in self._tokenize_prompts(prompts)[0]]
+        parts = ((ids, self._tokenizer.pad_token_id), ([torch.ones_like(row) for row in ids], 0))
+        left, mask = (
+            pad(rows, filler, padding_side="left", pad_to_multiple_of=self.pad_to_multiple_of).to(
+                self.accelerator.device
+            )
+            for rows, filler in parts
+        )
+        return left, mask
+
     def _draw_praise(self, rows: int) -> list[str]:
-        """One c+ per prompt or per rollout; a function of seed, step and process."""
-        rng = np.random.default_rng([self.args.seed, self._step, self.accelerator.process_index])
-        if self.args.praise_per == "rollout":
-            return self.pool.draw(rng, rows)
-        size = self.num_generations if self._mode == "train" else self.num_generations_eval
-        return [c for c in self.pool.draw(rng, -(-rows // size)) for _ in range(size)][:rows]
+        """One c+ per prompt or per rollout; a function of seed, step and place among all processes' rows."""
+        groups = self.num_generations if self._mode == "train" else self.num_generations_eval
+        size = groups if self.args.praise_per == "prompt" else 1
+        first, total = self.accelerator.process_index * rows, self.accelerator.num_processes * rows
+        rng = np.random.default_rng([self.args.seed, self._step, 0])
+        drawn = self.pool.draw(rng, -(-total // size))
+        return [drawn[row // size] for row in range(first, first + rows)]
 
     def _get_per_token_logps_and_entropies(self, *inputs: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
         """None while rollouts are scored: their log-probabilities under c+ belong in no loss."""
@@ -180,15 +276,11 @@ class FCPBootstrapTrainer(GroupTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """Eq. 5: -log π_θ(o|q, c) under the fresh critique."""
         self._batch = inputs
-        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        mask = inputs["completion_mask"]
-        attention = torch.cat([inputs["prompt_mask"], mask], dim=1)
-        log_probs, entropies, _ = self._get_per_token_logps_and_entropies(
-            model, ids, attention, mask.shape[1], compute_entropy=True
-        )
+        log_probs, entropies, aux_loss = self.score(model, inputs)
         self._batch = None
+        mask = loss_mask(inputs)
         loss = negative_log_likelihood(log_probs, mask, self.args.aggregation)
         self.log_metric("nll", self.accelerator.gather(loss.detach()).mean().item())
         mean_entropy = (entropies.detach() * mask).sum() / mask.sum().clamp(min=1)
         self.log_metric("entropy", self.accelerator.gather(mean_entropy).mean().item())
-        return loss / (self.current_gradient_accumulation_steps if self.model.training else 1.0)
+        return self.add_aux_loss(loss / self.loss_parts, aux_loss)

@@ -1,0 +1,258 @@
+"""The trainers as drop-ins for TRL's: experts, tools, content blocks, streams, evaluation sets, processes."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from common.feedback.critic import Critique, completion_text, content_text
+from common.feedback.pool import FeedbackPool
+from common.models.pocket import PocketConfig, build_model
+from common.models.special_tokens import add_special_tokens
+from common.rl.testing import NEUTRAL, pocket_prompts, pocket_tokenizer
+from papers.fcp import method
+from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned, question_text
+from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer, conditioned_rows
+from tests.common.rl.scoring_calls import MULTIMODAL, pocket_experts, recorded_calls, update_batch
+
+TOOLS = {"tool_mask": torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1]])}
+
+
+def online(folder: Path, experts: bool = False, data=None, **fields):
+    torch.set_num_threads(1)
+    others = {name: fields.pop(name) for name in ("rollout_func", "eval_dataset") if name in fields}
+    tokenizer = pocket_tokenizer()
+    shape = PocketConfig(hidden=16, layers=1, heads=2, ffn=32)
+    model = pocket_experts() if experts else build_model(shape, tokenizer, seed=0)
+    add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, seed=0)
+    pool = FeedbackPool([Critique("", "", f"w{number}", 10) for number in range(29)])
+    args = FCPConfig(**{**NEUTRAL, "output_dir": str(folder), "max_steps": 2, **fields})
+    data = pocket_prompts().add_column("reference", ["w1"] * 12) if data is None else data
+    return FCPBootstrapTrainer(
+        model, lambda *_: Critique("", "", "w3 w4", 5), pool, args, data, processing_class=tokenizer, **others
+    )
+
+
+def loss_of(trainer, batch):
+    trainer.current_gradient_accumulation_steps = 2
+    with recorded_calls() as calls:
+        return trainer._compute_loss(trainer.model, batch), calls
+
+
+# --- the loss
+
+
+def test_the_router_loss_joins_the_likelihood(tmp_path):
+    batch = update_batch()
+    (ours, calls), (without, _) = (
+        loss_of(online(tmp_path, True, router_aux_loss_coef=coefficient), batch) for coefficient in (0.5, 0.0)
+    )
+    assert calls[0]["compute_aux_loss"]
+    model = online(tmp_path, True).model
+    ids, attention = (
+        torch.cat([batch[f"prompt_{kind}"], batch[f"completion_{kind}"]], dim=1) for kind in ("ids", "mask")
+    )
+    router = model(input_ids=ids, attention_mask=attention, output_router_logits=True).aux_loss.detach()
+    assert float(router) > 0
+    torch.testing.assert_close(ours, without + 0.5 * router / 2)
+
+
+def test_tokens_that_a_tool_wrote_are_not_trained_on(tmp_path):
+    """By hand: the mean over the model's own tokens; the others are read, not counted."""
+    trainer, batch = online(tmp_path), update_batch(**TOOLS)
+    loss, (call,) = loss_of(trainer, batch)
+    log_probs = trainer._get_per_token_logps_and_entropies(
+        trainer.model, call["input_ids"], call["attention_mask"], 3, compute_entropy=True
+    )
+    own = (batch["completion_mask"] * TOOLS["tool_mask"]).bool()
+    assert log_probs[0] is None  # outside an update nothing is scored
+    trainer._batch = batch
+    scored = trainer.score(trainer.model, batch)[0]
+    torch.testing.assert_close(loss, -scored[own].mean() / 2)
+
+
+def test_scoring_gets_every_input_that_trls_gets(tmp_path):
+    _, (call,) = loss_of(online(tmp_path), update_batch(**MULTIMODAL))
+    assert all(call[name] is value for name, value in MULTIMODAL.items())
+
+
+def test_experts_train(tmp_path):
+    trainer = online(tmp_path, True)
+    trainer.train()
+    assert all(entry["aux_loss"] > 0 for entry in trainer.state.log_history if "nll" in entry)
+
+
+# --- options
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"beta": 0.1},
+        {"num_iterations": 2},
+        {"epsilon": 0.1},
+        {"epsilon_high": 0.3},
+        {"delta": 2.0},
+        {"importance_sampling_level": "sequence"},
+        {"loss_type": "grpo"},
+        {"top_entropy_quantile": 0.5},
+        {"entropy_coef": 0.1},
+        {"use_adaptive_entropy": True},
+        {"off_policy_mask_threshold": 0.1},
+        {"loss_variant": "kl_cov"},
+        {"dual_clip": 3.0},
+        {"row_skipping": True},
+        {"dynamic_sampling_rounds": 1},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_what_belongs_to_grpos_loss_is_refused(tmp_path, fields):
+    (name,) = fields
+    with pytest.raises(ValueError, match=f"plain likelihood of every rollout: switch off .*{name}"):
+        FCPConfig(**{**NEUTRAL, "output_dir": str(tmp_path), **fields})
+    assert name in method.LOSS_OF_GRPO
+
+
+def test_prompts_from_elsewhere_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="rollout_func"):
+        online(tmp_path, rollout_func=lambda prompts, trainer: {})
+
+
+def test_rebuilt_prompts_are_padded_as_trls(tmp_path):
+    trainer = online(tmp_path, pad_to_multiple_of=8)
+    prompts, mask = trainer._padded(["<bos> w1", "<bos> w1 w2 w3"])
+    assert prompts.shape == mask.shape == (2, 8)
+    assert mask.tolist() == [[0] * 6 + [1] * 2, [0] * 4 + [1] * 4]
+
+
+# --- prompts
+
+
+BLOCKS = [
+    {"type": "image", "image": "i"},
+    {"type": "text", "text": "2+2?"},
+    {"type": "text", "text": " Now."},
+]
+
+
+def test_the_critique_stands_before_the_first_words_of_content_blocks():
+    messages = [{"role": "user", "content": BLOCKS}]
+    (asked,) = conditioned(messages, "calm")
+    assert asked["content"] == [BLOCKS[0], {"type": "text", "text": "<EF>calm</EF>2+2?"}, BLOCKS[2]]
+    assert messages[0]["content"][1]["text"] == "2+2?"
+    (silent,) = conditioned([{"role": "user", "content": BLOCKS[:1]}], "calm")
+    assert silent["content"] == [BLOCKS[0], {"type": "text", "text": "<EF>calm</EF>"}]
+
+
+def test_the_critic_reads_words_and_no_python():
+    assert question_text([{"role": "user", "content": BLOCKS}]) == "2+2? Now."
+    assert completion_text([{"role": "assistant", "content": BLOCKS[1:]}]) == "2+2? Now."
+    assert completion_text([{"role": "assistant", "tool_calls": []}]) == ""
+    assert content_text(None) == ""
+
+
+# --- data
+
+
+TOOL = {"type": "function", "function": {"name": "add", "description": "adds"}}
+ROWS = Dataset.from_dict(
+    {"prompt": ["w1", "w2"], "completion": [" w3", " w4"], "critique": ["w5", "w6 w7"], "tools": [[TOOL]] * 2}
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_only_prompt_and_critique_of_a_dataset_change(stream):
+    rows = list(conditioned_rows(ROWS.to_iterable_dataset() if stream else ROWS))
+    assert [row["prompt"] for row in rows] == ["<EF>w5</EF>w1", "<EF>w6 w7</EF>w2"]
+    assert all(row.keys() == {"prompt", "completion", "tools"} for row in rows)
+    assert [row["tools"] for row in rows] == ROWS["tools"]
+    assert ROWS["prompt"][0] == "w1"
+
+
+def test_every_dataset_by_name_is_conditioned_and_one_without_critiques_stays():
+    plain = ROWS.remove_columns("critique")
+    found = conditioned_rows({"judged": ROWS, "plain": plain})
+    assert found["judged"]["prompt"][0] == "<EF>w5</EF>w1"
+    assert found["plain"] is plain
+    assert conditioned_rows(None) is None
+    assert conditioned_rows("judged") == "judged"
+
+
+@pytest.mark.parametrize("columns", [{"text": ["w1"]}, {"prompt": ["w1"], "input_ids": [[3]]}])
+def test_a_critique_that_conditions_nothing_is_refused(columns):
+    with pytest.raises(ValueError, match="needs the columns 'prompt' and 'completion'"):
+        conditioned_rows(Dataset.from_dict({**columns, "critique": ["good"]}))
+
+
+def offline(kind, folder, evaluated=None, rows=ROWS):
+    torch.set_num_threads(1)
+    tokenizer = pocket_tokenizer()
+    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32), tokenizer, seed=0)
+    add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, seed=0)
+    names = ("use_cpu", "bf16", "gradient_checkpointing", "report_to", "save_strategy", "disable_tqdm")
+    args = SFTConfig(
+        str(folder), max_length=None, max_steps=1, per_device_train_batch_size=2,
+        **{name: NEUTRAL[name] for name in names},
+    )  # fmt: skip
+    rows = rows.remove_columns("tools")
+    return kind(model, args, None, rows, evaluated, processing_class=tokenizer)
+
+
+def test_evaluation_is_under_the_critique_too(tmp_path):
+    """The loss on judged rows is that of stock TRL on rows written out by hand, wherever they are given."""
+    judged = ROWS.remove_columns("tools")
+    by_hand = Dataset.from_dict(
+        {"prompt": ["<EF>w5</EF>w1", "<EF>w6 w7</EF>w2"], "completion": judged["completion"]}
+    )
+    expected = offline(SFTTrainer, tmp_path, by_hand, by_hand.add_column("tools", [0, 0])).evaluate()
+    trainer = offline(FCPOfflineTrainer, tmp_path, judged)
+    for losses in (trainer.evaluate(), trainer.evaluate(judged)):
+        assert losses["eval_loss"] == expected["eval_loss"]
+    assert trainer.evaluate(judged.remove_columns("critique"))["eval_loss"] != expected["eval_loss"]
+
+
+# --- processes
+
+
+@pytest.mark.parametrize("praise_per", ["prompt", "rollout"])
+@pytest.mark.parametrize("world", [2, 3])
+def test_praise_belongs_to_the_group_and_not_to_the_process(tmp_path, monkeypatch, praise_per, world):
+    """24 rows in groups of 4, some of which straddle processes: together they draw what one process does."""
+    trainer = online(tmp_path, praise_per=praise_per)
+    alone = trainer._draw_praise(24)
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr(type(trainer.accelerator), "process_index", rank)
+        monkeypatch.setattr(type(trainer.accelerator), "num_processes", world)
+        shares += trainer._draw_praise(24 // world)
+    assert shares == alone
+    groups = [set(alone[at : at + 4]) for at in range(0, 24, 4)]
+    assert all(len(group) == 1 for group in groups) == (praise_per == "prompt")
+    assert len(set(alone)) > 3
+
+
+# --- model cards
+
+
+def test_model_cards_name_the_method_and_cite_its_paper(tmp_path):
+    card = yaml.safe_load((Path(method.__file__).parent / "paper.yaml").read_text())
+    assert method.PAPER["title"] == card["title"]
+    assert method.PAPER["id"] == card["arxiv"]
+    assert method.PAPER["citation"].split() == card["bibtex"].split()
+    for trainer in (online(tmp_path / "online"), offline(FCPOfflineTrainer, tmp_path / "offline")):
+        trainer.create_model_card("m")
+        text = Path(trainer.args.output_dir, "README.md").read_text()
+        assert "Verbal Feedback" in text
+        assert "luo2025fcp" in text
+        assert "- fcp" in text
+        assert "DeepSeekMath" not in text
+        assert "GRPO" not in text
