@@ -27,19 +27,39 @@ class SpeculativeRollouts(GroupTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.tools or self._is_vlm or self.args.use_vllm:
-            raise ValueError("speculative rollouts know neither tools, images nor vLLM")
-        odd = [
-            name
-            for name, neutral in (
-                ("top_k", (0, None)),
-                ("min_p", (None, 0.0)),
-                ("repetition_penalty", (1.0,)),
+        if self.speculates:
+            self._check_sampling()
+
+    @property
+    def speculates(self) -> bool:
+        """Completions come from an engine; a subclass that may leave them to the parent says when."""
+        return True
+
+    def _check_sampling(self) -> None:
+        """Refuse what the engine would leave out without a word."""
+        args = self.args
+        unknown = {
+            "top_k": args.top_k not in (0, None),
+            "min_p": args.min_p not in (0.0, None),
+            "repetition_penalty": args.repetition_penalty != 1.0,
+            "generation_kwargs": bool(args.generation_kwargs),
+            "cache_implementation": args.cache_implementation is not None,
+            "decoder": args.decoder != "generate",
+            "use_vllm": args.use_vllm,
+            "use_transformers_continuous_batching": args.use_transformers_continuous_batching,
+            "max_completion_length": args.max_completion_length is None,
+            "rollout_func": self.rollout_func is not None,
+            "tools": bool(self.tools),
+            "images": self._is_vlm,
+            "deepspeed": self.is_deepspeed_enabled,
+            "fsdp": self.is_fsdp_enabled,
+        }
+        offending = ", ".join(name for name, on in unknown.items() if on)
+        if offending:
+            raise ValueError(
+                "speculative rollouts sample with temperature, top_p and max_completion_length, in the "
+                f"trainer's own process: leave {offending} at the default"
             )
-            if getattr(self.args, name) not in neutral
-        ]
-        if odd:
-            raise ValueError(f"speculative rollouts sample with temperature and top_p only; unset {odd}")
 
     def speculation(self, model: PreTrainedModel) -> SpeculativeGenerator | None:
         """The engine for the model as it is now; None leaves sampling to the parent class."""

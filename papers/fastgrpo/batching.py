@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Float, Int, Num, Shaped
 from torch import Tensor
 from torch.nn import functional
 
 from common.rl.row_skipping import fill_values, score_rows, used_columns
 
-Score = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor | None]]
+Scores = tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None, Float[Tensor, ""] | None]
+"""Log-probabilities, entropies and the router's loss, the last two None if they are not asked for."""
+Score = Callable[[Tensor, Tensor, int], Scores]
 
 
 def length_groups(lengths: Sequence[int], tokens: int, gap: int) -> list[list[int]]:
@@ -41,13 +43,13 @@ def score_by_length(
     completion_length: int,
     tokens: int,
     gap: int,
-) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"] | None]:
-    """Log-probabilities and entropies of the completions' tokens, zero on columns that a group leaves out.
+) -> Scores:
+    """Scores of the completions' tokens, zero on columns that a group leaves out.
 
-    Entropies are None if `score` gives none.
+    The router's loss is the mean over groups, as TRL's is over the parts that it scores one by one.
 
     Args:
-        score: Maps (ids, mask, completion length) to both.
+        score: Maps (ids, mask, completion length) to the scores of a group.
         ids: Prompts and completions, padded left and right.
         attention_mask: 1 on tokens.
         completion_length: Columns that belong to the completions (T).
@@ -55,62 +57,65 @@ def score_by_length(
         gap: See `length_groups`.
     """
     groups = length_groups(attention_mask.sum(dim=1).tolist(), tokens, gap)
-    log_probs, entropies = [], []
+    log_probs, entropies, routers = [], [], []
     for group in groups:
         rows = torch.tensor(group, device=ids.device)
         columns, width = used_columns(attention_mask[rows], completion_length)
-        found, nats = score(ids[rows][:, columns], attention_mask[rows][:, columns], width)
+        found, nats, router = score(ids[rows][:, columns], attention_mask[rows][:, columns], width)
         log_probs.append(functional.pad(found, (0, completion_length - width)))
         if nats is not None:
             entropies.append(functional.pad(nats, (0, completion_length - width)))
+        if router is not None:
+            routers.append(router)
     order = torch.tensor([row for group in groups for row in group], device=ids.device).argsort()
-    return torch.cat(log_probs)[order], torch.cat(entropies)[order] if entropies else None
+    return (
+        torch.cat(log_probs)[order],
+        torch.cat(entropies)[order] if entropies else None,
+        torch.stack(routers).mean() if routers else None,
+    )
 
 
-def score_used(
+def score_mixed(
     score: Score,
     ids: Int[Tensor, "B L"],
     attention_mask: Num[Tensor, "B L"],
     completion_length: int,
     batch: Mapping[str, Any],
-) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
-    """Scores of the rows with an advantage.
+) -> Scores:
+    """Scores of the rows whose group holds different rewards, those at the group's mean included.
 
-    The others get the reference's log-probabilities, so that their KL term and its gradient are exactly 0,
-    and unknown (NaN) entropies.
+    The others get the reference's log-probabilities (without one, those of sampling), so that their KL term
+    and its gradient are exactly 0, and unknown (NaN) entropies; the router's loss is that of the rows scored.
 
     Args:
-        score: Maps (ids, mask, completion length) to log-probabilities and entropies.
+        score: Maps (ids, mask, completion length) to the scores of some rows.
         ids: Prompts and completions, padded left and right.
         attention_mask: 1 on tokens.
         completion_length: Columns that belong to the completions (T).
-        batch: TRL's inputs of the update.
+        batch: TRL's inputs of the update, with ``mixed``: 1 on those rows.
     """
-    rows = rows_with_advantage(batch["advantages"]).nonzero()[:, 0]
+    rows = batch["mixed"].nonzero()[:, 0]
     none = not len(rows)
     rows = rows.new_zeros(1) if none else rows  # so that a backward pass always runs
-    fill = fill_values(batch.get("ref_per_token_logps"), None, batch["completion_ids"])
+    known = batch.get("ref_per_token_logps", batch.get("old_per_token_logps"))
+    fill = fill_values(known, None, batch["completion_ids"])
+    routers: list[Tensor | None] = []
 
     def both(ids: Tensor, mask: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        log_probs, entropies = score(ids, mask, length)
+        log_probs, entropies, router = score(ids, mask, length)
+        routers.append(router)
         return log_probs, torch.full_like(log_probs, torch.nan) if entropies is None else entropies
 
     log_probs, entropies = score_rows(both, ids, attention_mask, completion_length, rows, fill)
-    return (fill[0] + 0.0 * log_probs if none else log_probs), entropies
+    (router,) = routers
+    if none:
+        log_probs, router = fill[0] + 0.0 * log_probs, None if router is None else 0.0 * router
+    return log_probs, entropies, router
 
 
-def misaligned(advantages: Float[Tensor, " N"], lengths: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
-    """The official code's bug, as an ablation: responses are sorted by length, their rewards are not.
+def misaligned(values: Shaped[Tensor, " N"], lengths: Int[Tensor, " N"]) -> Shaped[Tensor, " N"]:
+    """The official code's bug, as an ablation: responses are sorted by length, what they earned is not.
 
     The i-th shortest response gets the advantage of the i-th one.
     """
-    return torch.empty_like(advantages).scatter(0, lengths.argsort(stable=True), advantages)
-
-
-def rows_with_advantage(advantages: Tensor) -> Bool[Tensor, " N"]:
-    """Rows that the policy learns from.
-
-    A group of equal rewards such as 0.2 has a mean that is off by a rounding error, and advantages of about
-    1e-4; those of a mixed group are at least a thousand times as large.
-    """
-    return (advantages.view(len(advantages), -1).abs() > 1e-2).any(dim=1)
+    return torch.empty_like(values).scatter(0, lengths.argsort(stable=True), values)

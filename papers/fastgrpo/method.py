@@ -1,189 +1,61 @@
 """FastGRPO (arXiv:2509.21792): speculative rollouts sized by concurrency, and a draft that learns from them.
 
-The schedule is `common.speculative.scheduler.ConcurrencyAwareScheduler`. Here stand the paper's draft with
-its two heads, its loss, the online step on what the target has just computed, and the trainer.
+The schedule is `common.speculative.scheduler.ConcurrencyAwareScheduler`; the paper's draft, its loss and its
+online step are in `papers.fastgrpo.learner`. Here stand the configuration and the trainer.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from accelerate.utils import broadcast
+from jaxtyping import Bool, Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import PreTrainedModel
+from trl import GRPOTrainer
 
-from common.rl.advantages import mean_advantages
+from common.rl.advantages import mean_advantages, mixed_groups
 from common.rl.config import GroupConfig
 from common.rl.rollout import Rollout
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
-from common.speculative.networks import DraftNetwork, Projection, SwiGLU
+from common.speculative.networks import DraftNetwork
 from common.speculative.profile import measure_c_peak
 from common.speculative.rollouts import SpeculativeRollouts
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
-from common.speculative.unroll import soft_cross_entropy, unroll_text
-from papers.fastgrpo.batching import (
-    length_groups,
-    misaligned,
-    rows_with_advantage,
-    score_by_length,
-    score_used,
-)
+from papers.fastgrpo.batching import Score, misaligned, score_by_length, score_mixed
+from papers.fastgrpo.learner import OnlineDraftLearner, TwoHeadEagleNetwork, draft_loss
 
+__all__ = ["FastGRPOConfig", "FastGRPOTrainer", "OnlineDraftLearner", "TwoHeadEagleNetwork", "draft_loss"]
 
-class TwoHeadEagleNetwork(DraftNetwork):
-    """The paper's draft: a gated fusion, one attention block without feed-forward, a state and a logit head.
-
-    Reads and predicts the target's state after the final norm; embeddings, head and norm are the target's.
-    """
-
-    def __init__(self, target: PreTrainedModel) -> None:
-        super().__init__(target)
-        self.gate = nn.Linear(self.hidden, self.ffn, bias=False)
-        self.up = nn.Linear(self.hidden, self.ffn, bias=False)
-        self.down = nn.Linear(self.ffn, self.hidden, bias=False)
-        self.input_norm, self.attention = self.norm(), self.new_attention(self.hidden)
-        self.trunk_norm = self.norm()
-        self.state_head, self.state_norm = SwiGLU(self.hidden, self.ffn), self.norm()
-        self.logit_head, self.logit_norm = SwiGLU(self.hidden, self.ffn), self.norm()
-
-    def project(
-        self, hidden: Float[Tensor, "B Q d"], tokens: Int[Tensor, "B Q"], positions: Int[Tensor, "B Q"]
-    ) -> Projection:
-        """down(silu(gate(e)) ⊙ up(f)) + f, then attention on its norm."""
-        fused = self.down(F.silu(self.gate(self.embed(tokens))) * self.up(hidden)) + hidden
-        return Projection(*self.attention.project(self.input_norm(fused), positions), fused)
-
-    def finish(
-        self, residual: Float[Tensor, "B Q d"], attended: Float[Tensor, "B H Q D"]
-    ) -> Float[Tensor, "B Q d"]:
-        """The trunk that both heads read."""
-        return self.trunk_norm(residual + self.attention.finish(attended))
-
-    def feedback(self, state: Float[Tensor, "B Q d"]) -> Float[Tensor, "B Q d"]:
-        """The state head: the next feature."""
-        return self.state_norm(state + self.state_head(state))
-
-    def logits(self, state: Float[Tensor, "B Q d"]) -> Float[Tensor, "B Q V"]:
-        """The logit head, read by the target's language-model head."""
-        return self.head(self.logit_norm(state + self.logit_head(state)))
-
-
-def draft_loss(
-    network: DraftNetwork,
-    tokens: Int[Tensor, "B T"],
-    features: Float[Tensor, "B T d"],
-    supervised: Bool[Tensor, "B T"],
-    feature_weight: float = 2.0,
-    token_weight: float = 0.1,
-) -> Float[Tensor, " B"]:
-    """2.0 · SmoothL1 of the next feature + 0.1 · H(p_target, p_draft), teacher-forced; mean over each
-    response.
-
-    The target's distribution is its head on the true feature, so that features are all that has to be stored.
-
-    Args:
-        network: A draft that reads the state after the final norm.
-        tokens: Texts, padded on the right.
-        features: The target's states of every token.
-        supervised: Places whose state and next-token distribution are to be predicted; a row without any
-            gives 0.
-        feature_weight: Of the first term.
-        token_weight: Of the second.
-    """
-    text = unroll_text(network, tokens, features, network.head(features), supervised, steps=1)
-    distance = F.smooth_l1_loss(text.unrolled.states, text.features, reduction="none").mean(dim=-1)
-    entropy = soft_cross_entropy(text.unrolled.logits, text.logits)
-    values = feature_weight * distance + token_weight * entropy
-    return (values * text.mask).sum(dim=(1, 2)) / text.mask.sum(dim=(1, 2)).clamp(min=1)
-
-
-class OnlineDraftLearner:
-    """One AdamW step of the draft on each batch of rollouts, from the features of their verification passes.
-
-    Args:
-        network: The draft; trained in place.
-        learning_rate: AdamW's.
-        feature_weight: See `draft_loss`.
-        token_weight: See `draft_loss`.
-        tokens: Most tokens of a forward-backward pass, padding included; texts of similar length share one,
-            and the gradients are accumulated. (official code: twice those of the policy's update, 3072)
-        gap: Largest difference of lengths in a pass.
-    """
-
-    def __init__(
-        self,
-        network: DraftNetwork,
-        learning_rate: float = 1e-4,
-        feature_weight: float = 2.0,
-        token_weight: float = 0.1,
-        tokens: int = 6144,
-        gap: int = 256,
-    ) -> None:
-        self.network, self.limits = network, (tokens, gap)
-        self.weights = (feature_weight, token_weight)
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
-
-    def step(
-        self,
-        generations: Sequence[Generation],
-        prompts: Sequence[list[int]],
-        used: Bool[Tensor, " N"] | None = None,
-    ) -> float:
-        """Learn from rollouts; mean over them of the mean over each response.
-
-        Args:
-            generations: With features, the rows of all in order.
-            prompts: Prompt of each row.
-            used: Rows to learn from; None is all, those without advantage too.
-
-        Returns:
-            The loss before the step; 0 without rows or with responses too short to teach anything.
-
-        Raises:
-            ValueError: generations without features.
-        """
-        texts = [row for generation in generations for row in generation.tokens]
-        states = [row for generation in generations for row in generation.features or ()]
-        if len(states) != len(texts):
-            raise ValueError("the draft learns from features: generate with return_features=True")
-        kept = [*range(len(texts))] if used is None else used.nonzero()[:, 0].tolist()
-        self.optimizer.zero_grad()
-        total = 0.0
-        for group in length_groups([len(states[row]) for row in kept], *self.limits):
-            batch = [(prompts[row], texts[row], states[row]) for row in (kept[place] for place in group)]
-            loss = draft_loss(self.network, *_padded(batch), *self.weights).sum() / len(kept)
-            loss.backward()
-            total += loss.item()
-        if kept:
-            self.optimizer.step()
-        return total
-
-
-def _padded(rows: Sequence[tuple[list[int], Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Texts without their last token, which has no feature; their features; the places of the response."""
-    tokens, supervised = [], []
-    for prompt, response, states in rows:
-        text = torch.cat([torch.tensor(prompt, device=response.device), response])[:-1]
-        tokens.append(text)
-        supervised.append(torch.arange(len(states), device=text.device) >= len(prompt) - 1)
-    pad = torch.nn.utils.rnn.pad_sequence
-    return (
-        pad(tokens, batch_first=True),
-        pad([states for _, _, states in rows], batch_first=True),
-        pad(supervised, batch_first=True),
-    )
+PAPER = {
+    "title": "FastGRPO: Accelerating Policy Optimization via Concurrency-aware Speculative Decoding and "
+    "Online Draft Learning",
+    "id": "2509.21792",
+    "citation": """\
+@misc{zhang2025fastgrpo,
+    title         = {FastGRPO: Accelerating Policy Optimization via Concurrency-aware Speculative
+                     Decoding and Online Draft Learning},
+    author        = {Zhang, Yizhou and Lv, Ning and Wang, Teng and Dang, Jisheng},
+    year          = {2025},
+    eprint        = {2509.21792},
+    archivePrefix = {arXiv}
+}""",
+}
+"""What a model card cites; as in `paper.yaml`."""
+DRAFT_WEIGHTS, DRAFT_STATE = "draft.safetensors", "draft_optimizer.pt"
 
 
 @dataclass
 class FastGRPOConfig(GroupConfig):
-    """Configuration of `FastGRPOTrainer`; with ``speculation="off"`` it trains as `GroupTrainer`.
+    """Configuration of `FastGRPOTrainer`; with ``speculation="off"`` alone it trains as `GroupTrainer`.
 
     Attributes:
         speculation: ``"draft"`` is the method; ``"plain"`` decodes in the same loop without a draft, the
@@ -203,9 +75,10 @@ class FastGRPOConfig(GroupConfig):
             code: 3072); 0 pads every completion to the longest one, as TRL does.
         micro_batch_gap: Largest difference of lengths in such a batch.
         advantage_std: Deviation that divides the advantages: the group's ``"population"`` one as in the
-            official code, with nothing added, or ``"trl"``, its unbiased one plus 1e-4.
-        skip_equal_groups: Leave groups of equal rewards out of the update, their KL term too (official
-            code); they still count in its mean.
+            official code, with nothing added, or ``"trl"``, its unbiased one plus 1e-4. None is the first
+            with speculation, the second without.
+        skip_equal_groups: Leave groups of equal rewards out of the update, their KL term and router loss too
+            (official code); they still count in its mean. None is true with speculation, false without.
         misaligned_rewards: Ablation: the official code's bug, see `misaligned`.
     """
 
@@ -231,11 +104,11 @@ class FastGRPOConfig(GroupConfig):
     micro_batch_gap: int = field(
         default=256, metadata={"help": "Largest difference of lengths in such a batch."}
     )
-    advantage_std: Literal["population", "trl"] = field(
-        default="population", metadata={"help": "Deviation that divides the advantages."}
+    advantage_std: Literal["population", "trl"] | None = field(
+        default=None, metadata={"help": "Deviation that divides the advantages; population if speculating."}
     )
-    skip_equal_groups: bool = field(
-        default=True, metadata={"help": "Leave groups of equal rewards out of the update."}
+    skip_equal_groups: bool | None = field(
+        default=None, metadata={"help": "Leave groups of equal rewards out; true if speculating."}
     )
     misaligned_rewards: bool = field(
         default=False, metadata={"help": "Ablation: sort responses by length, but not their rewards."}
@@ -246,13 +119,40 @@ class FastGRPOConfig(GroupConfig):
         choices = {
             "speculation": ("draft", "plain", "off"),
             "train_draft_on": ("all", "used"),
-            "advantage_std": ("population", "trl"),
+            "advantage_std": (None, "population", "trl"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(allowed)}")
-        if self.speculation == "draft" and self.exact_resume:
-            raise ValueError("exact_resume does not keep the draft; use speculation='plain' or 'off' with it")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}; choose one of {', '.join(filter(None, allowed))}"
+                )
+        if self.advantage_std is None:
+            self.advantage_std = "trl" if self.speculation == "off" else "population"
+        if self.skip_equal_groups is None:
+            self.skip_equal_groups = self.speculation != "off"
+        self._check_update()
+
+    @property
+    def selects_rows(self) -> bool:
+        """The update scores rows by themselves or in an order of its own."""
+        return bool(self.skip_equal_groups or self.micro_batch_tokens)
+
+    def _check_update(self) -> None:
+        """Refuse terms of the loss that need the rows left out, as row skipping does but for the KL term."""
+        terms = {
+            "loss_variant": self.loss_variant != "clip",
+            "entropy_coef": self.entropy_coef != 0.0,
+            "use_adaptive_entropy": self.use_adaptive_entropy,
+            "top_entropy_quantile": self.top_entropy_quantile < 1.0,
+        }
+        offending = ", ".join(name for name, on in terms.items() if on)
+        if offending and self.skip_equal_groups:
+            raise ValueError(f"{offending} needs every row: set skip_equal_groups=False")
+        if self.row_skipping and self.selects_rows:
+            raise ValueError(
+                "row_skipping goes with skip_equal_groups=False and micro_batch_tokens=0: these choose the "
+                "rows of the update too"
+            )
 
     def scheduler(self, c_peak: int) -> ConcurrencyAwareScheduler:
         """The schedule of these settings."""
@@ -271,26 +171,46 @@ class FastGRPOTrainer(SpeculativeRollouts):
         args: A `FastGRPOConfig`; the rest as `GroupTrainer`.
     """
 
+    _name, _tag_names, _paper = "FastGRPO", ["trl", "grpo", "fastgrpo"], PAPER
     args: FastGRPOConfig
 
     def __init__(self, *rest: Any, draft: DraftNetwork | None = None, **others: Any) -> None:
         super().__init__(*rest, **others)
-        policy = self.accelerator.unwrap_model(self.model)
+        args, policy = self.args, self.accelerator.unwrap_model(self.model)
+        rotary = hasattr(policy.config, "rope_parameters")
+        if args.selects_rows and (self._is_vlm or not rotary):
+            raise ValueError(
+                "skip_equal_groups and micro_batch_tokens trim prompts: they need a text model with rotary "
+                "embeddings; set skip_equal_groups=False and micro_batch_tokens=0"
+            )
         self.learner: OnlineDraftLearner | None = None
         self._rollouts: list[tuple[Generation, list[list[int]]]] = []
-        if self.args.speculation == "draft":
-            network = (draft or TwoHeadEagleNetwork(policy)).to(self.accelerator.device)
-            self.draft = FeatureDraft(network)
-            self.learner = OnlineDraftLearner(
-                network,
-                self.args.draft_learning_rate,
-                self.args.draft_feature_weight,
-                self.args.draft_token_weight,
-            )
-            self.c_peak = self.args.c_peak
-        if self.args.speculation != "off":
+        if args.speculation == "draft":
+            self._set_draft(draft or TwoHeadEagleNetwork(policy), policy)
+        elif draft is not None:
+            raise ValueError(f"a draft needs speculation='draft', not '{args.speculation}'")
+        if args.speculation != "off":
             layers = policy.config.get_text_config().num_hidden_layers
-            self.target = Target(policy, (layers,) if self.args.speculation == "draft" else ())
+            self.target = Target(policy, (layers,) if args.speculation == "draft" else ())
+
+    def _set_draft(self, network: DraftNetwork, policy: PreTrainedModel) -> None:
+        """The draft in the policy's type, the same on every process, and what trains it."""
+        args, self.c_peak = self.args, self.args.c_peak
+        network.to(self.accelerator.device, policy.dtype)
+        broadcast([weight.data for weight in network.parameters()])
+        self.draft = FeatureDraft(network)
+        self.learner = OnlineDraftLearner(
+            network,
+            args.draft_learning_rate,
+            args.draft_feature_weight,
+            args.draft_token_weight,
+            total=self._sum,
+        )
+
+    @property
+    def speculates(self) -> bool:
+        """Completions come from the engine."""
+        return self.args.speculation != "off"
 
     def speculation(self, model: PreTrainedModel) -> SpeculativeGenerator | None:  # noqa: ARG002
         """Nothing, plain decoding, or the paper's schedule with the draft as it is now."""
@@ -299,7 +219,9 @@ class FastGRPOTrainer(SpeculativeRollouts):
             return None
         if args.speculation == "plain":
             return SpeculativeGenerator(self.target, early_termination=args.early_termination)
-        self.c_peak = self.c_peak or measure_c_peak(self.target)[0]
+        if not self.c_peak:  # one schedule for all processes
+            peak = torch.tensor(measure_c_peak(self.target)[0], device=self.accelerator.device)
+            self.c_peak = int(broadcast(peak))
         return SpeculativeGenerator(
             self.target,
             self.draft,
@@ -309,8 +231,19 @@ class FastGRPOTrainer(SpeculativeRollouts):
 
     def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Tensor:
         """GRPO's; on the wrong responses if the official code's bug is asked for."""
-        found = mean_advantages(rewards, batch.num_generations, self.args.advantage_std)[batch.local]
-        return misaligned(found, batch.mask.sum(dim=1)) if self.args.misaligned_rewards else found
+        args, size = self.args, batch.num_generations
+        merged = batch.merged(rewards)
+        self._mixed = mixed_groups(merged, size).repeat_interleave(size)[batch.local]
+        if args.advantage_std == "trl":
+            found = super().advantages(rewards, batch)
+        else:
+            found = mean_advantages(merged, size, "population")[batch.local]
+        if args.skip_equal_groups:
+            found = found.masked_fill(~self._mixed, 0.0)  # TRL's are rounding errors over 1e-4
+        if args.misaligned_rewards:
+            lengths = batch.mask.sum(dim=1)
+            self._mixed, found = misaligned(self._mixed, lengths), misaligned(found, lengths)
+        return found
 
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
         """Keep what the draft will learn from."""
@@ -318,14 +251,16 @@ class FastGRPOTrainer(SpeculativeRollouts):
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         """Rollouts, then the draft's step on them; the policy has not moved yet."""
-        if self.args.speculation == "off":
-            return super()._generate_and_score_completions(inputs)
         self._rollouts.clear()
         clock = time.perf_counter()
         output = super()._generate_and_score_completions(inputs)
+        if self.args.skip_equal_groups:
+            output["mixed"] = self._mixed
+        if not self.speculates:
+            return output
         before = time.perf_counter()
         if self.learner is not None and self.model.training and self.args.draft_learning_rate > 0:
-            self.log_metric("draft/loss", self._learn(output["advantages"]))
+            self.log_metric("draft/loss", self._learn(self._mixed))
         now = time.perf_counter()
         stats = [generation.stats for generation, _ in self._rollouts]
         tokens, active = sum(each.tokens for each in stats), sum(sum(each.active) for each in stats)
@@ -335,6 +270,16 @@ class FastGRPOTrainer(SpeculativeRollouts):
         self.log_metric("seconds/rollout", now - clock)
         return output
 
+    def _learn(self, mixed: Bool[Tensor, " B"]) -> float:
+        """The draft's step on the rollouts at hand, of mixed groups only if asked to."""
+        generations, prompts = zip(*self._rollouts, strict=True)
+        if self.args.train_draft_on == "used" and len(generations) > 1:
+            raise ValueError("train_draft_on='used' does not go with dynamic sampling; use 'all'")
+        used = mixed if self.args.train_draft_on == "used" else None
+        assert self.learner is not None
+        with torch.enable_grad():
+            return self.learner.step(generations, [row for part in prompts for row in part], used)
+
     def _get_per_token_logps_and_entropies(
         self, model: Any, ids: Tensor, mask: Tensor, keep: int, *rest: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -342,36 +287,53 @@ class FastGRPOTrainer(SpeculativeRollouts):
 
         Entropies are logged once, without those of skipped rows.
         """
-        args, score = self.args, super()._get_per_token_logps_and_entropies
-        skip = args.skip_equal_groups and self._batch is not None and self.model.training
-        if not args.micro_batch_tokens and not skip:
-            return score(model, ids, mask, keep, *rest, **kwargs)
-        batch, self._batch = self._batch, None
+        args, batch = self.args, self._batch
+        skip = args.skip_equal_groups and batch is not None and self.model.training
+        if not skip and not args.micro_batch_tokens:
+            return super()._get_per_token_logps_and_entropies(model, ids, mask, keep, *rest, **kwargs)
 
-        def whole(ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor | None]:
-            return score(model, ids, mask, keep, *rest, **kwargs)[:2]
+        def score(ids: Tensor, mask: Tensor, keep: int) -> Any:
+            return GRPOTrainer._get_per_token_logps_and_entropies(
+                self, model, ids, mask, keep, *rest, **kwargs
+            )
 
-        def scored(ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor | None]:
-            if not args.micro_batch_tokens:
-                return whole(ids, mask, keep)
-            return score_by_length(whole, ids, mask, keep, args.micro_batch_tokens, args.micro_batch_gap)
+        scored: Score = score
+        if args.micro_batch_tokens:
+            limits = {"tokens": args.micro_batch_tokens, "gap": args.micro_batch_gap}
+            scored = partial(score_by_length, score, **limits)
+        found = score_mixed(scored, ids, mask, keep, batch) if skip else scored(ids, mask, keep)
+        if batch is None:
+            self._sampling_entropies = found[1]
+        elif found[1] is not None:
+            self._log_entropies(found[1].detach(), batch)
+        return found
 
-        if skip:
-            log_probs, entropies = score_used(scored, ids, mask, keep, batch)
-        else:
-            log_probs, entropies = scored(ids, mask, keep)
-        self._batch, self._sampling_entropies = batch, entropies
-        if batch is not None and entropies is not None:
-            self._log_entropies(entropies.detach(), batch)
-        return log_probs, entropies, None
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """The model, and its draft beside it."""
+        super()._save(output_dir, state_dict)
+        if self.learner is not None:
+            folder = Path(output_dir or str(self.args.output_dir))
+            weights = {name: value.contiguous() for name, value in self.draft.network.state_dict().items()}
+            save_file(weights, folder / DRAFT_WEIGHTS, metadata={"format": "pt"})
 
-    def _learn(self, advantages: Tensor) -> float:
-        generations, prompts = zip(*self._rollouts, strict=True)
-        used = None
-        if self.args.train_draft_on == "used":
-            if len(generations) > 1:
-                raise ValueError("train_draft_on='used' does not go with dynamic sampling; use 'all'")
-            used = rows_with_advantage(advantages)
-        assert self.learner is not None
-        with torch.enable_grad():
-            return self.learner.step(generations, [row for part in prompts for row in part], used)
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.learner is not None and self.args.should_save:
+            state = {"learner": self.learner.state_dict(), "c_peak": self.c_peak}
+            torch.save(state, Path(output_dir) / DRAFT_STATE)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Every process goes on with the draft of the checkpoint."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None or self.learner is None:
+            return
+        weights, state = Path(checkpoint) / DRAFT_WEIGHTS, Path(checkpoint) / DRAFT_STATE
+        if not (weights.is_file() and state.is_file()):
+            raise ValueError(
+                f"{checkpoint} cannot be continued with a draft: {weights.name} or {state.name} is missing"
+            )
+        device = self.accelerator.device
+        self.draft.network.load_state_dict(load_file(weights, device=str(device)))
+        saved = torch.load(state, map_location=device, weights_only=True)
+        self.learner.load_state_dict(saved["learner"])
+        self.c_peak = self.args.c_peak or saved["c_peak"]

@@ -20,7 +20,6 @@ from common.speculative.networks import DraftNetwork
 from common.speculative.target import Target
 from common.speculative.texts import score_trees
 from common.speculative.tree import TreePolicy
-from papers.fastgrpo.batching import rows_with_advantage
 from papers.fastgrpo.drafts import roots
 from papers.fastgrpo.method import FastGRPOTrainer, OnlineDraftLearner
 from papers.fastgrpo.replay import tree_of
@@ -73,8 +72,9 @@ class ObservedTrainer(FastGRPOTrainer):
 
     def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
         """GRPO's, or the centred rewards scaled by groups over mixed groups."""
+        usual = super().advantages(rewards, batch)
         if not self.gpg:
-            return super().advantages(rewards, batch)
+            return usual
         size = batch.num_generations
         mixed = mixed_groups(rewards, size)
         scale = len(mixed) / mixed.sum().clamp(min=1)
@@ -92,16 +92,15 @@ class ObservedTrainer(FastGRPOTrainer):
         self._iteration += 1
         self._extra += time.perf_counter() - clock
 
-    def _learn(self, advantages: Tensor) -> float:
+    def _learn(self, mixed: Bool[Tensor, " B"]) -> float:
         """The method's step, then the observers'."""
         clocks = [time.perf_counter()]
-        loss = super()._learn(advantages)
+        loss = super()._learn(mixed)
         clocks.append(time.perf_counter())
-        used = rows_with_advantage(advantages)
-        self.log_metric("draft/used", used.float().mean().item())
+        self.log_metric("draft/used", mixed.float().mean().item())
         for observer in self.observers.values():
             if observer.learner is not None:
-                self._observe(observer, used)
+                self._observe(observer, mixed)
         clocks.append(time.perf_counter())
         self.log_metric("seconds/learn", clocks[1] - clocks[0])
         self._extra += clocks[2] - clocks[1]

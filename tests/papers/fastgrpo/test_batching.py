@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.rl import testing
-from papers.fastgrpo.batching import length_groups, misaligned, rows_with_advantage, score_by_length
+from papers.fastgrpo.batching import length_groups, misaligned, score_by_length, score_mixed
 from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
@@ -43,21 +43,43 @@ def test_scores_come_back_in_their_places():
 
     def score(part, part_mask, length):
         seen.append(part_mask.shape)
-        return part[:, -length:].double(), 2.0 * part[:, -length:].double()
+        return part[:, -length:].double(), 2.0 * part[:, -length:].double(), torch.tensor(1.0 * len(seen))
 
-    found = score_by_length(score, ids, mask, width, tokens=10, gap=4)
+    *found, router = score_by_length(score, ids, mask, width, tokens=10, gap=4)
     kept = mask[:, prompt:].double()
     for factor, values in zip((1, 2), found, strict=True):
         torch.testing.assert_close(values * kept, factor * ids[:, prompt:].double() * kept)
     assert sum(rows * columns for rows, columns in seen) < ids.numel()
+    assert router == (1 + len(seen)) / 2
 
 
-def test_entropies_may_be_missing():
+def test_entropies_and_router_may_be_missing():
     ids, mask = torch.ones(2, 4, dtype=torch.long), torch.ones(2, 4, dtype=torch.long)
-    assert (
-        score_by_length(lambda part, _, length: (part[:, -length:] * 1.0, None), ids, mask, 2, 99, 9)[1]
-        is None
+    found = score_by_length(
+        lambda part, _, length: (part[:, -length:] * 1.0, None, None), ids, mask, 2, 99, 9
     )
+    assert found[1:] == (None, None)
+
+
+def test_rows_of_mixed_groups_are_scored_and_the_others_stand_at_the_reference():
+    ids, mask = torch.arange(16).view(4, 4), torch.ones(4, 4, dtype=torch.long)
+    reference = torch.full((4, 2), -3.0)
+    weight = torch.ones((), requires_grad=True)
+    for kept in ([0, 3], []):
+        batch = {
+            "mixed": torch.tensor([row in kept for row in range(4)]),
+            "completion_ids": ids[:, 2:],
+            "ref_per_token_logps": reference,
+        }
+        found, nats, router = score_mixed(
+            lambda part, _, n: (part[:, -n:] * weight, None, 5.0 * weight), ids, mask, 2, batch
+        )
+        for row in range(4):
+            assert torch.equal(found[row], ids[row, 2:].float() if row in kept else reference[row])
+        assert router == (5.0 if kept else 0.0)
+        (gradient,) = torch.autograd.grad(found.sum() + router, weight)
+        assert gradient == (ids[kept, 2:].sum() + 5.0 if kept else 0.0)
+        assert bool(nats.isnan().all())
 
 
 def test_the_update_is_that_of_one_padded_batch(tmp_path: Path):
@@ -95,12 +117,3 @@ def test_the_misalignment_is_off_by_default_and_changes_the_update(tmp_path: Pat
         trained.append(testing.weights(trainer))
     assert not FastGRPOConfig(output_dir=str(tmp_path), use_cpu=True).misaligned_rewards
     assert any(not torch.equal(value, trained[1][name]) for name, value in trained[0].items())
-
-
-def test_rounded_means_are_no_advantage():
-    rewards = torch.full((8,), 0.2)
-    rounded = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
-    mixed = torch.tensor([1.2, *[0.2] * 7])
-    real = (mixed - mixed.mean()) / (mixed.std() + 1e-4)
-    assert not rows_with_advantage(rounded).any()
-    assert rows_with_advantage(real).all()

@@ -1,16 +1,21 @@
 """`FastGRPOTrainer`: off it is `GroupTrainer` bit for bit; on, only the source of rollouts changes."""
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from trl import GRPOConfig, GRPOTrainer
 
 from common.rl import testing
+from common.rl.advantages import merge_equal
 from common.rl.config import GroupConfig
 from common.rl.trainer import GroupTrainer
 from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
+from tests.common.rl.options import dropping_policy
+from tests.common.rl.scoring_calls import pocket_experts, update_batch
 
 FIELDS: dict[str, Any] = {"max_steps": 12, "top_k": 0, "c_peak": 40}
 
@@ -20,8 +25,7 @@ def make(folder: Path, **fields: Any) -> FastGRPOTrainer:
 
 
 def test_off_equals_the_group_trainer(tmp_path: Path) -> None:
-    neutral = {"speculation": "off", "advantage_std": "trl", "skip_equal_groups": False}
-    ours = make(tmp_path / "ours", **neutral, max_steps=20)
+    ours = make(tmp_path / "ours", speculation="off", max_steps=20)
     ours.train()
     parent = testing.pocket_trainer(GroupTrainer, GroupConfig, tmp_path / "parent", top_k=0)
     parent.train()
@@ -134,13 +138,100 @@ def test_a_batch_of_equal_groups_moves_nothing_even_off_the_reference(tmp_path: 
     assert moved == {False: True, True: False}
 
 
+class Batch:
+    """What the advantages look at of a rollout of two groups of four."""
+
+    num_generations, local = 4, slice(None)
+    mask = torch.ones(8, 2)
+
+    @staticmethod
+    def merged(rewards: torch.Tensor) -> torch.Tensor:
+        return merge_equal(rewards, 4)
+
+
 def test_advantages_are_those_of_the_official_code(tmp_path: Path) -> None:
     rewards = torch.tensor([1.2, 0.2, 0.2, 0.0, 0.2, 0.2, 0.2, 0.2])
-    trainer = make(tmp_path, speculation="off")
-    batch = type("Batch", (), {"num_generations": 4, "local": slice(None)})()
+    trainer = make(tmp_path, speculation="off", advantage_std="population")
     first = rewards[:4]
     expected = torch.cat([(first - first.mean()) / first.std(unbiased=False), torch.zeros(4)])
-    torch.testing.assert_close(trainer.advantages(rewards, batch), expected)
+    torch.testing.assert_close(trainer.advantages(rewards, Batch()), expected)
+
+
+@pytest.mark.parametrize("std", ["population", "trl"])
+def test_groups_of_equal_rewards_are_left_out_and_single_rows_at_the_mean_are_not(
+    tmp_path: Path, std: str
+) -> None:
+    """Sums of .35 in two orders are equal; 0, .5, 1, .5 is a mixed group whose second row is at its mean."""
+    sums = [0.1 + 0.25, 0.25 + 0.1, 0.05 + 0.3, 0.3 + 0.05]
+    trainer = make(tmp_path, advantage_std=std)
+    advantages = trainer.advantages(torch.tensor([0.0, 0.5, 1.0, 0.5, *sums]), Batch())
+    assert trainer._mixed.tolist() == [True] * 4 + [False] * 4
+    assert advantages[4:].tolist() == [0.0] * 4
+    assert advantages[1] == advantages[3] == 0.0
+    assert -advantages[0] == advantages[2] > 1
+
+
+def test_rows_at_the_mean_keep_their_kl_term(tmp_path: Path) -> None:
+    """The loss and its gradient on one mixed group are those of an update that leaves nothing out."""
+    gradients = []
+    for skip in (False, True):
+        trainer = make(tmp_path / str(skip), speculation="off", skip_equal_groups=skip)
+        trainer.beta, trainer.current_gradient_accumulation_steps = 1.0, 1
+        batch = update_batch(
+            advantages=torch.tensor([-1.0, 0.0, 1.0, 0.0]),
+            ref_per_token_logps=torch.full((4, 3), -3.0),
+            mixed=torch.ones(4, dtype=torch.bool),
+        )
+        trainer._compute_loss(trainer.model, batch).backward()
+        gradients.append({name: weight.grad for name, weight in trainer.model.named_parameters()})
+    for name, whole in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"top_entropy_quantile": 0.5},
+        {"use_adaptive_entropy": True},
+        {"entropy_coef": 0.1},
+        {"loss_variant": "kl_cov"},
+        {"loss_variant": "clip_cov"},
+    ],
+    ids=lambda field: "-".join(map(str, *field.items())),
+)
+def test_terms_that_need_every_row_are_refused_unless_every_row_is_there(
+    tmp_path: Path, field: dict[str, Any]
+) -> None:
+    (name,) = field
+    with pytest.raises(ValueError, match=f"{name} needs every row: set skip_equal_groups=False"):
+        make(tmp_path, **field)
+    trainer = make(tmp_path, **field, skip_equal_groups=False, max_steps=2, micro_batch_tokens=16)
+    trainer.train()
+    assert all(bool(weight.isfinite().all()) for weight in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("tokens", [0, 16])
+def test_experts_train_with_the_router_loss_of_the_rows_used(tmp_path: Path, tokens: int) -> None:
+    trainer = make(tmp_path, model=pocket_experts(), micro_batch_tokens=tokens, max_steps=4)
+    router = next(weight for name, weight in trainer.model.named_parameters() if ".gate." in name)
+    before = router.detach().clone()
+    trainer.train()
+    assert not torch.equal(router, before)
+    assert all(entry["aux_loss"] >= 0 for entry in trainer.state.log_history if "loss" in entry)
+
+
+@pytest.mark.parametrize("tokens", [0, 99])
+def test_the_router_loss_of_a_whole_batch_is_trls(tmp_path: Path, tokens: int) -> None:
+    losses = []
+    for kind, config, more in (
+        (GRPOTrainer, GRPOConfig, {}),
+        (FastGRPOTrainer, FastGRPOConfig, {"speculation": "off", "micro_batch_tokens": tokens}),
+    ):
+        trainer = testing.pocket_trainer(kind, config, tmp_path, model=pocket_experts(), **more)
+        trainer.current_gradient_accumulation_steps = 2
+        batch = update_batch(mixed=torch.ones(4, dtype=torch.bool))
+        losses.append(trainer._compute_loss(trainer.model, batch))
+    torch.testing.assert_close(*losses)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +240,11 @@ def test_advantages_are_those_of_the_official_code(tmp_path: Path) -> None:
         ({"speculation": "tree"}, "choose one of draft, plain, off"),
         ({"train_draft_on": "none"}, "choose one of all, used"),
         ({"advantage_std": "sample"}, "choose one of population, trl"),
-        ({"exact_resume": True}, "does not keep the draft"),
+        ({"row_skipping": True}, "row_skipping goes with skip_equal_groups=False"),
+        ({"speculation": "off", "model": dropping_policy()}, None),
+        ({"speculation": "off", "model": dropping_policy(), "micro_batch_tokens": 9}, "rotary"),
     ],
 )
-def test_settings_that_do_not_fit(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_settings_that_do_not_fit(tmp_path: Path, fields: dict[str, Any], message: str | None) -> None:
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
         make(tmp_path, **fields)
