@@ -311,7 +311,7 @@ class FastGRPOTrainer(SpeculativeRollouts):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The model, and its draft beside it."""
         super()._save(output_dir, state_dict)
-        if self.learner is not None:
+        if self.learner is not None and self.args.should_save:
             folder = Path(output_dir or str(self.args.output_dir))
             weights = {name: value.contiguous() for name, value in self.draft.network.state_dict().items()}
             save_file(weights, folder / DRAFT_WEIGHTS, metadata={"format": "pt"})
