@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from accelerate.utils import broadcast
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from trl import GRPOTrainer
 
 from common.rl.advantages import mean_advantages, mixed_groups
+from common.rl.citation import Citation
 from common.rl.config import GroupConfig
 from common.rl.rollout import Rollout
 from common.speculative.drafts import FeatureDraft
@@ -35,21 +36,6 @@ from papers.fastgrpo.learner import OnlineDraftLearner, TwoHeadEagleNetwork, dra
 
 __all__ = ["FastGRPOConfig", "FastGRPOTrainer", "OnlineDraftLearner", "TwoHeadEagleNetwork", "draft_loss"]
 
-PAPER = {
-    "title": "FastGRPO: Accelerating Policy Optimization via Concurrency-aware Speculative Decoding and "
-    "Online Draft Learning",
-    "id": "2509.21792",
-    "citation": """\
-@misc{zhang2025fastgrpo,
-    title         = {FastGRPO: Accelerating Policy Optimization via Concurrency-aware Speculative
-                     Decoding and Online Draft Learning},
-    author        = {Zhang, Yizhou and Lv, Ning and Wang, Teng and Dang, Jisheng},
-    year          = {2025},
-    eprint        = {2509.21792},
-    archivePrefix = {arXiv}
-}""",
-}
-"""What a model card cites; as in `paper.yaml`."""
 DRAFT_WEIGHTS, DRAFT_STATE = "draft.safetensors", "draft_optimizer.pt"
 
 
@@ -171,7 +157,9 @@ class FastGRPOTrainer(SpeculativeRollouts):
         args: A `FastGRPOConfig`; the rest as `GroupTrainer`.
     """
 
-    _name, _tag_names, _paper = "FastGRPO", ["trl", "grpo", "fastgrpo"], PAPER
+    _name = "FastGRPO"
+    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "fastgrpo", "reprise"]
+    _paper = Citation()
     args: FastGRPOConfig
 
     def __init__(self, *rest: Any, draft: DraftNetwork | None = None, **others: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from trl.trainer.utils import pad
 
 from common.feedback.critic import HIGHEST_SCORE, Critic, Critique, completion_text
 from common.feedback.pool import FeedbackPool
+from common.rl.citation import Citation
 from common.rl.config import GroupConfig
 from common.rl.likelihood import Likelihood, check_likelihood, negative_log_likelihood
 from common.rl.rollout import Rollout
@@ -28,21 +29,6 @@ from common.rl.trainer import GroupTrainer
 from papers.fcp.conditions import FEEDBACK_TOKENS, Prompt, conditioned, question_text
 
 __all__ = ["FEEDBACK_TOKENS", "FCPBootstrapTrainer", "FCPConfig", "FCPOfflineTrainer", "conditioned"]
-
-PAPER = {
-    "title": "Language Models Can Learn from Verbal Feedback Without Scalar Rewards",
-    "id": "2509.22638",
-    "citation": """\
-@misc{luo2025fcp,
-    title         = {Language Models Can Learn from Verbal Feedback Without Scalar Rewards},
-    author        = {Luo, Renjie and Liu, Zichen and Liu, Xiangyan and Du, Chao and Lin, Min and
-                     Chen, Wenhu and Lu, Wei and Pang, Tianyu},
-    year          = {2025},
-    eprint        = {2509.22638},
-    archivePrefix = {arXiv}
-}""",
-}
-"""What a model card cites; as in `paper.yaml`."""
 
 
 class FCPOfflineTrainer(SFTTrainer):
@@ -57,7 +43,9 @@ class FCPOfflineTrainer(SFTTrainer):
         eval_dataset: The same, or several of them by name.
     """
 
-    _name, _tag_names, _paper = "FCP (offline)", ["trl", "sft", "fcp"], PAPER
+    _name = "FCP (offline)"
+    _tag_names: ClassVar[list[str]] = ["trl", "sft", "fcp", "reprise"]
+    _paper = Citation()
 
     def __init__(
         self,
@@ -198,7 +186,9 @@ class FCPBootstrapTrainer(GroupTrainer):
         ValueError: images, or prompts that come from elsewhere than the dataset.
     """
 
-    _name, _tag_names, _paper = "FCP", ["trl", "fcp"], PAPER
+    _name = "FCP"
+    _tag_names: ClassVar[list[str]] = ["trl", "fcp", "reprise"]
+    _paper = Citation()
     args: FCPConfig
 
     def __init__(

@@ -10,9 +10,10 @@ rollouts, no KL term; the reward is not differentiated. Decoding does not change
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -38,6 +39,8 @@ from papers.gto.tree_reward import (
 )
 
 CONTROLS = ("none", "shuffled", "flipped")
+GROUPS = "groups.pt"
+"""In a checkpoint: the generator that groups are drawn with."""
 
 
 @dataclass
@@ -70,6 +73,21 @@ class GTOConfig(TrainingArguments):
     unroll_steps: int = field(default=7, metadata={"help": "Steps of training-time test; 1 is App. B.2."})
     unroll_decay: float = field(default=0.8, metadata={"help": "Weight of step j is decay ** j."})
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unused = {
+            "gradient_checkpointing": self.gradient_checkpointing or self.activation_checkpointing,
+            "label_smoothing_factor": self.label_smoothing_factor != 0.0,
+            "neftune_noise_alpha": self.neftune_noise_alpha is not None,
+            "torch_compile": self.torch_compile,
+            "use_liger_kernel": self.use_liger_kernel,
+        }
+        offending = ", ".join(name for name, on in unused.items() if on)
+        if offending:
+            raise ValueError(
+                f"a draft of one layer, trained on soft targets, has no use for {offending}: leave it unset"
+            )
+
     @property
     def tree(self) -> TreePolicy:
         """Shape of the trees."""
@@ -93,6 +111,9 @@ def one_after_the_other(first: DraftTree, second: DraftTree) -> DraftTree:
 class GTOTrainer(Trainer):
     """Phase II; the only change to token training is the second term of the loss.
 
+    Evaluation gives the same loss as ``eval_loss``, on groups of its own, and leaves training as it is. A run
+    that resumes needs the draft that the first one started from: it is the reference.
+
     Args:
         model: The draft, already trained with the token loss (Phase I).
         target: The frozen model, with the taps of the draft.
@@ -101,8 +122,10 @@ class GTOTrainer(Trainer):
             them.
 
     Raises:
-        ValueError: a draft that does not fit the target, or an unknown control.
+        ValueError: a draft that does not fit the target, an unknown control, or several processes or devices.
     """
+
+    _tag_names: ClassVar[list[str]] = ["gto", "reprise"]
 
     def __init__(
         self, model: DraftNetwork, target: Target, args: GTOConfig, train_dataset: Any, **kwargs: Any
@@ -112,6 +135,8 @@ class GTOTrainer(Trainer):
             raise ValueError(f"gto_control is '{args.gto_control}'; choose from {', '.join(CONTROLS)}")
         kwargs.setdefault("data_collator", collate)
         super().__init__(model=model, args=args, train_dataset=train_dataset, **kwargs)
+        if self.accelerator.num_processes > 1 or self.args.n_gpu > 1:
+            raise ValueError("GTOTrainer runs in one process on one device: a wrapper would hide the draft")
         self.target, self.model_accepts_loss_kwargs = target, False
         self.reference = copy.deepcopy(model, {id(model._shared): model._shared}).requires_grad_(False)
         self.generator = torch.Generator().manual_seed(args.seed)
@@ -129,6 +154,34 @@ class GTOTrainer(Trainer):
         if self.args.gto_omega:
             loss = loss + self.args.gto_omega * self.tree_loss(model, text, supervised)
         return (loss, {}) if return_outputs else loss
+
+    @torch.no_grad()
+    def prediction_step(
+        self,
+        model: DraftNetwork,
+        inputs: Mapping[str, Tensor],
+        prediction_loss_only: bool,  # noqa: ARG002
+        ignore_keys: list[str] | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, None, None]:
+        """The loss of a batch, on groups drawn afresh for each: training's stay what they are."""
+        training, self.generator = self.generator, torch.Generator().manual_seed(self.args.seed)
+        loss = self.compute_loss(model, self._prepare_inputs(inputs))
+        self.generator = training
+        return loss, None, None
+
+    def _set_signature_columns_if_needed(self) -> None:
+        """A dataset's columns are those of `collate`, not the arguments of a forward."""
+        self._signature_columns = ["ids", "supervised"]
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        torch.save(self.generator.get_state(), os.path.join(output_dir, GROUPS))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Groups go on where the checkpoint left them."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.generator.set_state(torch.load(os.path.join(checkpoint, GROUPS), weights_only=True))
 
     def token_loss(
         self, model: DraftNetwork, text: TextReading, supervised: Bool[Tensor, "B T"]
@@ -156,7 +209,8 @@ class GTOTrainer(Trainer):
         with torch.no_grad():
             log_reference = path_log_likelihood(self.reference, text, roots, tokens)
         ratio = path_ratio(log_m.flatten(0, 1), log_reference.flatten(0, 1), path.length).view(shape)
-        self.measure(groups, rewards, advantages, ratio)
+        if model.training:
+            self.measure(groups, rewards, advantages, ratio)
         return gto_loss(ratio, advantages, groups.mask, args.gto_epsilon)
 
     @torch.no_grad()

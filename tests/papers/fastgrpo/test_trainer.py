@@ -234,6 +234,14 @@ def test_the_router_loss_of_a_whole_batch_is_trls(tmp_path: Path, tokens: int) -
     torch.testing.assert_close(*losses)
 
 
+def test_the_model_card_names_the_method_and_cites_its_paper(tmp_path: Path) -> None:
+    make(tmp_path).create_model_card("m")
+    text = (tmp_path / "README.md").read_text()
+    assert "FastGRPO" in text
+    assert "zhang2025fastgrpo" in text
+    assert "DeepSeekMath" not in text
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

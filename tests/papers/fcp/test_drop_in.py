@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
@@ -163,6 +162,13 @@ def test_the_critic_reads_words_and_no_python():
 # --- data
 
 
+def test_online_reads_a_stream(tmp_path):
+    rows = pocket_prompts().add_column("reference", ["w1"] * 12)
+    trainer = online(tmp_path, data=rows.to_iterable_dataset())
+    trainer.train()
+    assert any(entry.get("nll", 0) > 0 for entry in trainer.state.log_history)
+
+
 TOOL = {"type": "function", "function": {"name": "add", "description": "adds"}}
 ROWS = Dataset.from_dict(
     {"prompt": ["w1", "w2"], "completion": [" w3", " w4"], "critique": ["w5", "w6 w7"], "tools": [[TOOL]] * 2}
@@ -244,10 +250,6 @@ def test_praise_belongs_to_the_group_and_not_to_the_process(tmp_path, monkeypatc
 
 
 def test_model_cards_name_the_method_and_cite_its_paper(tmp_path):
-    card = yaml.safe_load((Path(method.__file__).parent / "paper.yaml").read_text())
-    assert method.PAPER["title"] == card["title"]
-    assert method.PAPER["id"] == card["arxiv"]
-    assert method.PAPER["citation"].split() == card["bibtex"].split()
     for trainer in (online(tmp_path / "online"), offline(FCPOfflineTrainer, tmp_path / "offline")):
         trainer.create_model_card("m")
         text = Path(trainer.args.output_dir, "README.md").read_text()

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import Trainer
 
 from common.speculative.drafts import FeatureDraft
@@ -196,3 +197,60 @@ def test_clear_errors(tmp_path, target, rows):
     other = type(target)(target.model, (0, 1))
     with pytest.raises(ValueError, match="features of width"):
         GTOTrainer(new_draft(target), other, config(tmp_path), rows)
+
+
+LONGEST = {"gto_accepted_path": "max_expected"}  # a random draft has no greedily accepted path
+
+
+def test_evaluation_gives_the_loss_and_leaves_training_as_it_is(tmp_path, target, rows):
+    plain = trained(tmp_path / "plain", target, rows, **LONGEST)
+    args = config(tmp_path / "ours", eval_strategy="steps", eval_steps=1, **LONGEST)
+    ours = GTOTrainer(new_draft(target), target, args, rows, eval_dataset=rows[:2])
+    ours.train()
+    for name, value in weights(plain).items():
+        assert torch.equal(value, weights(ours)[name]), name
+    losses = [entry["eval_loss"] for entry in ours.state.log_history if "eval_loss" in entry]
+    assert len(losses) == 3
+    ours.generator.manual_seed(ours.args.seed)
+    with torch.no_grad():
+        ours.model.eval()
+        expected = ours.compute_loss(ours.model, collate(rows[:2]))
+    assert losses[-1] == pytest.approx(float(expected))
+    logged = sum("gto/reward" in entry for entry in ours.state.log_history)
+    assert logged == sum("gto/reward" in entry for entry in plain.state.log_history) == 3
+
+
+def test_a_stop_leaves_no_trace(tmp_path, target, rows):
+    saved = {"save_strategy": "steps", "save_steps": 2, **LONGEST}
+    trained(tmp_path / "part", target, rows, max_steps=2, lr_scheduler_type="constant", **saved)
+    whole = trained(tmp_path / "whole", target, rows, max_steps=4, lr_scheduler_type="constant", **LONGEST)
+    args = config(tmp_path / "part", max_steps=4, lr_scheduler_type="constant", **saved)
+    resumed = GTOTrainer(new_draft(target), target, args, rows)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "part" / "checkpoint-2"))
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+def test_a_dataset_keeps_its_columns_by_default(tmp_path, target, rows):
+    lists = [{name: value.tolist() for name, value in row.items()} for row in rows]
+    data = Dataset.from_list([{**row, "note": 1} for row in lists]).with_format("torch")
+    found = trained(tmp_path / "data", target, data, remove_unused_columns=True)
+    plain = trained(tmp_path / "rows", target, rows)
+    for name, value in weights(plain).items():
+        assert torch.equal(value, weights(found)[name]), name
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"gradient_checkpointing": True},
+        {"label_smoothing_factor": 0.1},
+        {"neftune_noise_alpha": 1.0},
+        {"torch_compile": True},
+        {"use_liger_kernel": True},
+    ],
+    ids=lambda field: next(iter(field)),
+)
+def test_arguments_that_a_draft_has_no_use_for(tmp_path, field):
+    with pytest.raises(ValueError, match=f"has no use for {next(iter(field))}"):
+        config(tmp_path, **field)
