@@ -59,7 +59,7 @@ def train(job: Job, workspace: Path) -> Record:
 
 
 def arguments(config: Mapping[str, Any], run: Run, seed: int, workspace: Path) -> FastGRPOConfig:
-    """The loop as a trainer configuration; the draft is not kept in checkpoints, so none resumes."""
+    """The loop as a trainer configuration; a loop is timed as a whole, so none resumes."""
     shared = shared_arguments(run, seed, workspace)
     own = {"exact_resume": False, "save_strategy": "no", "decoder": "generate"}
     fields = ("c_peak", "k_max", "l_max", "l_min", "alpha", "n_max", "micro_batch_tokens", "top_p")

@@ -1,6 +1,7 @@
 """`FastGRPOTrainer`: off it is `GroupTrainer` bit for bit; on, only the source of rollouts changes."""
 
 import copy
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from common.rl.trainer import GroupTrainer
 from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
 from tests.common.rl.options import dropping_policy
 from tests.common.rl.scoring_calls import pocket_experts, update_batch
+from tests.papers.readme import run_example, tiny_policy, tiny_questions
 
 FIELDS: dict[str, Any] = {"max_steps": 12, "top_k": 0, "c_peak": 40}
 
@@ -240,6 +242,22 @@ def test_the_model_card_names_the_method_and_cites_its_paper(tmp_path: Path) -> 
     assert "FastGRPO" in text
     assert "zhang2025fastgrpo" in text
     assert "DeepSeekMath" not in text
+
+
+def test_the_example_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy = tiny_policy(tmp_path / "policy")
+    config = policy / "config.json"
+    long = {**json.loads(config.read_text()), "max_position_embeddings": 4096}
+    config.write_text(json.dumps(long))
+    names = {
+        "Qwen/Qwen2.5-1.5B-Instruct": policy,
+        "trl-lib/DeepMath-103K": tiny_questions(tmp_path / "questions", 4),
+    }
+    trainer = run_example("fastgrpo", names)["trainer"]
+    assert isinstance(trainer, FastGRPOTrainer)
+    assert trainer.state.global_step == 1
+    assert trainer.c_peak > 0
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,17 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import itertools
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from common.feedback import api
 from common.feedback.critic import Critique, completion_text, content_text
 from common.feedback.pool import FeedbackPool
 from common.models.pocket import PocketConfig, build_model
@@ -22,6 +26,7 @@ from papers.fcp import method
 from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned, question_text
 from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer, conditioned_rows
 from tests.common.rl.scoring_calls import MULTIMODAL, pocket_experts, recorded_calls, update_batch
+from tests.papers.readme import run_example, tiny_policy
 
 TOOLS = {"tool_mask": torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1]])}
 
@@ -258,3 +263,24 @@ def test_model_cards_name_the_method_and_cite_its_paper(tmp_path):
         assert "- fcp" in text
         assert "DeepSeekMath" not in text
         assert "GRPO" not in text
+
+
+def test_the_example_of_the_readme_runs_as_it_stands(tmp_path, monkeypatch):
+    """With a client that praises every other response in words of the tiny model."""
+    replies = itertools.cycle(({"summary": "w5", "score": 10}, {"summary": "w6 w7", "score": 2}))
+
+    def create(**_):
+        text = json.dumps({"user": "", "analysis": "", **next(replies)})
+        return SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content=text))])
+
+    client = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
+    monkeypatch.setattr(api, "_client", lambda _: client)
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"prompt": f"w{row % 8} w1", "completion": f" w{row // 8}", "reference": "w1"} for row in range(64)
+    ]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trainer = run_example("fcp", {"Qwen/Qwen2.5-0.5B": tiny_policy(tmp_path / "policy")})["trainer"]
+    assert isinstance(trainer, FCPBootstrapTrainer)
+    assert trainer.state.global_step == 4
+    assert trainer.state.log_history[-1]["train_loss"] > 0

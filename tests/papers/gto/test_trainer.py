@@ -16,6 +16,7 @@ from common.speculative.verify import SamplingParams
 from papers.gto.method import GTOConfig, GTOTrainer, collate, path_log_likelihood
 from papers.gto.tree_reward import draft_tree_reward, group_advantages, longest_accepted_path, sample_groups
 from tests.papers.gto.conftest import new_draft
+from tests.papers.readme import run_example, tiny_policy
 
 POLICY = TreePolicy(3, 2, 6)
 
@@ -254,3 +255,11 @@ def test_a_dataset_keeps_its_columns_by_default(tmp_path, target, rows):
 def test_arguments_that_a_draft_has_no_use_for(tmp_path, field):
     with pytest.raises(ValueError, match=f"has no use for {next(iter(field))}"):
         config(tmp_path, **field)
+
+
+def test_the_example_of_the_readme_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conversations.txt").write_text("<bos> w1 w2 w3 w4 w5 w6 w7\n" * 8)
+    trainer = run_example("gto", {"Qwen/Qwen3-1.7B": tiny_policy(tmp_path / "policy")})["trainer"]
+    assert trainer.state.global_step == 3
+    assert trainer.state.log_history[-1]["train_loss"] > 0

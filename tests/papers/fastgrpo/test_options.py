@@ -1,0 +1,79 @@
+"""All fields of `GRPOConfig`: switched off the trainer is stock TRL in each, on it heeds or refuses each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from trl import GRPOConfig
+
+from common.rl.testing import pocket_trainer
+from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
+from tests.common.rl.sweep import check_option, parametrised
+from tests.papers.heeded import check_heeded
+
+HOOK = ("scale_rewards", "multi_objective_aggregation")
+SAMPLING = {
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+    "generation_kwargs": "generation_kwargs",
+    "cache_implementation": "cache_implementation",
+    "use_vllm": "vllm",
+    "use_transformers_continuous_batching": "use_transformers_continuous_batching",
+}
+UPDATE = {
+    "top_entropy_quantile": "top_entropy_quantile",
+    "entropy_coef": "entropy_coef",
+    "use_adaptive_entropy": "use_adaptive_entropy",
+    "entropy_target": "use_adaptive_entropy",
+    "entropy_coef_delta": "use_adaptive_entropy",
+    "entropy_coef_max": "use_adaptive_entropy",
+    "entropy_coef_min": "use_adaptive_entropy",
+}
+REFUSED = {**{name: name for name in HOOK}, **SAMPLING, **UPDATE, "disable_dropout": "rotary"}
+"""How the message names what is refused; the policy with dropout has learned positions."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def off(**given):
+    return pocket_trainer(FastGRPOTrainer, FastGRPOConfig, speculation="off", **given)
+
+
+def on(**given):
+    return pocket_trainer(FastGRPOTrainer, FastGRPOConfig, c_peak=40, **given)
+
+
+@parametrised
+def test_off_an_option_acts_as_in_trl_or_is_refused(field, at):
+    check_option(off, field, at, HOOK)
+
+
+@parametrised
+def test_on_an_option_changes_the_run_or_is_refused(field, at):
+    refusal = check_heeded(on, field, at)
+    if field in REFUSED:
+        assert refusal is not None, f"{field} was to be refused"
+        assert REFUSED[field] in refusal
+    else:
+        assert refusal is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"decoder": "lean"}, {"max_completion_length": None}, {"rollout_func": print}],
+    ids=lambda more: next(iter(more)),
+)
+def test_what_the_engine_does_not_know_is_refused(tmp_path, more):
+    kind = FastGRPOTrainer
+    (name,) = more
+    arguments = {} if name in GRPOConfig.__dataclass_fields__ or name == "decoder" else more
+
+    def build(**given):
+        return kind(**given, **arguments)
+
+    with pytest.raises(ValueError, match=name):
+        pocket_trainer(build, FastGRPOConfig, tmp_path, **({} if arguments else more))
