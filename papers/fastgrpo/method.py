@@ -221,16 +221,16 @@ class FastGRPOTrainer(SpeculativeRollouts):
         """GRPO's; on the wrong responses if the official code's bug is asked for."""
         args, size = self.args, batch.num_generations
         merged = batch.merged(rewards)
-        self._mixed = mixed_groups(merged, size).repeat_interleave(size)[batch.local]
+        self._mixed_rows = mixed_groups(merged, size).repeat_interleave(size)[batch.local]
         if args.advantage_std == "trl":
             found = super().advantages(rewards, batch)
         else:
             found = mean_advantages(merged, size, "population")[batch.local]
         if args.skip_equal_groups:
-            found = found.masked_fill(~self._mixed, 0.0)  # TRL's are rounding errors over 1e-4
+            found = found.masked_fill(~self._mixed_rows, 0.0)  # TRL's are rounding errors over 1e-4
         if args.misaligned_rewards:
             lengths = batch.mask.sum(dim=1)
-            self._mixed, found = misaligned(self._mixed, lengths), misaligned(found, lengths)
+            self._mixed_rows, found = misaligned(self._mixed_rows, lengths), misaligned(found, lengths)
         return found
 
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
@@ -243,12 +243,12 @@ class FastGRPOTrainer(SpeculativeRollouts):
         clock = time.perf_counter()
         output = super()._generate_and_score_completions(inputs)
         if self.args.skip_equal_groups:
-            output["mixed"] = self._mixed
+            output["mixed"] = self._mixed_rows
         if not self.speculates:
             return output
         before = time.perf_counter()
         if self.learner is not None and self.model.training and self.args.draft_learning_rate > 0:
-            self.log_metric("draft/loss", self._learn(self._mixed))
+            self.log_metric("draft/loss", self._learn(self._mixed_rows))
         now = time.perf_counter()
         stats = [generation.stats for generation, _ in self._rollouts]
         tokens, active = sum(each.tokens for each in stats), sum(sum(each.active) for each in stats)

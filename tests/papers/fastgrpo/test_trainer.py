@@ -167,7 +167,7 @@ def test_groups_of_equal_rewards_are_left_out_and_single_rows_at_the_mean_are_no
     sums = [0.1 + 0.25, 0.25 + 0.1, 0.05 + 0.3, 0.3 + 0.05]
     trainer = make(tmp_path, advantage_std=std)
     advantages = trainer.advantages(torch.tensor([0.0, 0.5, 1.0, 0.5, *sums]), Batch())
-    assert trainer._mixed.tolist() == [True] * 4 + [False] * 4
+    assert trainer._mixed_rows.tolist() == [True] * 4 + [False] * 4
     assert advantages[4:].tolist() == [0.0] * 4
     assert advantages[1] == advantages[3] == 0.0
     assert -advantages[0] == advantages[2] > 1
