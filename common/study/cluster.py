@@ -24,7 +24,7 @@ class DeadJobError(Exception):
 
 
 def outcomes(
-    jobs: Mapping[str, Job], keys: Sequence[str], root: Path, workers: int, limits: Limits
+    jobs: Mapping[str, Job], keys: Sequence[str], root: Path, workers: int, limits: Limits, made: float
 ) -> Iterator[tuple[str, Outcome]]:
     """Run jobs as Ray tasks and yield (key, outcome) as they end.
 
@@ -34,6 +34,7 @@ def outcomes(
         root: Folder of the store.
         workers: Processes of the cluster that is started here; one that RAY_ADDRESS names has its own number.
         limits: Bounds on each job.
+        made: When the keys were made, in seconds since the epoch.
 
     Raises:
         StudyError: Ray is not installed.
@@ -45,7 +46,7 @@ def outcomes(
         graphics = int(os.environ.get("REPRISE_DEVICE") == "cuda")
         repeated = {"max_retries": RETRIES, "retry_exceptions": [DeadJobError]}
         task = ray.remote(num_cpus=1, num_gpus=graphics, **repeated)(_attempt)
-        waiting = {task.remote(jobs[key], key, root, limits): key for key in keys}
+        waiting = {task.remote(jobs[key], key, root, limits, made): key for key in keys}
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
             yield waiting.pop(done), _result(ray, done)
@@ -53,8 +54,8 @@ def outcomes(
         ray.shutdown()
 
 
-def _attempt(job: Job, key: str, root: Path, limits: Limits) -> Outcome:
-    outcome = execute(job, key, root, limits, None)
+def _attempt(job: Job, key: str, root: Path, limits: Limits, made: float) -> Outcome:
+    outcome = execute(job, key, root, limits, None, made)
     if outcome.died:
         raise DeadJobError(outcome.error)
     return outcome

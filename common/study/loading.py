@@ -30,7 +30,7 @@ class SourceChangedError(StudyError):
 
 @contextmanager
 def entry_point(
-    job: Job, key: str, workspace: Path, before: frozenset[str], begin: float
+    job: Job, key: str, workspace: Path, before: frozenset[str], made: float
 ) -> Iterator[Callable[[Job, Path], Record]]:
     """The function of a job, checked against the job's key before its first and after its last line.
 
@@ -41,7 +41,7 @@ def entry_point(
         key: Its key.
         workspace: Its scratch folder.
         before: Modules that had been loaded for other jobs (`loaded`).
-        begin: When the run began that made the key, in seconds since the epoch.
+        made: When the key was made, in seconds since the epoch.
 
     Raises:
         SourceChangedError: a file changed since the key was made, or the key does not cover a module that the
@@ -49,12 +49,12 @@ def entry_point(
     """
     record_imports()
     function = job.function()
-    _check(job, key, before, begin)
+    _check(job, key, before, made)
     try:
         yield function
     finally:
         try:
-            _check(job, key, before, begin)
+            _check(job, key, before, made)
         except (StudyError, OSError):
             shutil.rmtree(workspace, ignore_errors=True)
             raise
@@ -65,13 +65,13 @@ def loaded() -> frozenset[str]:
     return frozenset(_loaded)
 
 
-def _check(job: Job, key: str, before: frozenset[str], begin: float) -> None:
+def _check(job: Job, key: str, before: frozenset[str], made: float) -> None:
     now = Sources()
     modules = covered(job, now)
     replaced = [module.path for name, module in modules.items() if _is_other(name, module)]
     if replaced or job_key(job, now) != key:
         paths = [*(module.path for module in modules.values()), *map(ROOT.joinpath, job.inputs)]
-        touched = replaced or _touched(paths, begin)
+        touched = replaced or _touched(paths, made)
         names = ", ".join(os.path.relpath(path, ROOT) for path in touched)
         raise SourceChangedError(
             f"{names or 'the environment, or a file that is gone,'} changed during the run: nothing of this "
@@ -91,9 +91,9 @@ def _is_other(name: str, module: Module) -> bool:
     return source is not None and read_text(source, module.is_package).syntax != module.text.syntax
 
 
-def _touched(paths: Iterable[Path], begin: float) -> list[Path]:
-    """Files that were written since the run began."""
-    return [path for path in paths if path.stat().st_ctime > begin]
+def _touched(paths: Iterable[Path], made: float) -> list[Path]:
+    """Files that were written since the key was made."""
+    return [path for path in paths if path.stat().st_ctime > made]
 
 
 class _Loader(SourceFileLoader):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
 
@@ -36,11 +37,13 @@ class Plan:
         jobs: Key to job; equal jobs of two sweeps share one key.
         pending: Keys to compute, the longest first, so that workers finish together.
         seconds: Expected wall time by key.
+        made: When the keys were made, in seconds since the epoch: files that are younger are other inputs.
     """
 
     jobs: Mapping[str, Job]
     pending: tuple[str, ...]
     seconds: Mapping[str, float]
+    made: float = field(default_factory=time.time)
 
 
 def plan(jobs: Sequence[Job], store: Store, past: Mapping[str, float]) -> Plan:
@@ -51,6 +54,7 @@ def plan(jobs: Sequence[Job], store: Store, past: Mapping[str, float]) -> Plan:
         store: Where records are.
         past: Seconds an earlier run took, by `Job.describe`.
     """
+    made = time.time()
     keyed = {job_key(job): job for job in jobs}
     typical = sum(past.values()) / len(past) if past else UNKNOWN_SECONDS
     seconds = {key: past.get(job.describe(), typical) for key, job in keyed.items()}
@@ -58,7 +62,7 @@ def plan(jobs: Sequence[Job], store: Store, past: Mapping[str, float]) -> Plan:
         console(stderr=True).print(f"record {key} ({keyed[key].describe()}) is damaged: recomputing it")
         store.discard(key)
     pending = [key for key in keyed if not store.has(key)]
-    return Plan(keyed, tuple(sorted(pending, key=lambda key: -seconds[key])), seconds)
+    return Plan(keyed, tuple(sorted(pending, key=lambda key: -seconds[key])), seconds, made)
 
 
 def run(work: Plan, store: Store, workers: int, limits: Limits, backend: str = "loky") -> None:
@@ -115,7 +119,7 @@ def _attempt(
 ) -> Iterator[tuple[str, Outcome]]:
     """Run jobs once and yield (key, outcome) as they end; those that a dead worker held up are left out."""
     if backend == "ray":
-        yield from cluster.outcomes(work.jobs, keys, store.root, workers, limits)
+        yield from cluster.outcomes(work.jobs, keys, store.root, workers, limits, work.made)
         return
     run = os.getpid()
     # joblib would run a single worker's jobs in this process.
@@ -126,7 +130,7 @@ def _attempt(
         initializer=start_worker,
         initargs=(run, limits.offline),
     )
-    calls = [executor.submit(_call, work.jobs[key], key, store.root, limits, run) for key in keys]
+    calls = [executor.submit(_call, work.jobs[key], key, store.root, limits, run, work.made) for key in keys]
     try:
         for future in as_completed(calls):
             yield future.result()
@@ -139,8 +143,8 @@ def _attempt(
     executor.shutdown(wait=True)
 
 
-def _call(job: Job, key: str, root: Path, limits: Limits, run: int) -> tuple[str, Outcome]:
-    return key, execute(job, key, root, limits, run)
+def _call(job: Job, key: str, root: Path, limits: Limits, run: int, made: float) -> tuple[str, Outcome]:
+    return key, execute(job, key, root, limits, run, made)
 
 
 def _bar() -> Progress:

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from common.study.errors import StudyError
 from common.study.isolation import OPEN, cut_network
@@ -68,7 +67,7 @@ class Outcome:
     died: bool = False
 
 
-def execute(job: Job, key: str, root: Path, limits: Limits, parent: int | None) -> Outcome:
+def execute(job: Job, key: str, root: Path, limits: Limits, parent: int | None, made: float) -> Outcome:
     """Compute the record of one job unless it is there.
 
     The folder's lock makes a second run of the same job wait and then find the record.
@@ -79,6 +78,7 @@ def execute(job: Job, key: str, root: Path, limits: Limits, parent: int | None) 
         root: Folder of the store.
         limits: Bounds on the job.
         parent: Process id of the run that this worker serves; None where another program ends the worker.
+        made: When the key was made, in seconds since the epoch.
     """
     store = Store(root)
     try:
@@ -89,10 +89,10 @@ def execute(job: Job, key: str, root: Path, limits: Limits, parent: int | None) 
                     return Outcome()
                 except DamagedRecordError:
                     store.discard(key)
-            before, begin = loaded(), psutil.Process(parent or os.getpid()).create_time()
+            before = loaded()
             if can_fork():
                 _import_entry(job, limits)
-            call = partial(_compute, job, key, root, limits, before, begin)
+            call = partial(_compute, job, key, root, limits, before, made)
             cut = partial(bound, store.folder(key) / "log.txt")
             ending = run_apart(call, limits.seconds, limits.memory, parent, limits.offline, cut)
             cut()
@@ -130,7 +130,7 @@ def _import_entry(job: Job, limits: Limits) -> None:
     gc.freeze()  # imported libraries are half a million objects that no collection has to visit again
 
 
-def _compute(job: Job, key: str, root: Path, limits: Limits, before: frozenset[str], begin: float) -> str:
+def _compute(job: Job, key: str, root: Path, limits: Limits, before: frozenset[str], made: float) -> str:
     """Run the job in this process and write its record; returns an error text, empty if all went well.
 
     Args:
@@ -139,7 +139,7 @@ def _compute(job: Job, key: str, root: Path, limits: Limits, before: frozenset[s
         root: Folder of the store.
         limits: Bounds on the job.
         before: Modules that other jobs had loaded.
-        begin: When the run began.
+        made: When the key was made.
     """
     store = Store(root)
     folder = store.folder(key)
@@ -148,7 +148,7 @@ def _compute(job: Job, key: str, root: Path, limits: Limits, before: frozenset[s
     try:
         workspace.mkdir(parents=True, exist_ok=True)
         _seed(key)
-        with _output_in(folder / "log.txt"), entry_point(job, key, workspace, before, begin) as function:
+        with _output_in(folder / "log.txt"), entry_point(job, key, workspace, before, made) as function:
             record = function(job, workspace)
         level = cut_network() if limits.offline else OPEN
         cost = Cost(round(time.perf_counter() - start, 3), _own_peak(), level)

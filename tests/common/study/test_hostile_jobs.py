@@ -194,9 +194,9 @@ def test_a_new_interpreter_serves_where_a_fork_is_not_safe(tmp_path, monkeypatch
     """The way of other systems than Linux, and of Ray's workers, which have threads."""
     monkeypatch.setattr("common.study.supervise.can_fork", lambda: False)
     monkeypatch.setattr("common.study.worker.can_fork", lambda: False)
-    assert execute(job_of("well"), key_of("well"), tmp_path, LIMITS, None).error == ""
+    assert execute(job_of("well"), key_of("well"), tmp_path, LIMITS, None, time.time()).error == ""
     assert Store(tmp_path).cost(key_of("well")).network in (NAMESPACE, HOOK)
-    outcome = execute(job_of("exits"), key_of("exits"), tmp_path, LIMITS, None)
+    outcome = execute(job_of("exits"), key_of("exits"), tmp_path, LIMITS, None, time.time())
     assert (outcome.error, outcome.died) == ("SystemExit: 0", False)
 
 
