@@ -13,10 +13,10 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from common.plotting.style import PALETTE, label, legend, panels, png
+from common.plotting.style import GREY, HUES, label, legend, panels, png
 from papers.qae.quantile import objective_weights, quantile_advantages, quantile_baseline
 
-COLOURS = {"mean": PALETTE[0], "QAE": PALETTE[1]}
+COLOURS = {"mean": GREY, "QAE": HUES["blue"]}
 
 
 def group(correct: int, size: int) -> Float[Tensor, " G"]:

@@ -59,7 +59,6 @@ def base_arguments(config: Settings) -> dict[str, Any]:
                 "clip_cov_ratio": config["clip_cov_ratio"],
                 "epsilon": 1.0,
                 "epsilon_high": 1.0,
-                "dual_clip": 10.0,
             }
         case "kl_cov":
             return {

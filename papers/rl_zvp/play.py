@@ -12,7 +12,7 @@ import torch
 from IPython.display import Image, display
 from matplotlib.axes import Axes
 
-from common.plotting.style import PALETTE, label, legend, panels, png
+from common.plotting.style import GREY, HUES, label, legend, panels, png
 from common.tabular.tree import PrefixTree
 from papers.rl_zvp.enumeration import Enumeration, draw, moved
 from papers.rl_zvp.theory import grpo_coefficient
@@ -20,7 +20,7 @@ from papers.rl_zvp.zero_variance import rl_zvp_advantages
 
 TOKENS = ("so", "3", "*", "4", "=", "1", ";", "let", "1", "+", "5", "=", "6", "<eos>")
 ENTROPIES = torch.tensor([0.69, 0.05, 0.1, 0.08, 0.02, 1.05, 0.03, 0.66, 0.06, 0.09, 0.04, 0.02, 0.22, 0.01])
-COLOURS = {"correct": PALETTE[0], "wrong": PALETTE[1]}
+COLOURS = {"correct": HUES["green"], "wrong": HUES["vermilion"]}
 
 
 def response(correct: int, size: int, alpha: float, **options: Any) -> dict[str, torch.Tensor]:
@@ -108,7 +108,7 @@ def picture(alpha: float, p: float, size: int = 8) -> Image:
     draw_response(axes[0], round(p * size), size, alpha)
     values = contributions(float(np.clip(p, 0.01, 0.99)), alpha, size)
     names = ("GRPO", "positive", "negative")
-    axes[1].bar(names, [values[name] for name in names], color=PALETTE[:3])
+    axes[1].bar(names, [values[name] for name in names], color=(GREY, HUES["green"], HUES["vermilion"]))
     axes[1].set_yscale("log")
     axes[1].set_ylim(1e-7, 2)
     label(axes[1], f"expected update at p = {np.clip(p, 0.01, 0.99):.2f}", y="norm")

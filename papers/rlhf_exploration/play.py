@@ -11,12 +11,12 @@ import pandas as pd
 from IPython.display import Image, display
 from matplotlib.axes import Axes
 
-from common.plotting.style import PALETTE, label, legend, panels, png
+from common.plotting.style import label, legend, panels, png
 from common.preferences.bradley_terry import contrast_information, information
 from common.preferences.tabular import gibbs_policy
 from papers.rlhf_exploration.instances import Bandit, saturated, two_arms
 from papers.rlhf_exploration.protocols import PROTOCOLS
-from papers.rlhf_exploration.report import NAMES
+from papers.rlhf_exploration.report import COLOURS, NAMES
 from papers.rlhf_exploration.simulate import History, noise, run_online
 from papers.rlhf_exploration.solvers import Lattice
 
@@ -85,9 +85,10 @@ def numbers(instance: str, beta: float, gap: float, names: Sequence[str] = SHOWN
 
 def draw(axes: Axes, instance: str, beta: float, gap: float) -> None:
     """Cumulative regret of every seed."""
-    for name, colour in zip(SHOWN, PALETTE, strict=False):
+    for name in SHOWN:
         for row, regret in enumerate(run(instance, name, beta, gap).regret.cumsum(axis=1)):
-            axes.plot(regret, color=colour, lw=1, alpha=0.7, label=NAMES[name] if row == 0 else None)
+            shown = NAMES[name] if row == 0 else None
+            axes.plot(regret, color=COLOURS[NAMES[name]], lw=1, alpha=0.7, label=shown)
     label(axes, f"{instance}: β = {beta:g}, gap {gap:g}", x="round", y="cumulative regret")
 
 

@@ -50,7 +50,7 @@ OBJECTIVES: dict[str, Objective] = {
     "dapo": Objective("DAPO", "2503.14476", SEAM, {**HIGHER, "dynamic_sampling_rounds": 2}),
     "dr_grpo": Objective("Dr. GRPO", "2503.20783", "papers.zoo.dr_grpo:DrGRPO", SYMMETRIC),
     "gspo": Objective("GSPO", "2507.18071", SEAM, GSPO, optimizer_steps=4),
-    "clip_cov": Objective("Clip-Cov", "2505.22617", SEAM, {**CLIP_COV, "dual_clip": 10.0}),
+    "clip_cov": Objective("Clip-Cov", "2505.22617", SEAM, CLIP_COV),
     "kl_cov": Objective("KL-Cov", "2505.22617", SEAM, KL_COV),
     "qae": Objective("QAE", "2509.22611", QAE, HIGHER),
     "rl_zvp": Objective("RL-ZVP", "2509.21880", ZVP, HIGHER),
