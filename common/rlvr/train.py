@@ -49,6 +49,12 @@ SCRATCH = WarmstartConfig(PocketConfig(hidden=512, layers=8, heads=8, ffn=2048),
 """Warm start of the `gpu` profile: about 34 M parameters, trained on first use."""
 
 
+def unpublished(trainer: GroupTrainer) -> GroupTrainer:
+    """A trainer whose checkpoints are a job's scratch: no model card, which would cite the paper's card."""
+    trainer.create_model_card = lambda *_, **__: None  # type: ignore[method-assign]  # of this one trainer
+    return trainer
+
+
 def train_arm(
     run: Run,
     seed: int,
@@ -75,13 +81,15 @@ def train_arm(
     model, tokenizer = load_policy(policy_path(run, seed))
     task = build_task(run, seed, tokenizer)
     curve = Curve(task, run, seed, workspace, tokenizer)
-    training = trainer(
-        model=model,
-        reward_funcs=task.reward,
-        args=args,
-        train_dataset=task.dataset,
-        processing_class=tokenizer,
-        callbacks=[curve],
+    training = unpublished(
+        trainer(
+            model=model,
+            reward_funcs=task.reward,
+            args=args,
+            train_dataset=task.dataset,
+            processing_class=tokenizer,
+            callbacks=[curve],
+        )
     )
     resumed = latest_complete_checkpoint(workspace) if args.exact_resume else None
     training.train(resume_from_checkpoint=resumed)

@@ -38,7 +38,7 @@ def _lock(slug: str, operation: int) -> Iterator[bool]:
     """A paper's lock, held by any number of runs or by one who removes; False if it cannot be had at once."""
     place = store_root().parent / "runs" / f"{slug}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("a") as handle:
+    with place.open("a", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, operation)
             is_mine = True

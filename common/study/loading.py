@@ -19,7 +19,7 @@ from common.study.errors import StudyError
 from common.study.jobs import Job, Record
 from common.study.keys import covered, job_key
 from common.study.paths import ROOT
-from common.study.sources import PACKAGES, Module, Sources, is_outside, read_text
+from common.study.sources import PACKAGES, Module, Sources, is_outside, parse_text
 
 _loaded: dict[str, bytes] = {}
 
@@ -88,7 +88,7 @@ def _check(job: Job, key: str, before: frozenset[str], made: float) -> None:
 def _is_other(name: str, module: Module) -> bool:
     """True if this process compiled another text than the one on disk; comments do not count."""
     source = _loaded.get(name)
-    return source is not None and read_text(source, module.is_package).syntax != module.text.syntax
+    return source is not None and parse_text(source, module.is_package).syntax != module.text.syntax
 
 
 def _touched(paths: Iterable[Path], made: float) -> list[Path]:

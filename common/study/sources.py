@@ -125,7 +125,7 @@ def is_outside(module: str) -> bool:
 
 
 @cache
-def read_text(source: bytes, is_package: bool) -> Text:
+def parse_text(source: bytes, is_package: bool) -> Text:
     """Parse a source file; remembered by content, so that only a changed file costs time."""
     tree = ast.parse(source)
     _drop_docstrings(tree)
@@ -141,7 +141,7 @@ def _read(name: str, spec: ModuleSpec) -> Module:
     path = Path(str(spec.origin))
     is_package = spec.submodule_search_locations is not None
     try:
-        text = read_text(path.read_bytes(), is_package)
+        text = parse_text(path.read_bytes(), is_package)
     except SyntaxError as error:
         raise StudyError(f"{path}, line {error.lineno}: {error.msg}") from error
     package = name if is_package else name.rpartition(".")[0]

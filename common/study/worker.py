@@ -157,8 +157,9 @@ def _compute(job: Job, key: str, root: Path, limits: Limits, before: frozenset[s
         with suppress(OSError):
             text = traceback.format_exc()
             (folder / "error.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
-        is_ours = isinstance(error, StudyError)  # written for the user: what it says is enough
-        return error.message if is_ours else "".join(traceback.format_exception_only(error)).strip()
+        if isinstance(error, StudyError):  # written for the user: what it says is enough
+            return error.message
+        return "".join(traceback.format_exception_only(error)).strip()
     return ""
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import broadcast
@@ -158,7 +158,7 @@ class FastGRPOTrainer(SpeculativeRollouts):
     """
 
     _name = "FastGRPO"
-    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "fastgrpo", "reprise"]
+    _tag_names = ["trl", "grpo", "fastgrpo", "reprise"]  # noqa: RUF012 - a plain list in TRL
     _paper = Citation()
     args: FastGRPOConfig
 
@@ -268,7 +268,7 @@ class FastGRPOTrainer(SpeculativeRollouts):
         with torch.enable_grad():
             return self.learner.step(generations, [row for part in prompts for row in part], used)
 
-    def _get_per_token_logps_and_entropies(
+    def _get_per_token_logps_and_entropies(  # type: ignore[override]  # TRL passes these four by place
         self, model: Any, ids: Tensor, mask: Tensor, keep: int, *rest: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The parent's scoring, in batches of similar length and without equal groups if asked to.
@@ -287,9 +287,11 @@ class FastGRPOTrainer(SpeculativeRollouts):
 
         scored: Score = score
         if args.micro_batch_tokens:
-            limits = {"tokens": args.micro_batch_tokens, "gap": args.micro_batch_gap}
-            scored = partial(score_by_length, score, **limits)
-        found = score_mixed(scored, ids, mask, keep, batch) if skip else scored(ids, mask, keep)
+            scored = partial(score_by_length, score, tokens=args.micro_batch_tokens, gap=args.micro_batch_gap)
+        if batch is not None and skip:
+            found = score_mixed(scored, ids, mask, keep, batch)
+        else:
+            found = scored(ids, mask, keep)
         if batch is None:
             self._sampling_entropies = found[1]
         elif found[1] is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -74,7 +74,7 @@ def profile(job: Job, _workspace: Path) -> Record:
     context = config["profile_context"]
     table = timed_passes(target, ROWS, repeats, context)
     for row in table.itertuples():
-        found[f"seconds/{row.rows}/{row.tokens}"] = float(row.seconds)
+        found[f"seconds/{row.rows}/{row.tokens}"] = float(cast("float", row.seconds))
     curve = latency_table(target, CURVE, (1,), context, repeats=2 * repeats)
     throughput = curve.assign(throughput=curve["rows"] / curve["seconds"])
     for rows, value in zip(throughput["rows"], throughput["throughput"], strict=True):
@@ -127,7 +127,7 @@ def measured_costs(
 def verification(table: pd.DataFrame) -> Callable[[int, int], float]:
     """Seconds of a pass by rows and tokens a row, by lines between the measured ones."""
     lines = {
-        int(rows): interpolate(dict(zip(part["tokens"], part["seconds"], strict=True)))
+        int(cast("int", rows)): interpolate(dict(zip(part["tokens"], part["seconds"], strict=True)))
         for rows, part in table.groupby("rows")
     }
     return cache(lambda rows, tokens: interpolate({size: line(tokens) for size, line in lines.items()})(rows))
@@ -230,7 +230,10 @@ def schedules(costs: Costs, c_peak: int) -> Values:
     rules = {f"alpha_{alpha:g}": ConcurrencyAwareScheduler(c_peak, alpha=alpha) for alpha in ALPHAS}
     rules["floor"] = ConcurrencyAwareScheduler(c_peak, l_min=3)
     found = {f"regret/{name}": float(regret(rows, costs, grid, rule).mean()) for name, rule in rules.items()}
-    static = [regret(rows, costs, grid, StaticScheduler(tree_of(size))).mean() for size in STATIC]
+    static = [
+        regret(rows, costs, grid, cast("Callable[[int], TreePolicy]", StaticScheduler(tree_of(size)))).mean()
+        for size in STATIC
+    ]
     found["regret/static"] = float(min(static))
     found["regret/plain"] = float(regret(rows, costs, grid, lambda _: None).mean())
     for count, policy in oracle_schedule(rows, costs, grid).items():

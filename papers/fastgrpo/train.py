@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, Qwen3ForCausalLM, set_seed
 
 from common.models.tiny import TinyConfig
 from common.rl.config import batching
@@ -190,7 +190,7 @@ def reward_of(items: tuple[Item, ...]) -> Any:
     return reward
 
 
-def heldout(model: PreTrainedModel, count: int) -> dict[str, float]:
+def heldout(model: Qwen3ForCausalLM, count: int) -> dict[str, float]:
     """Greedy accuracy, dialect and length on held-out sums."""
     found = answer(model, ladder.items(ladder.HELDOUT)[:count])
     return {

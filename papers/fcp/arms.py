@@ -132,7 +132,7 @@ class Watching:
 
     def curves(self, rollouts: int) -> dict[str, np.ndarray]:
         """Accuracy, score and length of the rollouts of each round, shape ``[T]`` each."""
-        columns = {
+        columns: dict[str, Sequence[float]] = {
             "accuracy": [found.correct for found in self.seen],
             "score": self.scores,
             "length": self.lengths,

@@ -168,7 +168,7 @@ def training_jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     found = []
     for sweep, count in counts.items():
         for index, seed in enumerate(seeds[:count]):
-            extra = {"controls": index < config.control_seeds} if sweep == "main" else {}
+            extra: dict[str, Scalar] = {"controls": index < config.control_seeds} if sweep == "main" else {}
             found.append(_training(config, sweep, seed, extra))
     return found
 

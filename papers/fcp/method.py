@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class FCPOfflineTrainer(SFTTrainer):
     """
 
     _name = "FCP (offline)"
-    _tag_names: ClassVar[list[str]] = ["trl", "sft", "fcp", "reprise"]
+    _tag_names = ["trl", "sft", "fcp", "reprise"]  # noqa: RUF012 - a plain list in TRL
     _paper = Citation()
 
     def __init__(
@@ -187,9 +187,10 @@ class FCPBootstrapTrainer(GroupTrainer):
     """
 
     _name = "FCP"
-    _tag_names: ClassVar[list[str]] = ["trl", "fcp", "reprise"]
+    _tag_names = ["trl", "fcp", "reprise"]  # noqa: RUF012 - a plain list in TRL
     _paper = Citation()
     args: FCPConfig
+    pad_to_multiple_of: int | None
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,7 +56,7 @@ class Bench:
         """The base policy, with the two feedback tokens."""
         model, tokenizer = load_policy(base_path(str(self.settings["model"]), self.seed))
         add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, self.seed)
-        return model.to(device()), tokenizer
+        return model.to(device()), tokenizer  # type: ignore[arg-type]  # Transformers' wrapper of `to` lacks self
 
     @cached_property
     def groups(self) -> list[list[Pair]]:
@@ -88,7 +88,11 @@ class Bench:
     ) -> Responses:
         """Evaluate on the held-out questions, each under its condition or under none."""
         questions = [item.question for item in self.heldout]
-        prompts = questions if conditions is None else list(map(conditioned, questions, conditions))
+        prompts = (
+            questions
+            if conditions is None
+            else cast("list[str]", list(map(conditioned, questions, conditions)))
+        )
         found = evaluate(
             *policy, self.heldout, prompts, 1.0, self.seed, int(self.settings["evaluation_samples"] or 0)
         )
@@ -148,10 +152,11 @@ def main(job: Job, workspace: Path) -> Record:
     bench.explore("grpo", "grpo", base)
     if job.config["controls"]:
         bench.explore("rft+grpo", "grpo", rft)
-        for arm, changes in {
+        variants: dict[str, dict[str, Any]] = {
             "self-distillation": {"condition": "rollout"},
             "every praise": {"every_praise": True},
-        }.items():
+        }
+        for arm, changes in variants.items():
             fcp[0].load_state_dict(weights)
             bench.explore(arm, "fcp", fcp, **changes)
     return bench.record()

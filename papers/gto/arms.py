@@ -20,6 +20,7 @@ from papers.gto.drafts import EAGLE_TREE, DraftRecipe, new_network, target_for, 
 from papers.gto.evaluate import Measured, heldout, measure, oracle_acceptance
 from papers.gto.method import GTOConfig, GTOTrainer
 from papers.gto.target import TargetRecipe
+from papers.gto.tree_reward import Mode
 
 LOGGED = {
     "loss": "loss",
@@ -57,7 +58,7 @@ class TuneRecipe:
     omega: float = 0.5
     groups: int = 1
     group_size: int = 8
-    mode: str = "lse"
+    mode: Mode = "lse"
     debias: bool = True
     control: str = "none"
     depth: int = 5

@@ -35,7 +35,7 @@ def greedy(job: Job, _workspace: Path) -> Record:
     copy = deepcopy(model)
     for weight in copy.parameters():
         noise = torch.randn(weight.shape, generator=draws, dtype=weight.dtype)
-        weight += NOISE * weight.std() * noise
+        weight.add_(NOISE * weight.std() * noise)
     params = SamplingParams(int(job.config["tokens"]), temperature=0.0)
     lengths = torch.randint(2, 20, (int(job.config["prompts"]),), generator=draws)
     prompts = [torch.randint(5, len(tokenizer()), (int(length),), generator=draws) for length in lengths]

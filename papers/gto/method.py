@@ -28,8 +28,11 @@ from common.speculative.texts import TextReading, grow_trees, read_texts
 from common.speculative.tree import DraftTree, TreePolicy
 from common.speculative.unroll import eagle3_loss, unroll, unroll_text
 from papers.gto.tree_reward import (
+    AcceptedPath,
     Groups,
+    Mode,
     Path,
+    Scope,
     draft_tree_reward,
     group_advantages,
     gto_loss,
@@ -52,13 +55,15 @@ class GTOConfig(TrainingArguments):
     )
     gto_groups: int = field(default=16, metadata={"help": "K, groups of a sequence."})
     gto_group_size: int = field(default=8, metadata={"help": "m, adjacent positions of a group."})
-    gto_mode: str = field(
+    gto_mode: Mode = field(
         default="lse", metadata={"help": "How branches become a reward: lse (Eq. 5), max, average; node_sum."}
     )
     gto_eta: float = field(default=1.0, metadata={"help": "η of the log-sum-exp."})
     gto_debias: bool = field(default=True, metadata={"help": "Subtract the reference draft's reward."})
-    gto_norm_scope: str = field(default="group", metadata={"help": "Standardise in each group or the batch."})
-    gto_accepted_path: str = field(
+    gto_norm_scope: Scope = field(
+        default="group", metadata={"help": "Standardise in each group or the batch."}
+    )
+    gto_accepted_path: AcceptedPath = field(
         default="greedy", metadata={"help": "Ŝ: the greedily verified path, or the branch of largest L."}
     )
     gto_epsilon: float = field(default=0.2, metadata={"help": "Clip range; the paper gives none."})
@@ -126,6 +131,8 @@ class GTOTrainer(Trainer):
     """
 
     _tag_names: ClassVar[list[str]] = ["gto", "reprise"]
+    args: GTOConfig
+    model: DraftNetwork
 
     def __init__(
         self, model: DraftNetwork, target: Target, args: GTOConfig, train_dataset: Any, **kwargs: Any
@@ -143,10 +150,10 @@ class GTOTrainer(Trainer):
 
     def compute_loss(
         self,
-        model: DraftNetwork,
+        model: DraftNetwork,  # type: ignore[override]  # trains drafts only: the loss unrolls them
         inputs: Mapping[str, Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | None = None,  # noqa: ARG002
+        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002
     ) -> Any:
         """L_token + ω L_GTO (Eq. 12)."""
         text, supervised = read_texts(self.target, inputs["ids"]), inputs["supervised"]
@@ -156,10 +163,10 @@ class GTOTrainer(Trainer):
         return (loss, {}) if return_outputs else loss
 
     @torch.no_grad()
-    def prediction_step(
+    def prediction_step(  # type: ignore[override]  # as `compute_loss`
         self,
         model: DraftNetwork,
-        inputs: Mapping[str, Tensor],
+        inputs: dict[str, Tensor | Any],
         prediction_loss_only: bool,  # noqa: ARG002
         ignore_keys: list[str] | None = None,  # noqa: ARG002
     ) -> tuple[Tensor, None, None]:
@@ -171,7 +178,7 @@ class GTOTrainer(Trainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         """A dataset's columns are those of `collate`, not the arguments of a forward."""
-        self._signature_columns = ["ids", "supervised"]
+        self._signature_columns = ["ids", "supervised"]  # type: ignore[assignment]  # None in Transformers
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import ipywidgets
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import torch
 from IPython.display import Image, display
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from common.plotting.style import PALETTE, label, panels, png
 from papers.gto.enumeration import leaves, matching_outcomes, node_sum, random_target, random_tree
@@ -25,9 +27,9 @@ from papers.gto.tabular import (
     train,
 )
 from papers.gto.theory import COUNTEREXAMPLE, counterexample_target, rewards
-from papers.gto.tree_reward import gto_loss
+from papers.gto.tree_reward import Mode, gto_loss
 
-MODES = ("lse", "max", "average")
+MODES: tuple[Mode, ...] = ("lse", "max", "average")
 
 
 def counterexample() -> pd.DataFrame:
@@ -38,7 +40,7 @@ def counterexample() -> pd.DataFrame:
         chosen[[0, *nodes]] = True
         ends = leaves(target, chosen)
         expected = sum(chance * (len(block) - 1) for block, chance in matching_outcomes(target, chosen))
-        found = {mode: rewards(target.length[None], ends[None], mode)[0] for mode in MODES}
+        found: dict[str, float] = {mode: rewards(target.length[None], ends[None], mode)[0] for mode in MODES}
         rows[name] = {"nodes": len(nodes), "leaves": int(ends.sum()), **found, "expected length": expected}
     return pd.DataFrame.from_dict(rows, orient="index").round(3)
 
@@ -68,7 +70,7 @@ def surrogate(ratios: Sequence[float], epsilon: float = EPSILON) -> pd.DataFrame
                 value, torch.tensor([[[advantage]]]), torch.ones(1, 1, 1, dtype=torch.bool), epsilon
             )
             loss.backward()
-            rows[advantage, ratio] = {"loss": loss.item(), "slope": float(value.grad)}
+            rows[advantage, ratio] = {"loss": loss.item(), "slope": float(cast("Tensor", value.grad))}
     frame = pd.DataFrame.from_dict(rows, orient="index").round(2)
     return frame.rename_axis(["A", "s"])
 

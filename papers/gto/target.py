@@ -76,8 +76,14 @@ def encode(words: Sequence[str]) -> Int[Tensor, " T"]:
 
 def corpus(seed: int, size: int, split: Split = "train") -> TriDomainConfig:
     """The three domains at the difficulty of this study."""
-    knobs = {"slot_values": SLOT_VALUES, "largest": LARGEST, "operations": OPERATIONS}
-    return TriDomainConfig(seed=seed, size=size, split=split, **knobs)
+    return TriDomainConfig(
+        seed=seed,
+        size=size,
+        split=split,
+        slot_values=SLOT_VALUES,
+        largest=LARGEST,
+        operations=OPERATIONS,
+    )
 
 
 def texts(items: Sequence[Item]) -> Texts:

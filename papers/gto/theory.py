@@ -61,7 +61,8 @@ def monotonicity(job: Job, _workspace: Path) -> Record:
     Config: `draws`.
     """
     rng = np.random.default_rng(job.seeds[0])
-    coordinate, both = [], []
+    coordinate: list[float] = []
+    both: list[float] = []
     while len(both) < int(job.config["draws"]):
         target = random_target(rng, TOKENS, DEPTH, CONCENTRATION)
         chosen = random_tree(rng, target, SIZE)

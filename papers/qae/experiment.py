@@ -6,7 +6,7 @@ models trained through `QAETrainer` (`train`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -199,7 +199,7 @@ def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     draws = {"draws": config.theory_draws}
     tables = {"vocabulary": 5, "length": 2, "copies": 4, "k": config.quantile_k}
     clips = {"epsilon_low": config.epsilon_low, "epsilon_high": config.epsilon_high}
-    analyses: list[tuple[str, dict[str, Scalar]]] = [
+    analyses: list[tuple[str, Mapping[str, Scalar]]] = [
         ("threshold_switch", {"max_group": 32, "grid": 20}),
         ("linear_mismatches", {"max_group": 32, "grid": 20}),
         ("objective_rewriting", {**draws, **tables, **clips, "noise": 0.5}),
@@ -287,5 +287,10 @@ def _training(config: Config, sweep: str, base: str, baseline: str, k: float, se
     outside = ("theory_", "tabular_", "sgd_", "main_", "base_", "k_seeds")
     fields = {name: value for name, value in asdict(config).items() if not name.startswith(outside)}
     arguments = {**fields, "quantile_k": k, "base": base, "baseline": baseline}
-    labels = {"base": base, "baseline": baseline, "k": k, "epsilon_high": config.epsilon_high}
+    labels: dict[str, Scalar] = {
+        "base": base,
+        "baseline": baseline,
+        "k": k,
+        "epsilon_high": config.epsilon_high,
+    }
     return Job(sweep, labels, "papers.qae.train:train", arguments, (seed,), Run.read(arguments).inputs(seed))

@@ -93,6 +93,7 @@ class QAETrainer(GroupTrainer):
     _name = "QAE"
     _tag_names = ["trl", "grpo", "qae", "reprise"]  # noqa: RUF012 - a plain list in TRL
     _paper = Citation()
+    args: QAEConfig
 
     def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
         """Eq. 3 on the gathered rewards; a random gate depends on the seed and the step only.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from papers.qae.instances import (
     sequence_log_ratios,
 )
 from papers.qae.quantile import (
+    Mask,
     entropy_change,
     entropy_safety_bound,
     objective_weights,
@@ -33,7 +35,12 @@ from papers.qae.quantile import (
     quantile_baseline,
 )
 
-OBJECTIVES = {"mean": (False, "none"), "quantile": (True, "none"), "pos": (True, "pos"), "neg": (True, "neg")}
+OBJECTIVES: dict[str, tuple[bool, Literal["none", "pos", "neg"]]] = {
+    "mean": (False, "none"),
+    "quantile": (True, "none"),
+    "pos": (True, "pos"),
+    "neg": (True, "neg"),
+}
 """Objectives of Eq. 5-8: whether the baseline is the quantile, and the mask."""
 
 
@@ -237,7 +244,12 @@ def expected_coefficients(job: Job, _workspace: Path) -> Record:
     ways = np.array([math.comb(size, n) for n in correct], dtype=np.float64)
     weights = ways * p[:, None] ** correct * (1 - p[:, None]) ** (size - correct)
     series, k = {"p": p}, float(job.config["k"])
-    arms = {"mean": (None, "none"), "quantile": (k, "none"), "b0": (k, "b0"), "b1": (k, "b1")}
+    arms: dict[str, tuple[float | None, Mask]] = {
+        "mean": (None, "none"),
+        "quantile": (k, "none"),
+        "b0": (k, "b0"),
+        "b1": (k, "b1"),
+    }
     for name, (level, mask) in arms.items():
         advantages = quantile_advantages(compositions(size), size, level, std="population", mask=mask)
         positive, negative = advantages.view(-1, size)[:, [0, -1]].numpy().T

@@ -52,7 +52,7 @@ class Enumeration:
         nodes, tokens = self.tree.path(np.arange(self.tree.sequences))
         mass = self.sequences[..., None] * weights
         chosen = np.zeros_like(self.logits)
-        np.add.at(chosen, (slice(None), nodes, tokens), mass)
+        np.add.at(chosen, (slice(None), nodes, tokens), mass)  # type: ignore[arg-type]  # NumPy's stub: no slice
         return chosen - chosen.sum(axis=-1, keepdims=True) * self.probabilities
 
     def second_moment(self, weights: Float[np.ndarray, "D Q L"]) -> Float[np.ndarray, " D"]:

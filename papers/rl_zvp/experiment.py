@@ -13,7 +13,7 @@ from typing import Any
 from common.rlvr import run
 from common.rlvr.run import Run, fit_to_model
 from common.study.configuration import paper
-from common.study.jobs import Job
+from common.study.jobs import Job, Scalar
 
 LIMITS = {
     "smoke": {"seconds": 300.0, "memory": 1800.0},
@@ -195,7 +195,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
 
 def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Exact checks; each draws its instances from the first seed."""
-    analyses = {
+    analyses: dict[str, dict[str, Scalar]] = {
         "identities": {"policies": config.theory_draws // 2, "vocabulary": 3, "length": 3},
         "halves": {"policies": config.theory_policies, "vocabulary": 3, "length": 3},
         "advantage_rules": {
@@ -243,7 +243,7 @@ def _tabular(
         "vocabulary": config.tabular_vocabulary,
         **TABULAR,
     }
-    labels = {"mix": mix, "arm": arm, "alpha": alpha}
+    labels: dict[str, Scalar] = {"mix": mix, "arm": arm, "alpha": alpha}
     module = "filtering" if sweep == "filters" else "simulate"
     chosen = seeds[: config.tabular_seeds]
     for start in range(0, len(chosen), SEEDS_PER_JOB):
@@ -279,7 +279,7 @@ def _training(config: Config, sweep: str, arm: str, seed: int) -> Job:
         "mix": MIXES[sweep],
         "generation_rounds": config.filter_rounds if arm == "ds" else 1,
     }
-    labels = {"arm": arm, "mix": sweep, "alpha": config.zvp_alpha}
+    labels: dict[str, Scalar] = {"arm": arm, "mix": sweep, "alpha": config.zvp_alpha}
     return Job(
         sweep, labels, "papers.rl_zvp.train:train", arguments, (seed,), Run.read(arguments).inputs(seed)
     )

@@ -6,7 +6,7 @@ The equations stand in `papers.rl_zvp.zero_variance` and are re-exported here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -91,6 +91,7 @@ class RLZVPTrainer(GroupTrainer):
     _name = "RL-ZVP"
     _tag_names = ["trl", "grpo", "rl-zvp", "reprise"]  # noqa: RUF012 - a plain list in TRL
     _paper = Citation()
+    args: RLZVPConfig
 
     def advantages(
         self, rewards: Float[Tensor, " N"], batch: Rollout
@@ -139,7 +140,7 @@ class RLZVPTrainer(GroupTrainer):
         """With ``zvp_entropy_from="current"`` the advantages follow the entropies of this update."""
         result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if self._batch is not None and "zvp_signs" in self._batch:
-            self._batch["advantages"] = self._with_entropies(result[1], self._batch)
+            self._batch["advantages"] = self._with_entropies(cast("Tensor", result[1]), self._batch)
         return result
 
     def _with_entropies(self, entropies: Float[Tensor, "B T"], batch: dict[str, Any]) -> Float[Tensor, "B T"]:

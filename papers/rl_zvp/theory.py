@@ -144,7 +144,11 @@ def advantage_rules(job: Job, _workspace: Path) -> Record:
     entropies = rng.exponential(1.0, (draws * size, length))
     lengths = rng.integers(1, length + 1, draws * size)
     mask = np.arange(length) < lengths[:, None]
-    tensors = [torch.from_numpy(values) for values in (rewards.reshape(-1), entropies, mask.astype(int))]
+    tensors = (
+        torch.from_numpy(rewards.reshape(-1)),
+        torch.from_numpy(entropies),
+        torch.from_numpy(mask.astype(int)),
+    )
     used = rl_zvp_advantages(*tensors, size, alpha)
     grpo = rl_zvp_advantages(*tensors, size, alpha, use_positive=False, use_negative=False)
     expected = np.concatenate(

@@ -215,7 +215,7 @@ def envelope_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
                     "alpha": config.optimism * horizon**0.5,
                     "gaps": ",".join(map(str, config.envelope_gaps)),
                 }
-                labels = {"protocol": protocol, "beta": beta, "horizon": horizon}
+                labels: dict[str, Scalar] = {"protocol": protocol, "beta": beta, "horizon": horizon}
                 for part in _parts(chosen):
                     entry = "papers.rlhf_exploration.simulate:envelope"
                     yield Job("envelope", labels, entry, setting, part)

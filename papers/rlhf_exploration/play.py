@@ -16,7 +16,8 @@ from common.preferences.bradley_terry import contrast_information, information
 from common.preferences.tabular import gibbs_policy
 from papers.rlhf_exploration.instances import Bandit, saturated, two_arms
 from papers.rlhf_exploration.protocols import PROTOCOLS
-from papers.rlhf_exploration.report import COLOURS, NAMES
+from papers.rlhf_exploration.report import COLOURS
+from papers.rlhf_exploration.report.measures import NAMES
 from papers.rlhf_exploration.simulate import History, noise, run_online
 from papers.rlhf_exploration.solvers import Lattice
 

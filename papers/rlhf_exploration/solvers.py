@@ -45,7 +45,7 @@ def lattice(arms: int, width: float) -> Points:
         ValueError: another number of arms.
     """
     if arms == 2:
-        axes = [np.linspace(-width, width, POINTS)]
+        axes: list[np.ndarray] = [np.linspace(-width, width, POINTS)]
     elif arms == 3:
         step = 0.25 if width >= 5 else 0.125 if width >= 2 else width / 20
         half = round(width / step)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -25,7 +25,7 @@ from common.models.special_tokens import add_special_tokens
 from common.rl.resume import latest_complete_checkpoint
 from common.rlvr.run import Run
 from common.rlvr.tasks import OpChain
-from common.rlvr.train import Curve, logged_series, policy_path
+from common.rlvr.train import Curve, logged_series, policy_path, unpublished
 from common.study.jobs import Record
 from common.tasks.opchain import EOS, WAIT, Item, reward
 from papers.fcp.arms import supervised
@@ -76,7 +76,9 @@ class OpChainCritic(TemplateCritic):
 class FCPTrainer(FCPBootstrapTrainer):
     """`FCPBootstrapTrainer` whose critic reads tokens, ``<eos>`` among them; logs 1 for a right answer."""
 
-    def _critic_score(self, completion_ids: list[list[int]], question: list[str], **_: Any) -> list[float]:
+    def _critic_score(  # type: ignore[override]  # TRL calls by the names of the columns that it reads
+        self, completion_ids: list[list[int]], question: list[str], **_: Any
+    ) -> list[float]:
         texts = (" ".join(self._tokenizer.convert_ids_to_tokens(ids)) for ids in completion_ids)
         self._critiques = [self.critic(q, text, "") for q, text in zip(question, texts, strict=True)]
         return [float(critique.score >= 9) for critique in self._critiques]
@@ -109,7 +111,7 @@ def praised_task(run: Run, seed: int, pool: FeedbackPool) -> OpChain:
     """OpChain whose held-out chains are asked under praise, one c+ each."""
     task = OpChain(run, seed)
     praise = pool.draw(np.random.default_rng([seed, 2]), len(task.heldout))
-    task.heldout = tuple(map(Asked, task.heldout, praise))
+    task.heldout = cast("tuple[Item, ...]", tuple(map(Asked, task.heldout, praise)))
     return task
 
 
@@ -210,9 +212,11 @@ def train_arm(run: Run, seed: int, workspace: Path, trainer: type[FCPTrainer], a
     offline = offline_stage(run, seed, workspace, model, tokenizer, task)
     curve = OnlineCurve(offset, praised_task(run, seed, offline.pool), run, seed, workspace, tokenizer)
     args.max_steps -= offset * run.optimizer_steps
-    online = trainer(
-        model, OpChainCritic(seed), offline.pool, args, task.dataset,
-        processing_class=tokenizer, callbacks=[curve],
+    online = unpublished(
+        trainer(
+            model, OpChainCritic(seed), offline.pool, args, task.dataset,
+            processing_class=tokenizer, callbacks=[curve],
+        )
     )  # fmt: skip
     online.train(resume_from_checkpoint=latest_complete_checkpoint(workspace) if args.exact_resume else None)
     logged = logged_series(online.state.log_history)
@@ -231,9 +235,11 @@ def seconds_per_batch(
     offline = offline_stage(run, seed, workspace, model, tokenizer, task)
     spent = time.perf_counter() - start
     watch = Stopwatch(timed.optimizer_steps)
-    trainer(
-        model, OpChainCritic(seed), offline.pool, args, task.dataset,
-        processing_class=tokenizer, callbacks=[watch],
+    unpublished(
+        trainer(
+            model, OpChainCritic(seed), offline.pool, args, task.dataset,
+            processing_class=tokenizer, callbacks=[watch],
+        )
     ).train()  # fmt: skip
     online = run.iterations - offline_batches(run)
     return (spent + online * watch.seconds) / run.iterations

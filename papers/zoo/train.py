@@ -18,7 +18,7 @@ from common.rl.config import GroupConfig
 from common.rl.trainer import GroupTrainer
 from common.rlvr.run import Run
 from common.rlvr.tasks import build_task
-from common.rlvr.train import policy_path, shared_arguments, train_arm
+from common.rlvr.train import policy_path, shared_arguments, train_arm, unpublished
 from common.study.jobs import Job, Record
 from papers.zoo.clock import Stopwatch
 
@@ -91,12 +91,13 @@ def seconds_per_batch(
     set_seed(seed)
     model, tokenizer = load_policy(policy_path(timed, 0))
     task = build_task(timed, seed, tokenizer)
-    trainer(
+    timing = trainer(
         model=model,
         reward_funcs=task.reward,
         args=args,
         train_dataset=task.dataset,
         processing_class=tokenizer,
         callbacks=[watch],
-    ).train()
+    )
+    unpublished(timing).train()
     return watch.seconds

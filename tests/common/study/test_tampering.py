@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import papers
-from common.study import cli, ledger, recomputed, status, verify
+from common.study import cli, keys, ledger, recomputed, status, verify
 from common.study.comparison import compare_runs, same_drawing
 from common.study.errors import StudyError
 from common.study.replay import replay
@@ -55,12 +55,14 @@ def results(committed, memory, tmp_path, monkeypatch):
         shutil.copytree(committed.root / name, tmp_path / name)
     (tmp_path / "common").symlink_to(committed.root / "common")
     (tmp_path / "requirements.lock").write_text("")
-    for module in ("paths", "study", "keys", "provenance"):
+    for module in ("paths", "study", "keys", "sources", "provenance"):
         monkeypatch.setattr(f"common.study.{module}.ROOT", tmp_path)
+    keys.current.cache_clear()
     for name in ("REPRISE_RESULTS", "REPRISE_STORE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(verify, "recompute", memory)
-    return Results(tmp_path)
+    yield Results(tmp_path)
+    keys.current.cache_clear()
 
 
 def test_untouched_results_are_consistent_and_nothing_more_is_claimed(results):
