@@ -56,7 +56,7 @@ new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
 	@$(need-paper)$(REPRISE) new $(paper)
 
 lab: $(READY) ## Open JupyterLab with the right kernel
-	@"$$BIN/jupyter" lab --notebook-dir .
+	@"$$BIN/jupyter" lab --notebook-dir . $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction and nbval of every notebook
 	"$$BIN/ruff" check .
