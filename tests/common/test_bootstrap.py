@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from common.study.paths import ROOT
-from tests.waiting import finish
+from tests.waiting import finish, reach
 
 FAKE_VENV = """
 import pathlib, sys, time
@@ -16,7 +16,8 @@ import pathlib, sys, time
 folder = pathlib.Path(sys.argv[1]) / "bin"
 folder.mkdir(parents=True, exist_ok=True)
 python = folder / "python"
-lines = ["#!/bin/sh", "echo $@ >> calls", "sleep 1", "touch .venv/bin/reprise", "exit ${PIP_STATUS:-0}", ""]
+hold = "while [ -e hold ]; do sleep 0.1; done"
+lines = ["#!/bin/sh", "echo $@ >> calls", hold, "touch .venv/bin/reprise", "exit ${PIP_STATUS:-0}", ""]
 python.write_text(chr(10).join(lines))
 python.chmod(0o755)
 """
@@ -74,7 +75,7 @@ def test_an_environment_of_another_place_is_made_anew_and_the_other_is_left_alon
     shutil.copytree(checkout / "common", first / "common")
     for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(checkout / name, first)
-    assert start(first, FAKE_VENV).wait(timeout=60) == 0
+    assert finish(start(first, FAKE_VENV))[1] == ""
     (first / ".venv" / "bin" / "jupyter").write_text(f"#!{first}/.venv/bin/python")
     if how == "moved":
         first.rename(second)
@@ -83,7 +84,7 @@ def test_an_environment_of_another_place_is_made_anew_and_the_other_is_left_alon
     if how == "linked":
         (second / ".venv").symlink_to(first / ".venv")
     process = start(second, FAKE_VENV)
-    output, errors = process.communicate(timeout=60)
+    output, errors = finish(process)
     assert process.returncode == 0, errors
     assert f".venv was made in {first} and works only there: it is made anew" in output
     assert calls(second)[-1].endswith(f"--no-deps --editable {second}")
@@ -91,16 +92,22 @@ def test_an_environment_of_another_place_is_made_anew_and_the_other_is_left_alon
     assert not (second / ".venv").is_symlink()
     if how != "moved":
         assert (first / ".venv" / "bin" / "jupyter").exists()
-        assert start(first, FAKE_VENV).communicate(timeout=60)[0] == ""
-    assert start(second, FAKE_VENV).communicate(timeout=60)[0] == ""
+        assert finish(start(first, FAKE_VENV)) == ("", "")
+    assert finish(start(second, FAKE_VENV)) == ("", "")
 
 
 def test_two_first_runs_at_once_take_turns(checkout):
-    runs = [start(checkout, FAKE_VENV) for _ in range(2)]
-    outputs = [finish(process)[0] for process in runs]
-    assert [process.returncode for process in runs] == [0, 0]
+    """The first is held in its installation until the second has said that it waits."""
+    (checkout / "hold").touch()
+    first = start(checkout, FAKE_VENV)
+    reach(first, (checkout / "calls").exists)
+    second = start(checkout, FAKE_VENV)
+    line = second.stdout.readline()
+    (checkout / "hold").unlink()
+    assert line == "another set-up is running; waiting for it\n"
+    assert [finish(process)[1] for process in (first, second)] == ["", ""]
+    assert [process.returncode for process in (first, second)] == [0, 0]
     assert len(calls(checkout)) == 2
-    assert sum("another set-up is running; waiting for it" in output for output in outputs) == 1
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class Config:
 
 PROFILES = {"smoke": {"steps": 2}, "laptop": {}, "gpu": {}, "paper": {}}
 ENTRY = "papers.toy.experiment:draw"
-LIMITS = {"laptop": {"seconds": float(os.environ.get("TOY_LIMIT", 60))}}
+LIMITS = {"laptop": {"seconds": float(os.environ.get("TOY_LIMIT", 600))}}
 
 
 def jobs(config, seeds):
@@ -98,7 +98,7 @@ def draw(job, workspace):
         if what == "raise":
             raise ValueError("the toy broke")
         if what == "sleep":
-            time.sleep(60)
+            time.sleep(600)
         if what == "connect":
             import socket
 

@@ -209,7 +209,7 @@ elif kind == "raw":
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
         raw.sendto(header + b"out", ("127.0.0.1", 0))
 else:
-    socket.create_connection(("127.0.0.1", port), timeout=5)
+    socket.create_connection(("127.0.0.1", port))
 """
 
 

@@ -51,7 +51,7 @@ def test_a_local_cluster_runs_every_job_once_and_repeats_what_died(tmp_path, mon
         plan_of("well", "ends_its_worker_once", "counts", "vanishes", "exits", "counts"),
         Store(tmp_path),
     )
-    outcomes = dict(cluster.outcomes(work.jobs, work.pending, store.root, 2, Limits(seconds=120)))
+    outcomes = dict(cluster.outcomes(work.jobs, work.pending, store.root, 2, Limits(seconds=600)))
     errors = {work.jobs[key].labels["job"]: outcome.error for key, outcome in outcomes.items()}
     assert errors == {
         "well": "",

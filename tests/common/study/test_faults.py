@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-import time
 
 import psutil
 import pytest
 
 from common.study.isolation import HOOK, NAMESPACE
+from tests.waiting import finish, reach, vanish
 
 ARTEFACTS = ("values.parquet", "claims.json", "figures/fig1.csv", "tables/table1.csv")
 
@@ -23,23 +23,16 @@ def uninterrupted(shared_repository):
     return artefacts(shared_repository)
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the run never reached the point of the fault"
-        time.sleep(0.05)
-
-
 def test_killing_the_whole_run_leaves_no_orphans_and_the_next_run_ends_the_same(repository, uninterrupted):
     fault = repository.root / "fault"
     fault.write_text("sleep")
     process = repository.start("reproduce", "toy", TOY_FAULT=str(fault))
     store = repository.root / ".reprise" / "store"
-    wait_for(lambda: len(list(store.glob("*/workspace/steps"))) >= 2)
+    reach(process, lambda: len(list(store.glob("*/workspace/steps"))) >= 2)
     children = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), 20)
+    vanish(children)
     fault.unlink()
     done = repository("reproduce", "toy")
     assert done.returncode == 0, done.stderr
@@ -87,9 +80,9 @@ def test_one_worker_gives_the_same_results_and_the_manifest_says_how_jobs_were_k
 def test_a_job_over_its_time_limit_is_ended_with_the_reason(repository):
     fault = repository.root / "fault"
     fault.write_text("sleep")
-    done = repository("reproduce", "toy", "--seeds", "1", TOY_FAULT=str(fault), TOY_LIMIT="1")
+    done = repository("reproduce", "toy", "--seeds", "1", TOY_FAULT=str(fault), TOY_LIMIT="2")
     assert done.returncode == 1
-    assert "took longer than 1 s" in done.stderr
+    assert "took longer than 2 s" in done.stderr
 
 
 def test_the_laptop_profile_is_offline(repository):
@@ -136,7 +129,7 @@ def test_a_failed_notebook_never_replaces_the_last_good_results(repository):
 def test_two_runs_at_once_both_end_well(repository, uninterrupted):
     runs = [repository.start("reproduce", "toy") for _ in range(2)]
     for process in runs:
-        output, errors = process.communicate(timeout=240)
+        output, errors = finish(process)
         assert process.returncode == 0, errors
         assert "notebook:" in output
     assert artefacts(repository) == uninterrupted

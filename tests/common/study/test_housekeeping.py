@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from common.study import housekeeping
 from common.study.card import list_papers
+from tests.waiting import finish
 
 HOLD = """
 import sys, time
@@ -103,7 +104,7 @@ def test_a_live_run_keeps_its_finished_records(toy):
     assert "a run of toy is going on; nothing was removed" in collected.stderr
     assert collected.returncode == 1
     assert records(toy) == before
-    run.communicate()
+    finish(run)
     assert toy("clean", "toy").returncode == 0
     assert records(toy) == set()
 

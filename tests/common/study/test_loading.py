@@ -4,10 +4,11 @@ import os
 import py_compile
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
+
+from tests.waiting import finish, reach
 
 GATED = """
 import os
@@ -91,15 +92,9 @@ def start(toy, *seeds, entry="papers.toy.run:draw", gates=None):
 
 
 def run(toy, *seeds, **options):
-    output, errors = start(toy, *seeds, **options).communicate(timeout=300)
+    output, errors = finish(start(toy, *seeds, **options))
     assert not errors, errors
     return output.splitlines()
-
-
-def reach(process, gates, name):
-    while not (gates / f"{name}.reached").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
 
 
 def edit_at(toy, tmp_path, edits, *seeds):
@@ -109,10 +104,10 @@ def edit_at(toy, tmp_path, edits, *seeds):
     process = start(toy, *seeds, gates=gates)
     for point in POINTS:
         for name, text in edits.get(point, {}).items():
-            reach(process, gates, point)
+            reach(process, (gates / f"{point}.reached").exists, pause=0.01)
             (toy.root / "papers" / "toy" / name).write_text(text)
         (gates / f"{point}.open").touch()
-    output, errors = process.communicate(timeout=300)
+    output, errors = finish(process)
     assert not errors, errors
     return output.splitlines()
 
@@ -176,11 +171,11 @@ def test_an_edit_after_the_start_of_a_run_and_its_undo_leave_the_right_records(t
     toy.edit("experiment.py", 'ENTRY = "papers.toy.experiment:draw"', 'ENTRY = "papers.toy.run:draw"')
     arguments = ("reproduce", "toy", "--seeds", "2", "--workers", "1")
     process = toy.start(*arguments, GATES=str(gates))
-    reach(process, gates, "before")
+    reach(process, (gates / "before.reached").exists, pause=0.01)
     toy.edit("value.py", "1.0", "2.0")
     for point in POINTS:
         (gates / f"{point}.open").touch()
-    _, errors = process.communicate(timeout=300)
+    _, errors = finish(process)
     assert process.returncode == 1
     assert "4 of 4 jobs failed" in errors
     assert "papers/toy/value.py changed during the run" in errors

@@ -106,6 +106,17 @@ def half_written(place: Place, process: subprocess.Popen) -> list[Path]:
     return found
 
 
+def stopped_jobs(process: subprocess.Popen) -> list[psutil.Process]:
+    """Jobs under way, stopped: what ends them from now on is not their own end."""
+    jobs = []
+    for job in workers(process):
+        with suppress(psutil.NoSuchProcess):
+            if job.ppid() != process.pid:
+                job.suspend()
+                jobs += [job] * (job.status() == psutil.STATUS_STOPPED)
+    return jobs
+
+
 def kill(process: subprocess.Popen) -> None:
     process.kill()
     process.wait()
@@ -126,9 +137,10 @@ def test_a_run_killed_three_times_ends_in_the_bytes_of_an_uninterrupted_one(tmp_
     before = place.newest()
     assert place.checkpoints(complete=False)
 
-    # The parent alone: its workers, going on from complete checkpoints, have to leave by themselves.
+    # The parent alone: its workers, going on from complete checkpoints, have to leave and to end their jobs.
     process = place.start()
     wait_for(process, lambda: any(place.newest().get(path) != last for path, last in before.items()))
+    wait_for(process, lambda: stopped_jobs(process))
     orphans, written = workers(process), [path for path in place.inside_a_buffer() if path.parent in before]
     kill(process)
     assert all(step(path) >= before[path.parent] for path in written)
