@@ -20,7 +20,7 @@ import torch
 from common.models import decoding
 from common.rl import advantages, resume
 from common.rl.trainer import GroupTrainer
-from common.speculative import generate, packed, verify
+from common.speculative import generate, packed, target, verify
 from common.speculative.cache import RaggedKVCache
 from common.study import keys, verdicts
 from common.study.paths import ROOT
@@ -133,7 +133,11 @@ def eager_acceptance(patch):
 
 
 def committed_in_draft_order(patch):
-    """The cache keeps the first staged entries instead of those on the accepted path."""
+    """The cache keeps the first staged entries instead of those on the accepted path.
+
+    The engine's own check at construction, which would refuse the model, is off, so that the texts decide.
+    """
+    patch.setattr(target, "require_own_logits", lambda *_: None)
     commit = RaggedKVCache.commit
 
     def first_ones(cache, path, counts):
