@@ -175,7 +175,8 @@ class DraftNetwork(nn.Module):
 
     def head(self, states: Float[Tensor, "B Q d"]) -> Float[Tensor, "B Q V"]:
         """The target's language-model head, without gradient to its weights."""
-        return F.linear(states, self._shared[1].weight.detach())
+        weight = self._shared[1].weight.detach()
+        return F.linear(states.to(weight.dtype), weight)
 
     def fuse(self, features: Float[Tensor, "B Q F"]) -> Float[Tensor, "B Q d"]:
         """Target features in the width of the residual stream."""

@@ -104,13 +104,19 @@ def two_lengths(completion_ids: list[list[int]], **_: Any) -> list[float]:
     return [len(ids) / 7 for ids in completion_ids]
 
 
-_EVALUATED = {"evaluated": pocket_prompts(2), "eval_strategy": "steps", "eval_steps": 1}
+def two_prompts() -> Dataset:
+    """Rows to evaluate on."""
+    return pocket_prompts(2)
+
+
+_EVALUATED = {"evaluated": two_prompts, "eval_strategy": "steps", "eval_steps": 1}
 _REFERENCE = {"model": saved_policy, "beta": 0.5}
 _SYNCED = {**_REFERENCE, "sync_ref_model": True, "ref_model_sync_steps": 1}
 _ADAPTIVE = {"use_adaptive_entropy": True, "entropy_coef": 0.5, "entropy_target": 9.0, "max_steps": 4}
 _ADAPTIVE_DOWN = {**_ADAPTIVE, "entropy_target": 0.01}
 _TWO_FUNCTIONS = {"reward": [two_lengths, two_lengths]}
 _VESPO = {"loss_type": "vespo", "max_steps": 4}
+_SAPO = {"loss_type": "sapo", "max_steps": 4}
 _SAVED = {"save_strategy": "steps", "save_steps": 2}
 
 CASES: dict[str, tuple[dict[str, Any], ...]] = {
@@ -167,8 +173,8 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "loss_type": tuple(
         {"loss_type": name} for name in ("grpo", "bnpo", "dr_grpo", "luspo", "cispo", "sapo", "vespo")
     ),
-    "sapo_temperature_neg": ({"loss_type": "sapo", "sapo_temperature_neg": 5.0},),
-    "sapo_temperature_pos": ({"loss_type": "sapo", "sapo_temperature_pos": 5.0},),
+    "sapo_temperature_neg": ({**_SAPO, "sapo_temperature_neg": 5.0},),
+    "sapo_temperature_pos": ({**_SAPO, "sapo_temperature_pos": 5.0},),
     **{name: ({**_VESPO, name: 0.5},) for name in ("vespo_k_pos", "vespo_k_neg")},
     **{name: ({**_VESPO, name: 0.5},) for name in ("vespo_lambda_pos", "vespo_lambda_neg")},
     "off_policy_mask_threshold": ({"off_policy_mask_threshold": -1.0},),
@@ -203,7 +209,7 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "ignore_data_skip": ({"ignore_data_skip": True},),
     "resume_from_checkpoint": ({"resume_from_checkpoint": None},),
 }
-"""Settings of `pocket_trainer` that exercise a field; `model`, `data`, `tokenizer` may be functions."""
+"""Settings of `pocket_trainer` that exercise a field; what has to be built is given as a function."""
 
 SILENT = frozenset(
     {
@@ -216,6 +222,18 @@ SILENT = frozenset(
     }
 )
 """Exercised fields that leave no trace in what is compared; with them equality alone is asked for."""
+
+LOGGED = frozenset(
+    {
+        "entropy_coef_min",
+        "log_completions",
+        "per_device_eval_batch_size",
+        "save_only_model",
+        "save_strategy",
+        "save_total_limit",
+    }
+)
+"""Exercised fields that show in log or files only; all others move the weights."""
 
 _VLLM = "needs vLLM, which is refused or absent as a whole: `use_vllm` is exercised"
 UNREACHED: dict[str, str] = {

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+
 import pytest
 
 from common.rl.config import GroupConfig
 from common.rl.testing import pocket_trainer
 from common.rl.trainer import GroupTrainer
-from tests.common.rl.options import SILENT
+from tests.common.rl.options import LOGGED, SILENT
 from tests.common.rl.sweep import (
+    case,
+    case_without,
+    check_heeded,
     check_inherited,
-    check_not_ignored,
     check_option,
     check_table,
     differs,
+    moves,
+    outcome,
     parametrised,
     stock,
     stock_without,
@@ -25,6 +31,11 @@ REFUSED = ("scale_rewards", "multi_objective_aggregation")
 
 def build(**given):
     return pocket_trainer(GroupTrainer, GroupConfig, **given)
+
+
+@cache
+def with_variant(name):
+    return partial(build, loss_variant=name)
 
 
 def test_every_field_is_in_the_table():
@@ -43,8 +54,12 @@ def test_an_option_acts_as_in_trl_or_is_refused(field, at):
 @parametrised
 def test_a_case_shows_what_its_field_does(field, at):
     """Else the sweep would pass a trainer that ignores the field, or one that fails where TRL does."""
-    assert stock(field, at).error is None or field in ("use_vllm", "cache_implementation")
-    assert differs(stock(field, at), stock_without(field, at)) == (field not in SILENT)
+    shown, without = stock(field, at), stock_without(field, at)
+    assert differs(shown, without) == (field not in SILENT)
+    if shown.error is None:
+        assert moves(shown, without) == (field not in SILENT | LOGGED)
+    else:
+        assert field in ("use_vllm", "cache_implementation")
 
 
 @pytest.mark.parametrize("variant", ["clip_cov", "kl_cov"])
@@ -65,4 +80,12 @@ def test_a_case_shows_what_its_field_does(field, at):
     ],
 )
 def test_a_loss_of_our_own_ignores_no_option_of_trls(variant, field):
-    check_not_ignored(lambda **given: build(loss_variant=variant, **given), field)
+    if variant == "kl_cov" and field in (
+        "epsilon",
+        "epsilon_high",
+    ):  # it clips nothing, and logs what would be
+        shown, without = (outcome(with_variant(variant), given(field)) for given in (case, case_without))
+        assert differs(shown, without)
+        assert not moves(shown, without)
+    else:
+        check_heeded(with_variant(variant), field)

@@ -7,9 +7,17 @@ import torch
 from trl import GRPOConfig
 
 from common.rl.testing import pocket_trainer
+from common.speculative.generate import SpeculativeGenerator
+from common.speculative.verify import SamplingParams
 from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
-from tests.common.rl.sweep import check_option, parametrised
-from tests.papers.heeded import check_heeded
+from tests.common.rl.sweep import (
+    check_heeded,
+    check_inherited,
+    check_option,
+    parametrised,
+    parametrised_by,
+    rows_named_by,
+)
 
 HOOK = ("scale_rewards", "multi_objective_aggregation")
 SAMPLING = {
@@ -47,7 +55,16 @@ def on(**given):
     return pocket_trainer(FastGRPOTrainer, FastGRPOConfig, c_peak=40, **given)
 
 
-@parametrised
+def test_nothing_that_is_not_swept_is_named_in_our_code():
+    backends = ("deepspeed", "fsdp")  # words of a message, not the fields
+    check_inherited(FastGRPOTrainer, FastGRPOConfig, others=backends)
+
+
+PASSED_ON = [(field, 0) for field in ("beta", "epsilon", "num_iterations")]
+"""Some of the fields that only the parent's code names."""
+
+
+@parametrised_by(sorted({*rows_named_by(FastGRPOTrainer, FastGRPOConfig), *PASSED_ON}))
 def test_off_an_option_acts_as_in_trl_or_is_refused(field, at):
     check_option(off, field, at, HOOK)
 
@@ -60,6 +77,19 @@ def test_on_an_option_changes_the_run_or_is_refused(field, at):
         assert REFUSED[field] in refusal
     else:
         assert refusal is None
+
+
+def test_the_engine_samples_as_asked(tmp_path, monkeypatch):
+    """Scoring heeds the temperature too, so a run that differs does not show that sampling does."""
+    asked, generate = [], SpeculativeGenerator.generate
+
+    def spy(engine, prompts, params, **rest):
+        asked.append(params)
+        return generate(engine, prompts, params, **rest)
+
+    monkeypatch.setattr(SpeculativeGenerator, "generate", spy)
+    on(output_dir=tmp_path, temperature=0.5, top_p=0.9, max_completion_length=5, max_steps=1).train()
+    assert asked == [SamplingParams(5, 0.5, 0.9, (2,))]
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ def make(folder: Path, **fields: Any) -> FastGRPOTrainer:
 
 
 def test_off_equals_the_group_trainer(tmp_path: Path) -> None:
-    ours = make(tmp_path / "ours", speculation="off", max_steps=20)
+    ours = make(tmp_path / "ours", speculation="off", max_steps=8)
     ours.train()
-    parent = testing.pocket_trainer(GroupTrainer, GroupConfig, tmp_path / "parent", top_k=0)
+    parent = testing.pocket_trainer(GroupTrainer, GroupConfig, tmp_path / "parent", top_k=0, max_steps=8)
     parent.train()
     testing.assert_bitwise(testing.weights(ours), testing.weights(parent))
     assert testing.timeless_log(ours) == testing.timeless_log(parent)

@@ -12,16 +12,15 @@ import pytest
 import torch
 from datasets import Dataset
 from transformers import TrainingArguments
-from trl import SFTConfig, SFTTrainer
+from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from common.feedback.critic import Critique
 from common.feedback.pool import FeedbackPool
 from common.rl.testing import NEUTRAL, assert_bitwise, pocket_prompts, pocket_tokenizer, weights
 from papers.fcp import conditions
 from papers.fcp.method import LOSS_OF_GRPO, FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer
-from tests.common.rl.options import pocket_policy
-from tests.common.rl.sweep import parametrised
-from tests.papers.heeded import check_heeded
+from tests.common.rl.options import CASES, pocket_policy
+from tests.common.rl.sweep import check_heeded, check_inherited, parametrised
 
 THROUGH = {
     "use_bias_correction_kl": "beta",
@@ -87,10 +86,15 @@ def test_an_option_changes_the_run_or_is_refused(field, at):
     name = THROUGH.get(field, field)
     if name in LOSS_OF_GRPO or name in ELSE:
         assert refusal is not None, f"{name} was to be refused"
-        assert refusal.startswith("ValueError"), refusal
         assert ELSE.get(name, name) in refusal
     else:
         assert refusal is None
+
+
+def test_every_field_of_grpos_loss_is_swept():
+    """Those of `GroupConfig` are refused in `test_drop_in`."""
+    assert set(LOSS_OF_GRPO) & GRPOConfig.__dataclass_fields__.keys() <= CASES.keys()
+    check_inherited(FCPBootstrapTrainer, FCPConfig, others=("vllm_importance_sampling_correction",))
 
 
 # --- offline: whatever the option, the run is stock TRL's on rows written out by hand
