@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -124,6 +124,11 @@ def committed() -> pd.DataFrame:
 MARKS = ("<!-- verdicts -->", "<!-- /verdicts -->")
 
 
+def table_row(cells: Iterable[object]) -> str:
+    """A row of a GitHub table; a bar inside a cell, as of an absolute value, does not end it."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
 def readme(text: str, claims: Mapping[str, Mapping[str, Any]], profile: str) -> str:
     """A paper's README with the table between its marks replaced by these verdicts.
 
@@ -140,6 +145,6 @@ def readme(text: str, claims: Mapping[str, Mapping[str, Any]], profile: str) -> 
     for name, entry in claims.items():
         if entry["role"] == "claim":
             head = f"{name}*" if entry["primary"] else name
-            lines.append(f"| {head} | {entry['statement']} | {entry['verdict']} |")
+            lines.append(table_row((head, entry["statement"], entry["verdict"])))
     table = "\n".join(lines)
     return f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}"

@@ -18,7 +18,7 @@ from common.plotting.style import save
 from common.study.artefacts import Artefacts, side_by_side
 from common.study.errors import StudyError
 from common.study.keys import file_hash
-from common.study.ledger import MARKS, claims_json, readme
+from common.study.ledger import MARKS, claims_json, readme, table_row
 from common.study.paths import papers_root
 from common.study.provenance import manifest
 from common.study.replay import cells_hash
@@ -171,10 +171,9 @@ def update_readme(study: Study, folder: Path) -> None:
 
 def markdown(wide: pd.DataFrame) -> str:
     """GitHub table of a side-by-side frame; the block's heading stands before each column."""
-    heads = [str(wide.index.name), *[": ".join(column) for column in wide.columns]]
-    rows = [[str(index), *map(str, row)] for index, row in zip(wide.index, wide.to_numpy(), strict=True)]
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    heads = [wide.index.name, *[": ".join(column) for column in wide.columns]]
+    rows = [[index, *row] for index, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    return "".join(f"{table_row(row)}\n" for row in (heads, ["---"] * len(heads), *rows))
 
 
 def write_values(frame: pd.DataFrame, path: Path) -> None:

@@ -1,5 +1,6 @@
 """What every paper's report owes its card, on the committed values of all papers."""
 
+import re
 from functools import cache
 from typing import Any
 
@@ -12,8 +13,9 @@ from common.plotting.style import save
 from common.study.artefacts import Artefacts, side_by_side
 from common.study.card import Card, list_papers, load_card
 from common.study.frame import TABLE_COLUMNS
+from common.study.ledger import MARKS, claims_json, readme
 from common.study.paths import ROOT
-from common.study.results import write_values
+from common.study.results import markdown, write_values
 from common.study.stored import read_values
 from common.study.study import Study
 
@@ -35,6 +37,12 @@ def artefacts(slug: str) -> Artefacts:
     """The report on the committed values; `laptop` is the profile that decides."""
     values = read_values(ROOT / "results" / slug / "laptop" / "values.parquet")
     return Artefacts(Study(slug, "laptop"), values)
+
+
+def cells(text: str) -> set[int]:
+    """Numbers of cells in the rows of GitHub tables."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    return {len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows}
 
 
 def decided(card: Card) -> list[str]:
@@ -73,6 +81,7 @@ def test_a_table_is_long_and_goes_beside_the_papers(slug, name):
     assert not block.duplicated(["row", "column"]).any()
     wide = side_by_side(card.tables[name], block)
     assert len(wide) >= max(len(card.tables[name].reported.rows), block["row"].nunique())
+    assert cells(markdown(wide)) == {wide.shape[1] + 1}
     for theirs, ours in card.tables[name].pairs(list(block["row"])).items():
         assert theirs in wide.index
         assert ours in set(block["row"])
@@ -97,6 +106,8 @@ def test_every_claim_that_laptop_decides_gets_a_verdict(slug):
     verdicts = artefacts(slug).verdicts()
     card = load_card(slug)
     assert set(verdicts) == set(card.claims)
+    claims = claims_json(artefacts(slug).study, verdicts)["claims"]
+    assert cells(readme("".join(MARKS), claims, "laptop")) == {3}
     for name in decided(card):
         assert verdicts[name].verdict != "untested", verdicts[name].reason
         assert np.isfinite(verdicts[name].estimate), name
