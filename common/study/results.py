@@ -172,8 +172,9 @@ def update_readme(study: Study, folder: Path) -> None:
 def markdown(wide: pd.DataFrame) -> str:
     """GitHub table of a side-by-side frame; the block's heading stands before each column."""
     heads = [wide.index.name, *[": ".join(column) for column in wide.columns]]
-    rows = [[index, *row] for index, row in zip(wide.index, wide.to_numpy(), strict=True)]
-    return "".join(f"{table_row(row)}\n" for row in (heads, ["---"] * len(heads), *rows))
+    rows: list[list[object]] = [heads, ["---"] * len(heads)]
+    rows += [[index, *row] for index, row in zip(wide.index, wide.to_numpy(), strict=True)]
+    return "".join(f"{table_row(row)}\n" for row in rows)
 
 
 def write_values(frame: pd.DataFrame, path: Path) -> None:
