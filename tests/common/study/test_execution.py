@@ -12,10 +12,12 @@ from common.study.card import load_card
 from common.study.errors import StudyError
 from common.study.execution import execute, read_notebook
 from common.study.notebook import Notebook
-from common.study.scaffold import PARAMETERS
+from common.study.paths import ROOT
 from common.study.study import Options
 
 PYTHON = {"name": "python3", "display_name": "Python 3", "language": "python"}
+TEMPLATE = nbformat.read(ROOT / "papers" / "_template" / "reproduce.ipynb", 4)
+PARAMETERS = next(cell.source for cell in TEMPLATE.cells if "parameters" in cell.metadata.get("tags", ()))
 
 
 @pytest.fixture

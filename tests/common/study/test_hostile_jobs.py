@@ -120,12 +120,14 @@ def test_limits_hold_whatever_the_job_does_and_its_processes_end_with_it(tmp_pat
 
 
 RUN = """
+import signal
 from pathlib import Path
 from common.study.runner import Plan, run
 from common.study.jobs import Job
 from common.study.store import Store
 from common.study.worker import Limits
 from common.study.keys import job_key
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background job of a shell
 job = Job("hostile", {{"job": "{name}"}}, "tests.common.study.hostile:{name}", {{}}, (1,))
 key = job_key(job)
 work = Plan({{key: job}}, (key,), {{key: 1.0}})
