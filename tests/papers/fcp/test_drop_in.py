@@ -26,6 +26,7 @@ from papers.fcp import method
 from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned, question_text
 from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer, conditioned_rows
 from tests.common.rl.scoring_calls import MULTIMODAL, pocket_experts, recorded_calls, update_batch
+from tests.papers.model_cards import check_model_card
 from tests.papers.readme import run_example, tiny_policy
 
 TOOLS = {"tool_mask": torch.tensor([[1, 0, 1], [1, 1, 0], [0, 0, 1], [1, 1, 1]])}
@@ -246,13 +247,8 @@ def test_praise_belongs_to_the_group_and_not_to_the_process(tmp_path, monkeypatc
 
 def test_model_cards_name_the_method_and_cite_its_paper(tmp_path):
     for trainer in (online(tmp_path / "online"), offline(FCPOfflineTrainer, tmp_path / "offline")):
-        trainer.create_model_card("m")
-        text = Path(trainer.args.output_dir, "README.md").read_text()
-        assert "Verbal Feedback" in text
-        assert "luo2025fcp" in text
-        assert "- fcp" in text
-        assert "DeepSeekMath" not in text
-        assert "GRPO" not in text
+        card = check_model_card(trainer, "Verbal Feedback", "luo2025fcp", "- fcp")
+        assert "GRPO" not in card
 
 
 def test_the_example_of_the_readme_runs_as_it_stands(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from trl import GRPOConfig, GRPOTrainer
 from common.rl.testing import assert_bitwise, pocket_prompts, pocket_trainer, timeless_log, weights
 from papers.qae.method import QAEConfig, QAETrainer, quantile_advantages
 from tests.common.rl.sweep import check_inherited, check_option, parametrised
+from tests.papers.model_cards import check_model_card
 from tests.papers.readme import run_example, tiny_policy, tiny_questions
 
 
@@ -141,14 +142,14 @@ def test_no_option_is_named_that_is_not_swept():
     check_inherited(QAETrainer, QAEConfig)
 
 
-def test_the_model_card_names_the_method_and_its_paper(trained, tmp_path):
-    trained(QAETrainer, max_steps=1).create_model_card(model_name="x")
-    card = (tmp_path / "README.md").read_text()
-    assert "trained with QAE, a method introduced in [Quantile Advantage Estimation" in card
-    assert "huggingface.co/papers/2509.22611" in card
-    assert "wu2025qae" in card
-    assert "DeepSeekMath" not in card
-    assert "- qae\n" in card
+def test_the_model_card_names_the_method_and_its_paper(trained):
+    check_model_card(
+        trained(QAETrainer, max_steps=1),
+        "trained with QAE, a method introduced in [Quantile Advantage Estimation",
+        "huggingface.co/papers/2509.22611",
+        "wu2025qae",
+        "- qae\n",
+    )
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from common.rl.testing import assert_bitwise, pocket_trainer, timeless_log, weig
 from papers.rl_zvp.method import RLZVPConfig, RLZVPTrainer, rl_zvp_advantages, zero_variance_signs
 from tests.common.rl.scoring_calls import MULTIMODAL, recorded_calls, update_batch
 from tests.common.rl.sweep import check_inherited, check_option, parametrised
+from tests.papers.model_cards import check_model_card
 from tests.papers.readme import run_example, tiny_policy, tiny_questions
 
 
@@ -188,14 +189,14 @@ def test_no_option_is_named_that_is_not_swept():
     check_inherited(RLZVPTrainer, RLZVPConfig)
 
 
-def test_the_model_card_names_the_method_and_its_paper(trained, tmp_path):
-    trained(RLZVPTrainer, max_steps=1).create_model_card(model_name="x")
-    card = (tmp_path / "README.md").read_text()
-    assert "trained with RL-ZVP, a method introduced in [No Prompt Left Behind" in card
-    assert "huggingface.co/papers/2509.21880" in card
-    assert "le2025rlzvp" in card
-    assert "DeepSeekMath" not in card
-    assert "- rl-zvp\n" in card
+def test_the_model_card_names_the_method_and_its_paper(trained):
+    check_model_card(
+        trained(RLZVPTrainer, max_steps=1),
+        "trained with RL-ZVP, a method introduced in [No Prompt Left Behind",
+        "huggingface.co/papers/2509.21880",
+        "le2025rlzvp",
+        "- rl-zvp\n",
+    )
 
 
 @pytest.mark.slow
