@@ -35,7 +35,7 @@ help: ## Show this list
 	@echo "  variables: PAPER=<slug>|all PROFILE SEEDS=3|5,8 WORKERS ONLY=fig9,c6 MODEL SET='name=value ...' UPDATE=1 DEBUG=1"
 
 setup: ## Make .venv from requirements.lock (every other target does it when needed)
-	@"$$PYTHON" common/bootstrap.py
+	@"$$PYTHON" bootstrap.py
 
 reproduce: $(READY) ## Run the experiment of PAPER and its notebook; regenerate tables, figures, verdicts
 	@$(need-paper)$(REPRISE) reproduce $(flags) $(if $(filter 1,$(UPDATE)),--update) $(paper)

@@ -20,6 +20,7 @@ from collections.abc import Sequence  # noqa: E402
 from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+from common.study.configuration import configure  # noqa: E402
 from common.study.jobs import Job  # noqa: E402
 from common.study.runner import plan, run  # noqa: E402
 from common.study.store import Store  # noqa: E402
@@ -29,8 +30,8 @@ from papers.qae.experiment import PROFILES, Config, tabular_jobs  # noqa: E402
 
 def jobs(count: int, seed: int) -> list[Job]:
     """`count` tabular jobs of equal length: one arm, other seeds."""
-    sizes = {"tabular_iterations": 4 if ARGUMENTS.quick else 40, "tabular_seeds": 10}
-    config = Config(**{**PROFILES["laptop"], **sizes})
+    sizes = {"tabular.iterations": 4 if ARGUMENTS.quick else 40, "tabular.seeds": 10}
+    config = configure(Config, PROFILES, "laptop").changed(sizes)
     arm = next(iter(tabular_jobs(config, range(10))))
     starts = range(seed, seed + 10 * count, 10)
     return [replace(arm, seeds=tuple(range(first, first + 10))) for first in starts]

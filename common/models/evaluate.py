@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from common.metrics.passk import pass_at_k
 from common.models.decoding import sample
 from common.models.options import all_ends
+from common.statistics import pass_at_k
 from common.tasks.opchain import LEVELS, MAX_COMPLETION, Item, reward
 
 MARKERS: Mapping[str, tuple[str, ...]] = {"exploratory": ("wait",), "rigid": ("so", "let")}

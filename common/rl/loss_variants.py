@@ -13,7 +13,12 @@ from common.rl.losses import Advantages, Aggregation, aggregate, clip_cov, clip_
 from common.rl.rollout import derived_generator
 from common.rl.scoring import Batch, Scoring, loss_mask
 
-AGGREGATION: dict[str, Aggregation] = {"dapo": "dapo", "bnpo": "dapo", "grpo": "grpo", "dr_grpo": "dr_grpo"}
+AGGREGATION: dict[str, Aggregation] = {
+    "dapo": "token_mean",
+    "bnpo": "token_mean",
+    "grpo": "sequence_mean",
+    "dr_grpo": "constant",
+}
 """TRL's `loss_type` to `common.rl.losses.aggregate`."""
 
 

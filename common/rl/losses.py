@@ -7,7 +7,7 @@ lies outside a mask is never read: not even NaN or infinity there reaches a valu
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float, Num
@@ -15,7 +15,7 @@ from torch import Tensor
 
 Advantages = Float[Tensor, "B 1"] | Float[Tensor, "B T"]
 Level = Literal["token", "sequence"]
-Aggregation = Literal["dapo", "grpo", "dr_grpo", "seq_mean_token_sum"]
+Aggregation = Literal["token_mean", "sequence_mean", "sequence_sum", "constant"]
 
 
 class ClipFractions(NamedTuple):
@@ -96,7 +96,7 @@ def clip_fractions(
 ) -> ClipFractions:
     """Clipped tokens of each side as shares of all tokens, the quantities TRL logs as `clip_ratio/*_mean`."""
     low, high = clipped_sides(log_ratio, advantages, epsilon_low, epsilon_high)
-    return ClipFractions(*(aggregate(side.to(log_ratio.dtype), mask, "dapo") for side in (low, high)))
+    return ClipFractions(*(aggregate(side.to(log_ratio.dtype), mask, "token_mean") for side in (low, high)))
 
 
 def token_covariance(
@@ -108,7 +108,7 @@ def token_covariance(
     mean of the terms is the covariance that drives the entropy down. -inf outside the mask.
     """
     log_probs, advantages = log_probs.detach(), advantages.detach().expand_as(log_probs)
-    centred = [values - aggregate(values, mask, "dapo") for values in (log_probs, advantages)]
+    centred = [values - aggregate(values, mask, "token_mean") for values in (log_probs, advantages)]
     return (centred[0] * centred[1]).where(mask > 0, -torch.inf)
 
 
@@ -166,43 +166,51 @@ def kl_cov(
 def aggregate(
     loss: Float[Tensor, "B T"],
     mask: Num[Tensor, "B T"],
-    mode: Aggregation = "dapo",
+    mode: Aggregation = "token_mean",
     max_length: int | None = None,
     num_tokens: float | Tensor | None = None,
 ) -> Float[Tensor, ""]:
     """Reduce a per-token loss to a number.
 
-    ==================== =========================================================== ==================
-    mode                 value                                                       source
-    ==================== =========================================================== ==================
-    dapo                 sum over tokens / number of tokens                          Eq. 8, 2503.14476
-    grpo                 mean over responses of the mean over their tokens           Eq. 3, 2402.03300
-    dr_grpo              sum over tokens / (responses · max_length)                  2503.20783
-    seq_mean_token_sum   mean over responses of the sum over their tokens            TRL's `luspo`
-    ==================== =========================================================== ==================
+    ============== ====================================================== ==================================
+    mode           value                                                  source; a response's weight
+    ============== ====================================================== ==================================
+    token_mean     sum over tokens / number of tokens                     Eq. 8, 2503.14476; its length
+    sequence_mean  mean over responses of the mean over their tokens      Eq. 3, 2402.03300; equal
+    sequence_sum   mean over responses of the sum over their tokens       TRL's `luspo`; the likelihood's own
+    constant       sum over tokens / (responses · max_length)             2503.20783; its length
+    ============== ====================================================== ==================================
 
     Args:
         loss: Per-token values.
         mask: 1 on the tokens that count. Responses without tokens count as zero.
         mode: One row of the table.
-        max_length: The constant length of ``"dr_grpo"``, in tokens.
-        num_tokens: Denominator of ``"dapo"`` if the batch is part of a larger one; default: tokens of `mask`.
+        max_length: The constant length of ``"constant"``, in tokens.
+        num_tokens: Denominator of ``"token_mean"`` if the batch is part of a larger one; else the tokens of
+            `mask`.
 
     Raises:
-        ValueError: unknown `mode`, or ``"dr_grpo"`` without `max_length`.
+        ValueError: unknown `mode`, or ``"constant"`` without `max_length`.
     """
     masked = _inside(loss, mask) * mask
-    if mode == "dapo":
+    if mode == "token_mean":
         return masked.sum() / (mask.sum().clamp(min=1.0) if num_tokens is None else num_tokens)
-    if mode == "grpo":
+    if mode == "sequence_mean":
         return (masked.sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)).mean()
-    if mode == "seq_mean_token_sum":
+    if mode == "sequence_sum":
         return masked.sum(dim=1).mean()
-    if mode != "dr_grpo":
-        raise ValueError(f"unknown mode '{mode}'; choose dapo, grpo, dr_grpo or seq_mean_token_sum")
+    if mode != "constant":
+        raise ValueError(f"unknown mode '{mode}'; choose one of {', '.join(get_args(Aggregation))}")
     if max_length is None:
         raise ValueError("mode 'dr_grpo' divides by a constant: pass max_length, in tokens")
     return masked.sum() / (loss.shape[0] * max_length)
+
+
+def negative_log_likelihood(
+    log_probs: Float[Tensor, "B T"], mask: Num[Tensor, "B T"], mode: Aggregation = "token_mean"
+) -> Float[Tensor, ""]:
+    """-log π of the masked-in tokens in nats, reduced over a batch by `aggregate`."""
+    return aggregate(-log_probs, mask, mode)
 
 
 def _inside(values: Float[Tensor, "B T"], mask: Num[Tensor, "B T"]) -> Float[Tensor, "B T"]:

@@ -1,35 +1,93 @@
-"""Configurations: the paper's values with their place, and profiles as differences from them."""
+"""Configurations: the paper's values with their place, in named groups; profiles are differences from them.
+
+A field of a group has a dotted name, ``run.batch``, in profiles as on the command line.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from operator import attrgetter
+from typing import Any, Self, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from common.study.errors import StudyError, unknown
 
-T = TypeVar("T")
+
+class Settings(BaseModel):
+    """Base of a configuration and of its groups: typed, unknown names are mistakes, nothing changes later.
+
+    Example:
+        >>> class Theory(Settings):
+        ...     draws: int = 1000
+        >>> class Config(Settings):
+        ...     learning_rate: float = paper(1e-6, "App. B.1")
+        ...     theory: Theory = Theory()
+        >>> Config().changed({"theory.draws": 10}).theory.draws
+        10
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """A copy in which the fields of these dotted names have other values.
+
+        Raises:
+            StudyError: a name that is no field, or a value of another type.
+        """
+        known = leaves(type(self))
+        for name in changes:
+            if name not in known:
+                raise unknown("parameter", name, known)
+        own = {name: value for name, value in changes.items() if "." not in name}
+        groups: dict[str, dict[str, Any]] = {}
+        for name, value in changes.items():
+            group, _, rest = name.partition(".")
+            if rest:
+                groups.setdefault(group, {})[rest] = value
+        parts = {group: getattr(self, group).changed(rest) for group, rest in groups.items()}
+        try:
+            return type(self)(**{**dict(self), **own, **parts})
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise StudyError(f"parameter '{place}' cannot be {first['input']!r}: {first['msg']}") from error
+
+    def value(self, name: str) -> Any:
+        """The value of a dotted name."""
+        return attrgetter(name)(self)
+
+    def resolved(self) -> Self:
+        """The configuration that runs; a study whose fields depend on each other fills them in here."""
+        return self
+
+
+T = TypeVar("T", bound=Settings)
 
 
 def paper(value: Any, place: str) -> Any:
-    """Dataclass field whose default is the paper's value, with the place that states it.
-
-    Example:
-        >>> @dataclasses.dataclass(frozen=True)
-        ... class Config:
-        ...     learning_rate: float = paper(1e-6, "App. B.1")
-    """
-    return dataclasses.field(default=value, metadata={"value": value, "place": place})
+    """Field of `Settings` whose default is the paper's value, with the place that states it."""
+    return Field(default=value, json_schema_extra={"place": place})
 
 
-def paper_values(config: type) -> dict[str, tuple[Any, str]]:
-    """Name to (value, place) of every field declared with `paper`."""
+def leaves(config: type[Settings]) -> dict[str, Any]:
+    """Dotted name to field of everything that can be set."""
+    found: dict[str, Any] = {}
+    for name, field in config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            found |= {f"{name}.{rest}": inner for rest, inner in leaves(kind).items()}
+        else:
+            found[name] = field
+    return found
+
+
+def paper_values(config: type[Settings]) -> dict[str, tuple[Any, str]]:
+    """Dotted name to (value, place) of every field declared with `paper`."""
     return {
-        field.name: (field.metadata["value"], field.metadata["place"])
-        for field in dataclasses.fields(config)
-        if "place" in field.metadata
+        name: (field.default, field.json_schema_extra["place"])
+        for name, field in leaves(config).items()
+        if field.json_schema_extra
     }
 
 
@@ -42,32 +100,44 @@ def configure(
     """The configuration of a profile, with overrides typed by the user.
 
     Args:
-        config: Frozen dataclass whose defaults are the paper's values.
+        config: Settings whose defaults are the paper's values.
         profiles: Profile name to the fields it changes.
         profile: The profile asked for.
-        overrides: Field name to text, e.g. ``{"tabular_iterations": "10"}``.
+        overrides: Field name to text, e.g. ``{"tabular.iterations": "10"}``; the last part of the name is
+            enough where no other group has such a field.
 
     Raises:
         StudyError: unknown profile or field, or text that does not fit the field's type.
     """
     if profile not in profiles:
         raise unknown("profile", profile, profiles)
-    types = get_type_hints(config)
+    known = leaves(config)
     changes = dict(profiles[profile])
     for name in changes:
-        if name not in types:
-            raise unknown(f"parameter in profile '{profile}'", name, types)
-    for name, text in (overrides or {}).items():
-        if name not in types:
-            raise unknown("parameter", name, types)
-        changes[name] = _parse(name, text, types[name])
-    return config(**changes)
+        if name not in known:
+            raise unknown(f"parameter in profile '{profile}'", name, known)
+    for given, text in (overrides or {}).items():
+        name = _full_name(given, known)
+        changes[name] = _parse(name, text, known[name].annotation)
+    return config().changed(changes).resolved()
+
+
+def _full_name(given: str, known: Mapping[str, Any]) -> str:
+    """The dotted name that the user means."""
+    if given in known:
+        return given
+    fitting = [name for name in known if name.endswith(f".{given}")]
+    if not fitting:
+        raise unknown("parameter", given, known)
+    if len(fitting) > 1:
+        raise StudyError(f"parameter '{given}' stands in several groups; write {' or '.join(fitting)}")
+    return fitting[0]
 
 
 def _parse(name: str, text: str, kind: Any) -> Any:
     """Read `text` as `kind`; strict, so that 1.5 is no int and 'ten' no number."""
     try:
-        return TypeAdapter(kind, config=ConfigDict(extra="forbid")).validate_strings(text)
+        return TypeAdapter(kind).validate_strings(text)
     except ValidationError as error:
         expected = getattr(kind, "__name__", str(kind))
         reason = error.errors()[0]["msg"]

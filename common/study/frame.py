@@ -69,7 +69,7 @@ def levels(frame: pd.DataFrame, sweep: str, label: str) -> list[float]:
 
 
 def learning_curve(frame: pd.DataFrame, sweep: str, name: str, **labels: Any) -> pd.DataFrame:
-    """`rows` of a trained arm (`common.rlvr.train`); the steps of a ``curve/`` series become iterations."""
+    """`rows` of a trained arm (`common.rl.harness`); the steps of a ``curve/`` series become iterations."""
     part = rows(frame, sweep, name, **labels)
     if not name.startswith("curve/"):
         return part

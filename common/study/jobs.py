@@ -56,13 +56,17 @@ class Record:
     Attributes:
         scalars: Name to one value per seed, shape ``[S]``.
         series: Name to one curve per seed, shape ``[S, T]``; T may differ between names.
+        parts: What a job measured that compares several arms itself: further columns of the frame, such as
+            ``{"arm": "qae"}``, with the values that they tell apart. The names of the columns are not those
+            of the job's labels.
     """
 
     scalars: Mapping[str, Float[np.ndarray, " S"]] = field(default_factory=dict)
     series: Mapping[str, Float[np.ndarray, "S T"]] = field(default_factory=dict)
+    parts: Sequence[tuple[Mapping[str, Scalar], Record]] = ()
 
     def frame(self, seeds: Sequence[int]) -> pd.DataFrame:
-        """Tidy form with columns ``seed, name, step, value``; `step` is NA for scalars.
+        """Tidy form with columns ``seed, name, step, value`` and those of `parts`; `step` is NA for scalars.
 
         Raises:
             ValueError: an array does not hold one row per seed.
@@ -92,6 +96,7 @@ class Record:
                     }
                 )
             )
+        parts += [record.frame(seeds).assign(**labels) for labels, record in self.parts]
         if not parts:
             raise ValueError("a record needs at least one scalar or series")
         return pd.concat(parts, ignore_index=True)

@@ -176,9 +176,14 @@ class Study:
 
         Follows the order of the jobs, so it does not depend on which worker finished first.
         """
-        return tidy(
-            [self.store.read(job_key(job)).assign(sweep=job.sweep, **job.labels) for job in self.jobs]
-        )
+        return tidy([self._labelled(job, self.store.read(job_key(job))) for job in self.jobs])
+
+    @staticmethod
+    def _labelled(job: Job, values: pd.DataFrame) -> pd.DataFrame:
+        twice = sorted(set(values.columns) & {"sweep", *job.labels})
+        if twice:
+            raise StudyError(f"{job.describe()}: its labels and its record both have a column '{twice[0]}'")
+        return values.assign(sweep=job.sweep, **job.labels)
 
     def available(self, entry: Artefact | Claim) -> str:
         """Empty if the entry can be made from this run, else the reason why not."""

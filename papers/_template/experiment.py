@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from common.study.configuration import paper
+from common.study.configuration import Settings, paper
 from common.study.jobs import Job
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults are the paper's values, declared with the place that states them.
 
     Attributes:

@@ -7,10 +7,11 @@ Exact checks (`exact`), measurements without training (`speed`), and real GRPO l
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
-from common.study.configuration import paper
+from pydantic import model_validator
+
+from common.study.configuration import Settings, paper
 from common.study.errors import StudyError
 from common.study.jobs import Job
 
@@ -23,8 +24,7 @@ LIMITS = {
 VARIANTS = ("dapo", "gpg")
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults are the paper's run and the official code's; what neither says carries no place.
 
     Attributes:
@@ -105,7 +105,8 @@ class Config:
     draws: int = 1000
     texts: int = 32
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
         """Refuse what no loop can run.
 
         Raises:
@@ -113,6 +114,7 @@ class Config:
         """
         if min(self.iterations, self.every, self.prompts) < 1 or self.group_size < 2:
             raise StudyError("iterations, every and prompts have to be at least 1, group_size at least 2")
+        return self
 
 
 LADDER: dict[str, Any] = {
@@ -173,7 +175,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     Sweeps: ``exact``; ``profile``, ``static``, ``still``; ``loops``; ``variants``. A model of the hub has
     loops alone, since the others ask for the ladder task.
     """
-    settings = asdict(config)
+    settings = config.model_dump()
     if config.model != "ladder":
         return list(real_jobs(config, settings, seeds))
     return [

@@ -1,4 +1,4 @@
-"""The loops on a real model: mathematics through `common.rlvr`, the three ways of sampling, times logged."""
+"""The loops on a real model: mathematics through `common.rl`, the three ways of sampling, times logged."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.rlvr.run import Run
-from common.rlvr.train import LOGGED, shared_arguments, train_arm
+from common.rl.harness import LOGGED, shared_arguments, train_arm
+from common.rl.run import Run
 from common.study.jobs import Job, Record
 from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
 
@@ -22,7 +22,7 @@ TIMES: Mapping[str, str] = {
 
 
 def run_of(config: Mapping[str, Any]) -> Run:
-    """The configuration of a loop as a run of `common.rlvr`."""
+    """The configuration of a loop as a run of `common.rl`."""
     batch = config["prompts"] * config["group_size"]
     return Run(
         model=config["model"],
@@ -51,7 +51,7 @@ def run_of(config: Mapping[str, Any]) -> Run:
 
 
 def train(job: Job, workspace: Path) -> Record:
-    """Entry point: one loop with one seed; see `common.rlvr.train.train_arm` for the record."""
+    """Entry point: one loop with one seed; see `common.rl.harness.train_arm` for the record."""
     (seed,) = job.seeds
     config = job.config
     run = run_of(config)

@@ -13,8 +13,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from trl import SFTConfig
 
-from common.feedback.critic import Critic, Critique, score_reward
-from common.feedback.pool import FeedbackPool
+from common.judge.critic import Critic, Critique, score_reward
+from common.judge.pool import FeedbackPool
 from common.rl.config import GroupConfig, batching
 from common.rl.trainer import GroupTrainer
 from papers.fcp.arith import MAX_RESPONSE, Attributes, Item, items, parse

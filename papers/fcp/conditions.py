@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.feedback.critic import Content, content_text
+from common.judge.critic import Content, content_text
 
 OPEN, CLOSE = "<EF>", "</EF>"
 FEEDBACK_TOKENS = (OPEN, CLOSE)

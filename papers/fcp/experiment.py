@@ -7,11 +7,12 @@ writes critiques from templates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
-from common.rlvr.run import pocket_files
-from common.study.configuration import paper
+from pydantic import model_validator
+
+from common.rl.run import pocket_files
+from common.study.configuration import Settings, paper
 from common.study.errors import StudyError
 from common.study.jobs import Job, Scalar
 
@@ -25,8 +26,7 @@ PREFIX = "verbal-arith"
 MODELS = ("pocket", "scratch")
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults are the paper's own run; what the paper does not say carries no place.
 
     Attributes:
@@ -74,12 +74,14 @@ class Config:
     ablation_seeds: int = 1
     theory_draws: int = 1000
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
         """Refuse the values that no job could run."""
         if self.control_seeds > self.main_seeds:
             raise StudyError(
                 f"control_seeds={self.control_seeds} must not exceed main_seeds={self.main_seeds}"
             )
+        return self
 
 
 POCKET: dict[str, Any] = {
@@ -137,7 +139,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
         raise StudyError(
             f"model '{config.model}' cannot run in this study, which lacks the paper's prompts (Big-Math, "
             "WebInstruct), its seven benchmarks and its paid critic. The trainers run on such a model: see "
-            "papers/fcp/README.md, with common.feedback.api as the critic. Use PROFILE=laptop or gpu here"
+            "papers/fcp/README.md, with common.judge.api as the critic. Use PROFILE=laptop or gpu here"
         )
     return [*theory_jobs(config, seeds), *training_jobs(config, seeds)]
 
@@ -176,7 +178,7 @@ def training_jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
 def _training(config: Config, sweep: str, seed: int, extra: dict[str, Scalar]) -> Job:
     outside = ("theory_draws", "main_seeds", "control_seeds", "ablation_seeds")
     online = ("online_", "grpo_", "weight_decay", "group_size", "optimizer_steps", "rounds")
-    names = [field.name for field in fields(config) if field.name not in outside]
+    names = [name for name in type(config).model_fields if name not in outside]
     if sweep in ("controls", "composition"):
         names = [name for name in names if not name.startswith(online)]
     arguments = {name: getattr(config, name) for name in names} | extra

@@ -18,11 +18,11 @@ from torch import Tensor
 from trl import GRPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.utils import pad
 
-from common.feedback.critic import HIGHEST_SCORE, Critic, Critique, completion_text
-from common.feedback.pool import FeedbackPool
+from common.judge.critic import HIGHEST_SCORE, Critic, Critique, completion_text
+from common.judge.pool import FeedbackPool
 from common.rl.citation import Citation
 from common.rl.config import GroupConfig
-from common.rl.likelihood import Likelihood, check_likelihood, negative_log_likelihood
+from common.rl.losses import Aggregation, negative_log_likelihood
 from common.rl.rollout import Rollout
 from common.rl.scoring import loss_mask
 from common.rl.trainer import GroupTrainer
@@ -126,8 +126,8 @@ class FCPConfig(GroupConfig):
         max_prompt_tokens: Rebuilt prompts are cut on the left to so many tokens; None leaves them whole.
     """
 
-    aggregation: Likelihood = field(
-        default="token-mean", metadata={"help": "token-mean, seq-mean-token-sum or seq-mean-token-mean."}
+    aggregation: Aggregation = field(
+        default="token_mean", metadata={"help": "token_mean, sequence_mean or sequence_sum."}
     )
     condition: Literal["fresh", "rollout"] = field(
         default="fresh", metadata={"help": "fresh critique (Eq. 5), or the rollout's own c+ (control)."}
@@ -144,8 +144,8 @@ class FCPConfig(GroupConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_likelihood(self.aggregation)
         choices = {
+            "aggregation": ("token_mean", "sequence_mean", "sequence_sum"),
             "condition": ("fresh", "rollout"),
             "praise_per": ("prompt", "rollout"),
             "feedback": ("summary", "user"),

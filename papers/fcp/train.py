@@ -238,7 +238,7 @@ def _pair_text(arm: str, bench: Bench, correct: bool, concise: bool) -> str:
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "default": {"optimizer_steps": 1},
     "several updates": {},
-    "seq-mean-token-sum": {"optimizer_steps": 1, "aggregation": "seq-mean-token-sum"},
+    "seq-mean-token-sum": {"optimizer_steps": 1, "aggregation": "sequence_sum"},
     "praise per rollout": {"optimizer_steps": 1, "praise_per": "rollout"},
 }
 """Rows of Table 5 and what they change; the default is fully online."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from common.feedback.template import Lexicon, TemplateCritic
+from common.judge.template import Lexicon, TemplateCritic
 from papers.fcp.arith import SYMBOLS, parse, score
 from papers.fcp.arith import Attributes as Attributes
 

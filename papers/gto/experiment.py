@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from common.study.configuration import paper
+from common.study.configuration import Settings, paper
 from common.study.errors import StudyError
 from common.study.jobs import Job, Scalar
 
@@ -22,8 +21,7 @@ KINDS = ("hass", "griffin")
 COMPARED = ("untuned", "continual", "gto")
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults are the paper's values where it gives one.
 
     Attributes:
@@ -176,7 +174,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     Raises:
         StudyError: the paper's own scale, whose data and models this package does not load.
     """
-    if config.tune_steps == Config.tune_steps:
+    if config.tune_steps == Config().tune_steps:
         raise StudyError(
             "the paper profile needs ShareGPT and released EAGLE-3 heads, which no job here loads; use "
             "GTOTrainer with a model of your own (papers/gto/README.md), or PROFILE=gpu"

@@ -7,12 +7,11 @@ models trained through `QAETrainer` (`train`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
-from common.rlvr import run
-from common.rlvr.run import Run, fit_to_model
-from common.study.configuration import paper
+from common.rl import run
+from common.rl.run import Run, fit_to_model
+from common.study.configuration import Settings, paper
 from common.study.jobs import Job, Scalar
 
 LIMITS = {
@@ -27,15 +26,40 @@ BASES = ("clip_higher", "clip_cov", "kl_cov", "gspo")
 SEEDS_PER_JOB = 10
 
 
-@dataclass(frozen=True)
-class Config:
-    """Defaults are the paper's own run; what the paper does not say carries no place.
+class PaperRun(Run):
+    """The paper's own run; what the paper does not say carries no place.
+
+    `overlong_shaping` is off: it makes rewards graded, and most zero advantages of QAE small ones.
+    """
+
+    model: str = paper("Qwen/Qwen3-8B-Base", "Sec. 5")
+    task: str = "math"
+    dataset: str = paper("BytedTsinghua-SIA/DAPO-Math-17k", "Sec. 5")
+    evaluation_sets: str = paper("AIME25=math-ai/aime25,AIME24=math-ai/aime24,AMC23=math-ai/amc23", "Sec. 5")
+    learning_rate: float = paper(1e-6, "App. B.1")
+    batch: int = paper(512, "App. B.1")
+    mini_batch: int = paper(32, "App. B.1")
+    group_size: int = 16
+    max_response: int = paper(20480, "App. B.1")
+    overlong_cache: int = paper(4096, "App. B.1")
+    kl_coefficient: float = paper(0.0, "Sec. 2")
+    iterations: int = 300
+    training_prompts: int = 0
+    generation_rounds: int = 3
+    evaluation_samples: int = paper(32, "Sec. 5")
+    curve_samples: int = 32
+    evaluation_temperature: float = paper(0.7, "Sec. 5")
+    evaluation_prompts: int = 0
+    save_every: int = 80
+    training_rows: int = 1
+    scoring_batch: int = 1
+    vllm: bool = True
+
+
+class Objective(Settings):
+    """The knobs of QAE and of the base algorithms.
 
     Attributes:
-        model: Hub id, ``pocket`` (committed checkpoints) or ``scratch`` (a warm start built on first use).
-        task: ``math`` (needs a model that knows language) or ``opchain``.
-        dataset: Training problems of ``math``: hub id, folder, or JSONL file with ``problem`` and ``answer``.
-        evaluation_sets: Evaluation sets of ``math``, ``NAME=SOURCE`` with commas between.
         quantile_k: K of QAE.
         epsilon_low: Lower clip range.
         epsilon_high: Upper clip range (Clip-Higher).
@@ -45,43 +69,8 @@ class Config:
         clip_cov_ratio: Share of tokens that Clip-Cov drops.
         kl_cov_ratio: Share of tokens that KL-Cov penalises.
         kl_cov_coefficient: Weight of that penalty.
-        kl_coefficient: Weight of the KL term to the reference.
-        learning_rate: AdamW's, constant.
-        batch: Completions per rollout batch.
-        mini_batch: Completions per optimizer step; batch / mini_batch is μ.
-        group_size: Completions per prompt, G.
-        max_response: Most tokens of a response.
-        overlong_cache: Length over which DAPO's soft length penalty ramps up.
-        overlong_shaping: Add that penalty to the rewards of ``math``. It makes them graded, and most zero
-            advantages of QAE small non-zero ones, so it is off.
-        iterations: Rollout batches.
-        training_prompts: Distinct training prompts; 0 means the whole dataset.
-        generation_rounds: Most generation rounds per batch with dynamic sampling, the first included.
-        evaluation_samples: Samples per question at the end.
-        curve_samples: Samples per question at the points of the learning curve; 0 leaves the curve out.
-        evaluation_temperature: Sampling temperature of evaluations.
-        evaluation_prompts: Held-out prompts, of each set; 0 means all.
-        evaluation_tokens: Most tokens in the key-value cache of an evaluation of ``math``.
-        main_seeds: Seeds of the main comparison and its control.
-        base_seeds: Seeds of each other base algorithm.
-        k_seeds: Seeds of each K other than the default.
-        save_every: Optimizer steps between checkpoints of a training job.
-        training_rows: Most completions per forward-backward pass; 0 is a whole mini-batch.
-        scoring_batch: Rows per forward when sampled completions are scored.
-        vllm: Sample rollouts with vLLM in the trainer's process.
-        tabular_seeds: Seeds of each tabular arm.
-        tabular_iterations: Batches of a tabular run.
-        tabular_prompts: Prompts of a tabular run.
-        tabular_inner_steps: μ of a tabular run.
-        sgd_learning_rate: Step of the small-step control, tabular.
-        sgd_iterations: Batches of that control.
-        theory_draws: Random instances of each exact check.
     """
 
-    model: str = paper("Qwen/Qwen3-8B-Base", "Sec. 5")
-    task: str = "math"
-    dataset: str = paper("BytedTsinghua-SIA/DAPO-Math-17k", "Sec. 5")
-    evaluation_sets: str = paper("AIME25=math-ai/aime25,AIME24=math-ai/aime24,AMC23=math-ai/amc23", "Sec. 5")
     quantile_k: float = paper(0.4, "Sec. 6")
     epsilon_low: float = paper(0.2, "Sec. 5")
     epsilon_high: float = paper(0.28, "Sec. 5")
@@ -91,57 +80,69 @@ class Config:
     clip_cov_ratio: float = 2e-4
     kl_cov_ratio: float = 2e-3
     kl_cov_coefficient: float = 1.0
-    kl_coefficient: float = paper(0.0, "Sec. 2")
-    learning_rate: float = paper(1e-6, "App. B.1")
-    batch: int = paper(512, "App. B.1")
-    mini_batch: int = paper(32, "App. B.1")
-    group_size: int = 16
-    max_response: int = paper(20480, "App. B.1")
-    overlong_cache: int = paper(4096, "App. B.1")
-    overlong_shaping: bool = False
-    iterations: int = 300
-    training_prompts: int = 0
-    generation_rounds: int = 3
-    evaluation_samples: int = paper(32, "Sec. 5")
-    curve_samples: int = 32
-    evaluation_temperature: float = paper(0.7, "Sec. 5")
-    evaluation_prompts: int = 0
-    evaluation_tokens: int = 131072
+
+
+class Tabular(Settings):
+    """Tier B.
+
+    Attributes:
+        seeds: Of each arm.
+        iterations: Rollout batches.
+        prompts: Prompts.
+        inner_steps: Optimizer steps per batch, μ.
+        sgd_learning_rate: Step of the small-step control.
+        sgd_iterations: Batches of that control.
+    """
+
+    seeds: int = 30
+    iterations: int = 50
+    prompts: int = 32
+    inner_steps: int = 8
+    sgd_learning_rate: float = 30.0
+    sgd_iterations: int = 30
+
+
+class Config(Settings):
+    """Defaults are the paper's own run.
+
+    Attributes:
+        run: The language-model runs (tier C).
+        objective: What an arm is trained with.
+        tabular: Tier B.
+        theory_draws: Random instances of each exact check (tier A).
+        main_seeds: Seeds of the main comparison and its control.
+        base_seeds: Seeds of each other base algorithm.
+        k_seeds: Seeds of each K other than the default.
+    """
+
+    run: PaperRun = PaperRun()
+    objective: Objective = Objective()
+    tabular: Tabular = Tabular()
+    theory_draws: int = 1000
     main_seeds: int = 1
     base_seeds: int = 1
     k_seeds: int = 1
-    save_every: int = 80
-    training_rows: int = 1
-    scoring_batch: int = 1
-    vllm: bool = True
-    tabular_seeds: int = 30
-    tabular_iterations: int = 50
-    tabular_prompts: int = 32
-    tabular_inner_steps: int = 8
-    sgd_learning_rate: float = 30.0
-    sgd_iterations: int = 30
-    theory_draws: int = 1000
 
-    def __post_init__(self) -> None:
-        """A model of its own at the `gpu` profile brings `ONE_GPU`; values that were overridden stay."""
-        fit_to_model(self, PROFILES["gpu"], ONE_GPU)
+    def resolved(self) -> Self:
+        """A model of the user's own at the `gpu` profile brings `ONE_GPU`."""
+        return fit_to_model(self, PROFILES["gpu"], ONE_GPU)
 
 
 POCKET: dict[str, Any] = {
-    "model": "pocket",
-    "task": "opchain",
-    "learning_rate": 1e-4,
-    "batch": 128,
-    "mini_batch": 16,
-    "max_response": 32,
-    "overlong_cache": 0,
-    "iterations": 24,
-    "training_prompts": 600,
-    "curve_samples": 16,
-    "training_rows": 0,
-    "scoring_batch": 128,
-    "vllm": False,
-    "evaluation_prompts": 200,
+    "run.model": "pocket",
+    "run.task": "opchain",
+    "run.learning_rate": 1e-4,
+    "run.batch": 128,
+    "run.mini_batch": 16,
+    "run.max_response": 32,
+    "run.overlong_cache": 0,
+    "run.iterations": 24,
+    "run.training_prompts": 600,
+    "run.curve_samples": 16,
+    "run.training_rows": 0,
+    "run.scoring_batch": 128,
+    "run.vllm": False,
+    "run.evaluation_prompts": 200,
     "main_seeds": 10,
     "base_seeds": 5,
     "k_seeds": 3,
@@ -150,27 +151,26 @@ POCKET: dict[str, Any] = {
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET
     | {
-        "iterations": 2,
-        "evaluation_samples": 16,
-        "curve_samples": 16,
-        "evaluation_prompts": 12,
-        "training_prompts": 40,
+        "run.iterations": 2,
+        "run.evaluation_samples": 16,
+        "run.evaluation_prompts": 12,
+        "run.training_prompts": 40,
         "main_seeds": 1,
         "base_seeds": 1,
         "k_seeds": 1,
-        "tabular_seeds": 2,
-        "tabular_iterations": 10,
-        "tabular_prompts": 8,
-        "sgd_iterations": 5,
+        "tabular.seeds": 2,
+        "tabular.iterations": 10,
+        "tabular.prompts": 8,
+        "tabular.sgd_iterations": 5,
     },
     "laptop": POCKET,
     "gpu": POCKET
     | {
-        "model": "scratch",
-        "batch": 384,
-        "mini_batch": 48,
-        "max_response": 40,
-        "iterations": 100,
+        "run.model": "scratch",
+        "run.batch": 384,
+        "run.mini_batch": 48,
+        "run.max_response": 40,
+        "run.iterations": 100,
         "k_seeds": 5,
     },
     "paper": {},
@@ -197,17 +197,17 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
 def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Exact checks and closed forms; each draws its instances from the first seed."""
     draws = {"draws": config.theory_draws}
-    tables = {"vocabulary": 5, "length": 2, "copies": 4, "k": config.quantile_k}
-    clips = {"epsilon_low": config.epsilon_low, "epsilon_high": config.epsilon_high}
+    tables = {"vocabulary": 5, "length": 2, "copies": 4, "k": config.objective.quantile_k}
+    clips = {"epsilon_low": config.objective.epsilon_low, "epsilon_high": config.objective.epsilon_high}
     analyses: list[tuple[str, Mapping[str, Scalar]]] = [
         ("threshold_switch", {"max_group": 32, "grid": 20}),
         ("linear_mismatches", {"max_group": 32, "grid": 20}),
         ("objective_rewriting", {**draws, **tables, **clips, "noise": 0.5}),
         ("on_policy_gradients", {**draws, **tables}),
         ("entropy_safety", {**draws, "arms": 50, "points": 11, "step_size": 1e-4}),
-        ("weight_curves", {"k": config.quantile_k, "points": 100}),
+        ("weight_curves", {"k": config.objective.quantile_k, "points": 100}),
         *(
-            ("expected_coefficients", {"group_size": g, "k": config.quantile_k, "points": 20})
+            ("expected_coefficients", {"group_size": g, "k": config.objective.quantile_k, "points": 20})
             for g in (8, 16, 32)
         ),
         *(("zero_advantage_share", {"k": k, "points": 200}) for k in K_SWEEP),
@@ -223,7 +223,7 @@ def tabular_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         sweep = f"tabular_{mix}"
         for epsilon_high in EPSILON_HIGH_SWEEP:
             yield from _tabular(config, seeds, sweep, mix, "mean", epsilon_high=epsilon_high)
-        for level in K_SWEEP if mix == "broad" else (config.quantile_k,):
+        for level in K_SWEEP if mix == "broad" else (config.objective.quantile_k,):
             yield from _tabular(config, seeds, sweep, mix, "quantile", k=level)
             yield from _tabular(config, seeds, sweep, mix, "random_gate", k=level)
         for baseline in ("b0", "b1", "pos", "neg", "inverted", "sparse_mean"):
@@ -231,9 +231,9 @@ def tabular_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         for baseline in ("quantile", "pos", "neg"):
             yield from _tabular(config, seeds, sweep, mix, baseline, epsilon_high=0.20)
         yield from _tabular(config, seeds, sweep, mix, "quantile", matched_grad_norm=True)
-    small = {"inner_steps": 1, "optimizer": "sgd", "learning_rate": config.sgd_learning_rate}
+    small = {"inner_steps": 1, "optimizer": "sgd", "learning_rate": config.tabular.sgd_learning_rate}
     for baseline in ("mean", "quantile", "b0"):
-        changes = small | {"iterations": config.sgd_iterations}
+        changes = small | {"iterations": config.tabular.sgd_iterations}
         yield from _tabular(config, seeds, "tabular_small_steps", "hard", baseline, **changes)
         yield from _tabular(config, seeds, "tabular_small_steps", "hard", baseline, inner_steps=1)
 
@@ -244,13 +244,13 @@ def _tabular(
     setting = {
         "mix": mix,
         "baseline": baseline,
-        "k": config.quantile_k,
-        "epsilon_low": config.epsilon_low,
-        "epsilon_high": config.epsilon_high,
-        "inner_steps": config.tabular_inner_steps,
+        "k": config.objective.quantile_k,
+        "epsilon_low": config.objective.epsilon_low,
+        "epsilon_high": config.objective.epsilon_high,
+        "inner_steps": config.tabular.inner_steps,
         "optimizer": "adam",
-        "iterations": config.tabular_iterations,
-        "prompts": config.tabular_prompts,
+        "iterations": config.tabular.iterations,
+        "prompts": config.tabular.prompts,
         "group_size": 16,
         **WORLDS[mix],
         "matched_grad_norm": False,
@@ -258,7 +258,7 @@ def _tabular(
     }
     told = ("mix", "baseline", "k", "epsilon_high", "inner_steps", "optimizer", "matched_grad_norm")
     labels = {name: setting[name] for name in told}
-    chosen = seeds[: config.tabular_seeds]
+    chosen = seeds[: config.tabular.seeds]
     for start in range(0, len(chosen), SEEDS_PER_JOB):
         part = tuple(chosen[start : start + SEEDS_PER_JOB])
         yield Job(sweep, labels, "papers.qae.simulate:simulate", setting, part)
@@ -266,31 +266,30 @@ def _tabular(
 
 def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Language-model runs: the main pair with its control, the other bases, the other K."""
-    unseen = replace(config, curve_samples=0)  # no figure shows the curves of the control and the bases
+    unseen = config.changed({"run.curve_samples": 0})  # no figure shows the control's curve, or the bases'
     for seed in seeds[: config.main_seeds]:
         for baseline in ("mean", "quantile"):
-            yield _training(config, "main", "clip_higher", baseline, config.quantile_k, seed)
-        yield _training(unseen, "main", "clip_higher", "random_gate", config.quantile_k, seed)
+            yield _training(config, "main", "clip_higher", baseline, config.objective.quantile_k, seed)
+        yield _training(unseen, "main", "clip_higher", "random_gate", config.objective.quantile_k, seed)
     for base in BASES[1:]:
         for seed in seeds[: config.base_seeds]:
             for baseline in ("mean", "quantile"):
-                yield _training(unseen, "bases", base, baseline, config.quantile_k, seed)
-    narrow = replace(config, epsilon_high=EPSILON_HIGH_SWEEP[0])
+                yield _training(unseen, "bases", base, baseline, config.objective.quantile_k, seed)
+    narrow = config.changed({"objective.epsilon_high": EPSILON_HIGH_SWEEP[0]})
     for seed in seeds[: config.k_seeds]:
-        yield _training(narrow, "clipping", "clip_higher", "mean", config.quantile_k, seed)
+        yield _training(narrow, "clipping", "clip_higher", "mean", config.objective.quantile_k, seed)
     for level in K_SWEEP:
         for seed in seeds[: config.k_seeds]:
             yield _training(config, "k", "clip_higher", "quantile", level, seed)
 
 
 def _training(config: Config, sweep: str, base: str, baseline: str, k: float, seed: int) -> Job:
-    outside = ("theory_", "tabular_", "sgd_", "main_", "base_", "k_seeds")
-    fields = {name: value for name, value in asdict(config).items() if not name.startswith(outside)}
-    arguments = {**fields, "quantile_k": k, "base": base, "baseline": baseline}
+    arms = {"quantile_k": k, "base": base, "baseline": baseline}
+    arguments = config.run.model_dump() | config.objective.model_dump() | arms
     labels: dict[str, Scalar] = {
         "base": base,
         "baseline": baseline,
         "k": k,
-        "epsilon_high": config.epsilon_high,
+        "epsilon_high": config.objective.epsilon_high,
     }
-    return Job(sweep, labels, "papers.qae.train:train", arguments, (seed,), Run.read(arguments).inputs(seed))
+    return Job(sweep, labels, "papers.qae.train:train", arguments, (seed,), config.run.inputs(seed))

@@ -306,7 +306,7 @@ def _surrogates(
     """Objective of each group as training computes it: mean over responses of the mean over tokens."""
     groups = zip(responses, advantages.view(len(responses), -1, 1), strict=True)
     losses = [clipped_surrogate(log_ratio, advantage, *bounds) for log_ratio, advantage in groups]
-    return torch.stack([-aggregate(loss, torch.ones_like(loss), "grpo") for loss in losses])
+    return torch.stack([-aggregate(loss, torch.ones_like(loss), "sequence_mean") for loss in losses])
 
 
 def _rewritten(

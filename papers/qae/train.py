@@ -1,14 +1,13 @@
-"""Tier C: a language model trained through `QAETrainer` on one base algorithm (see `common.rlvr`)."""
+"""Tier C: a language model trained through `QAETrainer` on one base algorithm (see `common.rl`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common.rlvr.run import Run
-from common.rlvr.train import LOGGED, shared_arguments, train_arm
+from common.rl.harness import LOGGED, shared_arguments, train_arm
+from common.rl.run import Run
 from common.study.jobs import Job, Record
 from papers.qae.method import QAEConfig, QAETrainer
 
@@ -17,7 +16,7 @@ Settings = Mapping[str, Any]
 
 
 def train(job: Job, workspace: Path) -> Record:
-    """Entry point of tier C: one arm with one seed; see `common.rlvr.train.train_arm` for the record."""
+    """Entry point of tier C: one arm with one seed; see `common.rl.harness.train_arm` for the record."""
     (seed,) = job.seeds
     run = run_of(job.config)
     args = training_arguments(job.config, seed, workspace)
@@ -30,7 +29,7 @@ def run_of(config: Settings) -> Run:
     """The run of an arm; GSPO has its own number of optimizer steps per rollout batch."""
     run = Run.read(config)
     if config["base"] == "gspo":
-        run = replace(run, mini_batch=run.batch // config["gspo_optimizer_steps"])
+        run = run.changed({"mini_batch": run.batch // config["gspo_optimizer_steps"]})
     return run
 
 

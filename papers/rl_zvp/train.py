@@ -1,4 +1,4 @@
-"""Tier C: a language model trained through `RLZVPTrainer`, one arm with one seed (see `common.rlvr`)."""
+"""Tier C: a language model trained through `RLZVPTrainer`, one arm with one seed (see `common.rl`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.rlvr.run import Run
-from common.rlvr.train import LOGGED, shared_arguments, train_arm
+from common.rl.harness import LOGGED, shared_arguments, train_arm
+from common.rl.run import Run
 from common.study.jobs import Job, Record
 from papers.rl_zvp.method import RLZVPConfig, RLZVPTrainer
 from papers.rl_zvp.variants import VARIANTS
@@ -23,7 +23,7 @@ ZVP_LOGGED: Mapping[str, str] = {
 
 
 def train(job: Job, workspace: Path) -> Record:
-    """Entry point of tier C; see `common.rlvr.train.train_arm` for the record."""
+    """Entry point of tier C; see `common.rl.harness.train_arm` for the record."""
     (seed,) = job.seeds
     args = training_arguments(job.config, seed, workspace)
     return train_arm(Run.read(job.config), seed, workspace, RLZVPTrainer, args, ZVP_LOGGED)

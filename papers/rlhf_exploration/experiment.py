@@ -6,9 +6,9 @@ The paper is theory and reports no experiment, so no value below is the paper's;
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from common.study.configuration import Settings
 from common.study.jobs import Job, Scalar
 from papers.rlhf_exploration.protocols import PROTOCOLS
 
@@ -28,8 +28,7 @@ LM_INSTANCES = {"rare": 4.0, "pattern": 1.0}  # instance to the range of its rew
 SIMULATE = "papers.rlhf_exploration.simulate:simulate"
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Defaults are the largest study that one node can run.
 
     Attributes:

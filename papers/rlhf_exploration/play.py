@@ -12,8 +12,8 @@ from IPython.display import Image, display
 from matplotlib.axes import Axes
 
 from common.plotting.style import label, legend, panels, png
-from common.preferences.bradley_terry import contrast_information, information
-from common.preferences.tabular import gibbs_policy
+from common.preference.bradley_terry import contrast_information, information
+from common.preference.tabular import gibbs_policy
 from papers.rlhf_exploration.instances import Bandit, saturated, two_arms
 from papers.rlhf_exploration.protocols import PROTOCOLS
 from papers.rlhf_exploration.report import COLOURS

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from common.preferences.bradley_terry import contrast_information, first_wins
-from common.preferences.tabular import draw, soft_value, value
+from common.preference.bradley_terry import contrast_information, first_wins
+from common.preference.tabular import draw, soft_value, value
 from common.study.jobs import Job, Record
 from papers.rlhf_exploration.instances import Bandit, random_bandits, saturated, two_arms
 from papers.rlhf_exploration.protocols import PROTOCOLS, Protocol

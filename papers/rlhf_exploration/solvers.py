@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from common.preferences.bradley_terry import log_likelihood, log_sigmoid
-from common.preferences.tabular import gibbs_policy, kl, soft_value
+from common.preference.bradley_terry import log_likelihood, log_sigmoid
+from common.preference.tabular import gibbs_policy, kl, soft_value
 from papers.rlhf_exploration.instances import Bandit
 
 TIE = 1e-9  # weight of the tie-break: of equally good rewards the one nearest to a constant wins

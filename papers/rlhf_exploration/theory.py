@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.preferences.bradley_terry import contrast_information, information
-from common.preferences.tabular import gibbs_policy, kl, soft_value, value
+from common.preference.bradley_terry import contrast_information, information
+from common.preference.tabular import gibbs_policy, kl, soft_value, value
 from common.study.jobs import Job, Record
 
 STEP = 1e-5  # of the central difference

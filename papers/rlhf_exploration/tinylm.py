@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from common.models.pocket import PocketConfig, build_model, build_tokenizer
-from common.preferences.bradley_terry import first_wins
-from common.preferences.tabular import draw, gibbs_policy, kl
+from common.preference.bradley_terry import first_wins
+from common.preference.tabular import draw, gibbs_policy, kl
 from common.study.jobs import Job, Record
 from papers.rlhf_exploration.method import optimistic_dpo_loss
 from papers.rlhf_exploration.protocols import PROTOCOLS, Protocol

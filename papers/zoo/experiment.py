@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from common.rlvr.run import Run
+from common.rl.run import Run
+from common.study.configuration import Settings
 from common.study.jobs import Job
 from papers.zoo.objectives import OBJECTIVES
 
@@ -19,21 +19,13 @@ LIMITS = {
 }
 
 
-@dataclass(frozen=True)
-class Config:
-    """One run for all objectives; fields as in `common.rlvr.run.Run`.
-
-    Attributes:
-        train_seeds: Seeds of each objective.
-        cost_seeds: Rounds of the timing, in each of which every objective takes its turn.
-        cost_iterations: Rollout batches timed per turn, after one that is not.
-    """
+class OpChainRun(Run):
+    """One run for all objectives."""
 
     model: str = "pocket"
     task: str = "opchain"
     dataset: str = ""
     evaluation_sets: str = ""
-    mix: str = "0.20,0.30,0.35,0.15"
     learning_rate: float = 1e-4
     batch: int = 128
     mini_batch: int = 16
@@ -50,41 +42,55 @@ class Config:
     training_rows: int = 0
     scoring_batch: int = 128
     vllm: bool = False
+
+
+class Config(Settings):
+    """The study has no paper whose values it could repeat.
+
+    Attributes:
+        run: The run of every objective.
+        train_seeds: Seeds of each objective.
+        cost_seeds: Rounds of the timing, in each of which every objective takes its turn.
+        cost_iterations: Rollout batches timed per turn, after one that is not.
+    """
+
+    run: OpChainRun = OpChainRun()
     train_seeds: int = 10
     cost_seeds: int = 5
     cost_iterations: int = 3
 
 
 LARGER: dict[str, Any] = {
-    "model": "scratch",
-    "batch": 384,
-    "mini_batch": 48,
-    "max_response": 40,
-    "iterations": 100,
+    "run.model": "scratch",
+    "run.batch": 384,
+    "run.mini_batch": 48,
+    "run.max_response": 40,
+    "run.iterations": 100,
+    "run.curve_every": 10,
 }
 
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {
-        "iterations": 2,
-        "curve_every": 2,
-        "training_prompts": 40,
-        "evaluation_prompts": 8,
-        "batch": 32,
-        "max_response": 16,
+        "run.iterations": 2,
+        "run.curve_every": 2,
+        "run.training_prompts": 40,
+        "run.evaluation_prompts": 8,
+        "run.batch": 32,
+        "run.max_response": 16,
         "train_seeds": 2,
         "cost_seeds": 1,
         "cost_iterations": 1,
     },
     "laptop": {},
-    "gpu": {**LARGER, "curve_every": 10},
-    "paper": {**LARGER, "curve_every": 10},
+    "gpu": LARGER,
+    "paper": LARGER,
 }
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """Sweeps ``train`` (one job per objective and seed) and ``cost`` (one job, objectives interleaved)."""
-    run = {name: value for name, value in asdict(config).items() if not name.startswith(("train_", "cost_"))}
-    changes = {name: objective.changes(config.batch) for name, objective in OBJECTIVES.items()}
+    run = config.run.model_dump()
+    changes = {name: objective.changes(config.run.batch) for name, objective in OBJECTIVES.items()}
     found = [
         Job(
             "train",
@@ -92,7 +98,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
             "papers.zoo.train:train",
             {**run, **changes[name]},
             (seed,),
-            Run.read(run).inputs(seed),
+            config.run.inputs(seed),
             (objective.module,),
         )
         for name, objective in OBJECTIVES.items()
@@ -101,4 +107,4 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     timed = {**run, "objectives": json.dumps(changes), "timed_iterations": config.cost_iterations}
     modules = tuple(sorted({objective.module for objective in OBJECTIVES.values()}))
     rounds = tuple(seeds[: config.cost_seeds])
-    return [*found, Job("cost", {}, "papers.zoo.train:cost", timed, rounds, Run.read(run).inputs(0), modules)]
+    return [*found, Job("cost", {}, "papers.zoo.train:cost", timed, rounds, config.run.inputs(0), modules)]

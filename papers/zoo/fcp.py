@@ -16,16 +16,16 @@ from typing import Any, cast
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from common.feedback.critic import Critique
-from common.feedback.pool import FeedbackPool
-from common.feedback.template import Lexicon, TemplateCritic
+from common.judge.critic import Critique
+from common.judge.pool import FeedbackPool
+from common.judge.template import Lexicon, TemplateCritic
 from common.models.evaluate import Evaluation, evaluate
 from common.models.pocket import load_policy
 from common.models.special_tokens import add_special_tokens
+from common.rl.harness import Curve, logged_series, policy_path, unpublished
 from common.rl.resume import latest_complete_checkpoint
-from common.rlvr.run import Run
-from common.rlvr.tasks import OpChain
-from common.rlvr.train import Curve, logged_series, policy_path, unpublished
+from common.rl.run import Run
+from common.rl.tasks import OpChain
 from common.study.jobs import Record
 from common.tasks.opchain import EOS, WAIT, Item, reward
 from papers.fcp.arms import supervised
@@ -201,7 +201,7 @@ class OnlineCurve(Curve):
 
 
 def train_arm(run: Run, seed: int, workspace: Path, trainer: type[FCPTrainer], args: FCPConfig) -> Record:
-    """As `common.rlvr.train.train_arm`, with the offline stage in the first rollout batches.
+    """As `common.rl.harness.train_arm`, with the offline stage in the first rollout batches.
 
     Raises:
         ValueError: another task than OpChain.

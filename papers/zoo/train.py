@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,10 +14,10 @@ from transformers import set_seed
 
 from common.models.pocket import load_policy
 from common.rl.config import GroupConfig
+from common.rl.harness import policy_path, shared_arguments, train_arm, unpublished
+from common.rl.run import Run
+from common.rl.tasks import build_task
 from common.rl.trainer import GroupTrainer
-from common.rlvr.run import Run
-from common.rlvr.tasks import build_task
-from common.rlvr.train import policy_path, shared_arguments, train_arm, unpublished
 from common.study.jobs import Job, Record
 from papers.zoo.clock import Stopwatch
 
@@ -26,7 +25,7 @@ from papers.zoo.clock import Stopwatch
 def train(job: Job, workspace: Path) -> Record:
     """One objective with one seed; the record of its `train_arm`, and scalar ``batch``.
 
-    That is `common.rlvr.train.train_arm`, unless the module of the method has one of its own: a method with a
+    That is `common.rl.harness.train_arm`, unless the module of the method has one of its own: a method with a
     stage before the online one.
     """
     (seed,) = job.seeds
@@ -72,7 +71,7 @@ def cost(job: Job, workspace: Path) -> Record:
 
 def _time(config: Mapping[str, Any], seed: int, workspace: Path) -> float:
     run = Run.read(config)
-    timed = replace(run, iterations=int(config["timed_iterations"]) + 1)
+    timed = run.changed({"iterations": int(config["timed_iterations"]) + 1})
     trainer, args = build(config, timed, seed, workspace)
     clock = getattr(_module(config), "seconds_per_batch", seconds_per_batch)
     return float(clock(run, timed, seed, workspace, trainer, args))

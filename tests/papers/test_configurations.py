@@ -13,5 +13,5 @@ def test_the_paper_profile_keeps_every_value_of_the_paper_and_names_its_place(sl
     experiment = import_module(f"papers.{slug}.experiment")
     config = configure(experiment.Config, experiment.PROFILES, "paper")
     for name, (value, place) in paper_values(experiment.Config).items():
-        assert getattr(config, name) == value
+        assert config.value(name) == value
         assert place

@@ -17,7 +17,8 @@ from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, Config
 
 # Arms
 
-K, WIDE, NARROW = Config().quantile_k, Config().epsilon_high, EPSILON_HIGH_SWEEP[0]
+OBJECTIVE = Config().objective
+K, WIDE, NARROW = OBJECTIVE.quantile_k, OBJECTIVE.epsilon_high, EPSILON_HIGH_SWEEP[0]
 MIXES = ("hard", "broad")
 NAMES = {
     "mean": "mean",
@@ -166,7 +167,7 @@ def possible_scores(*audits: Audit) -> Audit:
     return lambda frame: np.concatenate([audit(frame) for audit in audits])
 
 
-SAMPLES = Config().evaluation_samples
+SAMPLES = Config().run.evaluation_samples
 AIME, AMC = 30 * SAMPLES, 40 * SAMPLES
 
 CLAIMS: dict[str, Measure] = {

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from common.plotting.draw import dots, lines
 from common.plotting.style import GREY, HUES
 from common.statistics import Interval
+from common.study.configuration import configure
 from common.study.frame import average, curve, estimate, exact, final, long_table, point, scalar, stacked
 from common.study.report import Figure, Twin
 from common.tasks.opchain import LEVELS
@@ -146,21 +147,21 @@ def rollouts(frame: pd.DataFrame) -> pd.DataFrame:
 
 def hyperparameters(_frame: pd.DataFrame) -> pd.DataFrame:
     """The hyperparameters of the laptop profile, language model and tabular policy."""
-    config = Config(**PROFILES["laptop"])
-    steps = config.batch // config.mini_batch
+    config = configure(Config, PROFILES, "laptop")
+    run, objective, tabular = config.run, config.objective, config.tabular
     settings: dict[str, tuple[float, float]] = {
-        "prompts per batch": (config.batch / config.group_size, config.tabular_prompts),
-        "prompts per mini-batch": (config.mini_batch / config.group_size, config.tabular_prompts),
-        "samples per prompt": (config.group_size, config.group_size),
-        "max response length": (config.max_response, TABULAR["length"]),
-        "clip low": (config.epsilon_low, config.epsilon_low),
-        "clip high": (config.epsilon_high, config.epsilon_high),
+        "prompts per batch": (run.batch / run.group_size, tabular.prompts),
+        "prompts per mini-batch": (run.mini_batch / run.group_size, tabular.prompts),
+        "samples per prompt": (run.group_size, run.group_size),
+        "max response length": (run.max_response, TABULAR["length"]),
+        "clip low": (objective.epsilon_low, objective.epsilon_low),
+        "clip high": (objective.epsilon_high, objective.epsilon_high),
         "training temperature": (1.0, 1.0),
-        "validation temperature": (config.evaluation_temperature, np.nan),
-        "validation top-p": (config.evaluation_top_p, np.nan),
-        "gradient steps": (config.iterations * steps, config.tabular_iterations * TABULAR["inner_steps"]),
-        "learning rate": (config.learning_rate, TABULAR["learning_rate"]),
-        "alpha": (config.zvp_alpha, config.zvp_alpha),
+        "validation temperature": (run.evaluation_temperature, np.nan),
+        "validation top-p": (run.evaluation_top_p, np.nan),
+        "gradient steps": (run.iterations * run.optimizer_steps, tabular.iterations * TABULAR["inner_steps"]),
+        "learning rate": (run.learning_rate, TABULAR["learning_rate"]),
+        "alpha": (objective.zvp_alpha, objective.zvp_alpha),
     }
     return long_table(
         (row, column, exact(value))

@@ -20,7 +20,7 @@ from papers.rl_zvp.experiment import Config
 
 # Arms
 
-ALPHA = Config().zvp_alpha
+ALPHA = Config().objective.zvp_alpha
 MIXES = ("easy", "hard")
 NAMES = {
     "grpo": "GRPO",

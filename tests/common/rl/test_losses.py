@@ -130,7 +130,7 @@ def test_sequence_ratio_gives_the_gspo_gradient():
     log_ratio, log_probs, advantages = batch()
     current = (log_probs + log_ratio).requires_grad_()
     sequence = importance_log_ratio(current, log_probs, MASK, "sequence")
-    aggregate(clipped_surrogate(sequence, advantages, math.inf, math.inf), MASK, "grpo").backward()
+    aggregate(clipped_surrogate(sequence, advantages, math.inf, math.inf), MASK, "sequence_mean").backward()
     expected = -sequence.exp() * advantages / MASK.sum(dim=1, keepdim=True) * MASK / len(MASK)
     torch.testing.assert_close(current.grad, expected.detach())
 
@@ -226,11 +226,11 @@ def test_kl_cov_penalty_pulls_the_ratio_back_to_one():
 @pytest.mark.parametrize(
     ("mode", "options", "expected"),
     [
-        ("dapo", {}, (1 + 2 + 3 + 10 + 4 * 5) / 8),
-        ("dapo", {"num_tokens": 16}, 36 / 16),
-        ("grpo", {}, (2 + 10 + 5) / 3),
-        ("dr_grpo", {"max_length": 10}, 36 / 30),
-        ("seq_mean_token_sum", {}, 36 / 3),
+        ("token_mean", {}, (1 + 2 + 3 + 10 + 4 * 5) / 8),
+        ("token_mean", {"num_tokens": 16}, 36 / 16),
+        ("sequence_mean", {}, (2 + 10 + 5) / 3),
+        ("constant", {"max_length": 10}, 36 / 30),
+        ("sequence_sum", {}, 36 / 3),
     ],
 )
 def test_aggregation_modes_by_hand(mode, options, expected):
@@ -241,7 +241,8 @@ def test_aggregation_modes_by_hand(mode, options, expected):
 def test_equal_lengths_make_token_and_sequence_means_equal():
     loss = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     values = [
-        aggregate(loss, torch.ones(3, 4), mode, max_length=4).item() for mode in ("dapo", "grpo", "dr_grpo")
+        aggregate(loss, torch.ones(3, 4), mode, max_length=4).item()
+        for mode in ("token_mean", "sequence_mean", "constant")
     ]
     assert values == pytest.approx([loss.mean().item()] * 3)
 
@@ -249,9 +250,9 @@ def test_equal_lengths_make_token_and_sequence_means_equal():
 def test_rows_without_tokens_count_as_zero():
     loss = torch.tensor([[4.0, 4.0], [7.0, 7.0]])
     mask = torch.tensor([[1, 1], [0, 0]])
-    assert aggregate(loss, mask, "grpo").item() == 2.0
-    assert aggregate(loss, mask, "dapo").item() == 4.0
-    assert aggregate(loss, 0 * mask, "dapo").item() == 0.0
+    assert aggregate(loss, mask, "sequence_mean").item() == 2.0
+    assert aggregate(loss, mask, "token_mean").item() == 4.0
+    assert aggregate(loss, 0 * mask, "token_mean").item() == 0.0
 
 
 MASKED = {
@@ -265,7 +266,7 @@ MASKED = {
 }
 
 
-@pytest.mark.parametrize("mode", ["dapo", "grpo", "dr_grpo", "seq_mean_token_sum"])
+@pytest.mark.parametrize("mode", ["token_mean", "sequence_mean", "constant", "sequence_sum"])
 @pytest.mark.parametrize("loss", MASKED)
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
 def test_what_lies_outside_the_mask_reaches_no_value_and_no_gradient(loss, mode, poison):
@@ -294,6 +295,6 @@ def test_clip_fractions_and_covariances_do_not_read_outside_the_mask():
 def test_aggregation_errors_name_the_fix():
     loss = torch.zeros(1, 1)
     with pytest.raises(ValueError, match="pass max_length"):
-        aggregate(loss, loss, "dr_grpo")
+        aggregate(loss, loss, "constant")
     with pytest.raises(ValueError, match="unknown mode 'mean'; choose dapo"):
         aggregate(loss, loss, "mean")

@@ -50,16 +50,15 @@ claims:
 EXPERIMENT = '''
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from common.study.configuration import Settings
 from common.study.jobs import Job, Record
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(Settings):
     steps: int = 3
     model: str = "pocket"
 

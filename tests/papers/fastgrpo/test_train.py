@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import torch
@@ -122,5 +120,5 @@ def test_measurements_without_training(tmp_path):
 def test_the_settings_of_a_job_are_the_configuration():
     config = dict(job("loops", arm="et").config)
     assert {name: config[name] for name in ("prompts", "c_peak")} == {
-        name: asdict(TINY)[name] for name in ("prompts", "c_peak")
+        name: TINY.model_dump()[name] for name in ("prompts", "c_peak")
     }

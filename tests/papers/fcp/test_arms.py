@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.feedback.critic import Critique
+from common.judge.critic import Critique
 from common.models.pocket import PocketConfig, load_policy
 from papers.fcp import train
 from papers.fcp.arith import Attributes, Item

@@ -16,9 +16,9 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from common.feedback import api
-from common.feedback.critic import Critique, completion_text, content_text
-from common.feedback.pool import FeedbackPool
+from common.judge import api
+from common.judge.critic import Critique, completion_text, content_text
+from common.judge.pool import FeedbackPool
 from common.models.pocket import PocketConfig, build_model
 from common.models.special_tokens import add_special_tokens
 from common.rl.testing import NEUTRAL, pocket_prompts, pocket_tokenizer

@@ -14,8 +14,8 @@ from datasets import Dataset
 from transformers import TrainingArguments
 from trl import GRPOConfig, SFTConfig, SFTTrainer
 
-from common.feedback.critic import Critique
-from common.feedback.pool import FeedbackPool
+from common.judge.critic import Critique
+from common.judge.pool import FeedbackPool
 from common.rl.testing import NEUTRAL, assert_bitwise, pocket_prompts, pocket_tokenizer, weights
 from papers.fcp import conditions
 from papers.fcp.method import LOSS_OF_GRPO, FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer

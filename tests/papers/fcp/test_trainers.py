@@ -11,8 +11,8 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from common.feedback.critic import NO_FEEDBACK, Critique
-from common.feedback.pool import FeedbackPool
+from common.judge.critic import NO_FEEDBACK, Critique
+from common.judge.pool import FeedbackPool
 from common.models.pocket import PocketConfig, build_model, build_tokenizer
 from common.models.special_tokens import add_special_tokens
 from common.rl.testing import NEUTRAL, assert_bitwise, weights
@@ -156,7 +156,7 @@ def test_padding_and_mask_are_those_of_the_new_prompt(tmp_path):
     assert any((batch["prompt_mask"] == 0).any() for batch in trainer.batches)
 
 
-@pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean"])
+@pytest.mark.parametrize("mode", ["token_mean", "sequence_sum", "sequence_mean"])
 def test_the_gradient_is_that_of_a_likelihood_by_hand_in_float64(tmp_path, mode):
     trainer = bootstrap(tmp_path, dtype=torch.float64, aggregation=mode, max_steps=1)
     inputs = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
@@ -176,9 +176,9 @@ def test_the_gradient_is_that_of_a_likelihood_by_hand_in_float64(tmp_path, mode)
         counts.append(len(after))
     total = torch.stack(sums)
     expected = {
-        "token-mean": total.sum() / sum(counts),
-        "seq-mean-token-sum": total.mean(),
-        "seq-mean-token-mean": (total / torch.tensor(counts)).mean(),
+        "token_mean": total.sum() / sum(counts),
+        "sequence_sum": total.mean(),
+        "sequence_mean": (total / torch.tensor(counts)).mean(),
     }[mode]
     expected.backward()
     for (name, ours), theirs in zip(trainer.model.named_parameters(), reference.parameters(), strict=True):
@@ -248,7 +248,7 @@ def test_zero_variance_groups_are_trained_on(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"aggregation": "mean"}, "unknown aggregation"),
+        ({"aggregation": "mean"}, "aggregation=.mean.; choose one of token_mean"),
         ({"condition": "old"}, "condition='old'; choose one of fresh, rollout"),
         ({"praise_per": "batch"}, "praise_per"),
         ({"feedback": "score"}, "feedback"),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.study.configuration import configure
 from common.study.jobs import Job, Record
 from common.study.study import tidy
 from common.tasks.opchain import LEVELS, VOCABULARY
@@ -53,9 +54,9 @@ def shrunk(job: Job) -> Job:
 
 
 def make_frame(seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
-    small = {"tabular_iterations": 16, "tabular_prompts": 4, "sgd_iterations": 4, "theory_draws": 20}
-    sizes = {"tabular_seeds": len(seeds), "main_seeds": len(seeds), "base_seeds": 2, "k_seeds": 2}
-    config = Config(**{**PROFILES["smoke"], **small, **sizes})
+    small = {"tabular.iterations": 16, "tabular.prompts": 4, "tabular.sgd_iterations": 4, "theory_draws": 20}
+    sizes = {"tabular.seeds": len(seeds), "main_seeds": len(seeds), "base_seeds": 2, "k_seeds": 2}
+    config = configure(Config, PROFILES, "smoke").changed(small | sizes)
     quick = [shrunk(job) for job in (*theory_jobs(config, seeds), *tabular_jobs(config, seeds))]
     with tempfile.TemporaryDirectory() as scratch:
         ran = [(job, job.function()(job, Path(scratch))) for job in quick]

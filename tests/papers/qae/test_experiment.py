@@ -1,12 +1,10 @@
 """The study's configuration: the paper's values, and sweeps that the card can ask for."""
 
-from dataclasses import asdict, replace
-
 import pytest
 
-from common.rlvr.tasks import evaluation_sources
+from common.rl.tasks import evaluation_sources
 from common.study.card import load_card
-from common.study.configuration import configure
+from common.study.configuration import configure, leaves
 from common.study.errors import StudyError
 from papers.qae.experiment import ONE_GPU, PROFILES, Config, jobs
 
@@ -37,11 +35,11 @@ def test_seeds_of_a_run_take_turns_among_three_warm_starts():
 def test_a_model_at_the_gpu_profile_brings_mathematics_for_one_gpu():
     plain = configure(Config, PROFILES, "gpu")
     swapped = configure(Config, PROFILES, "gpu", {"model": "Qwen/Qwen3-0.6B-Base"})
-    changed = {name for name, value in asdict(plain).items() if asdict(swapped)[name] != value}
-    assert plain.task == "opchain"
-    assert changed == {"model", *ONE_GPU}
-    assert {name: getattr(swapped, name) for name in ONE_GPU} == ONE_GPU
-    assert set(evaluation_sources(swapped.evaluation_sets)) == {
+    changed = {name for name in leaves(Config) if swapped.value(name) != plain.value(name)}
+    assert plain.run.task == "opchain"
+    assert changed == {"run.model", *ONE_GPU}
+    assert {name: swapped.value(name) for name in ONE_GPU} == ONE_GPU
+    assert set(evaluation_sources(swapped.run.evaluation_sets)) == {
         "AIME25",
         "AIME24",
         "AMC23",
@@ -52,8 +50,9 @@ def test_a_model_at_the_gpu_profile_brings_mathematics_for_one_gpu():
 def test_what_the_user_set_stands_beside_a_model():
     chosen = {"model": "a/b", "batch": "64", "evaluation_sets": "mine=mine.jsonl", "main_seeds": "4"}
     swapped = configure(Config, PROFILES, "gpu", chosen)
-    assert (swapped.batch, swapped.evaluation_sets, swapped.main_seeds) == (64, "mine=mine.jsonl", 4)
-    assert swapped.max_response == ONE_GPU["max_response"]
+    run = swapped.run
+    assert (run.batch, run.evaluation_sets, swapped.main_seeds) == (64, "mine=mine.jsonl", 4)
+    assert run.max_response == ONE_GPU["run.max_response"]
 
 
 def test_a_pocket_model_cannot_do_mathematics():
@@ -62,6 +61,5 @@ def test_a_pocket_model_cannot_do_mathematics():
 
 
 def test_the_paper_profile_is_untouched_by_the_rule():
-    assert configure(Config, PROFILES, "paper", {"model": "Qwen/Qwen3-14B-Base"}) == replace(
-        Config(), model="Qwen/Qwen3-14B-Base"
-    )
+    model = "Qwen/Qwen3-14B-Base"
+    assert configure(Config, PROFILES, "paper", {"model": model}) == Config().changed({"run.model": model})

@@ -2,8 +2,9 @@
 
 import pytest
 
-from common.rlvr.tasks import OpChain
+from common.rl.tasks import OpChain
 from common.study.card import load_card
+from common.study.configuration import configure
 from papers.qae.experiment import BASES, PROFILES, Config, jobs
 from papers.qae.train import run_of
 
@@ -14,7 +15,7 @@ WATCHED = {"curve_samples"}  # measures on the way; `test_train` shows that trai
 
 
 def training(profile, sweep):
-    config = Config(**PROFILES[profile])
+    config = configure(Config, PROFILES, profile)
     return [job for job in jobs(config, SEEDS.judged) if job.sweep == sweep]
 
 
@@ -62,7 +63,7 @@ def test_arms_of_a_base_have_equal_budgets_and_seeds(profile, base):
 
 @pytest.mark.parametrize("sweep", ["tabular_hard", "tabular_broad", "tabular_small_steps"])
 def test_tabular_arms_have_equal_budgets_and_seeds(sweep):
-    found = [job for job in jobs(Config(**PROFILES["laptop"]), SEEDS.judged) if job.sweep == sweep]
+    found = [job for job in jobs(configure(Config, PROFILES, "laptop"), SEEDS.judged) if job.sweep == sweep]
     swept = {"epsilon_high", "optimizer", "inner_steps"}
     plans = {}
     for job in found:

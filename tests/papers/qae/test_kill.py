@@ -141,7 +141,7 @@ def test_a_run_killed_three_times_ends_in_the_bytes_of_an_uninterrupted_one(tmp_
     process = place.start()
     wait_for(process, lambda: any(place.newest().get(path) != last for path, last in before.items()))
     wait_for(process, lambda: stopped_jobs(process))
-    # A checkpoint may outlive the next one by a kill, so only what was written since tells where a job went on.
+    # A kill may leave the checkpoint before the last one, so only what is new tells where a job went on.
     orphans, written = workers(process), set(place.checkpoints(complete=True)) - set(standing)
     kill(process)
     assert all(step(path) > before.get(path.parent, 0) for path in written)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from common.rlvr import train as common_train
-from common.rlvr.train import Curve, logged_series
+from common.rl import harness
+from common.rl.harness import Curve, logged_series
+from common.study.configuration import configure
 from common.study.jobs import Job, Record
 from papers.qae.experiment import PROFILES, Config, training_jobs
 from papers.qae.train import train, training_arguments
 
-TINY = Config(
-    **PROFILES["smoke"]
-    | {
-        "batch": 64,
-        "mini_batch": 16,
-        "training_prompts": 20,
-        "evaluation_prompts": 4,
-        "max_response": 16,
-        "save_every": 3,
+TINY = configure(Config, PROFILES, "smoke").changed(
+    {
+        "run.batch": 64,
+        "run.mini_batch": 16,
+        "run.training_prompts": 20,
+        "run.evaluation_prompts": 4,
+        "run.max_response": 16,
+        "run.save_every": 3,
     }
 )
-MU = TINY.batch // TINY.mini_batch
+MU = TINY.run.optimizer_steps
 
 
 def job(base: str = "clip_higher", baseline: str = "quantile", config: Config = TINY) -> Job:
@@ -59,7 +57,7 @@ def test_the_record_holds_curves_and_final_values(uninterrupted):
 
 
 def test_the_learning_curve_does_not_touch_training(uninterrupted, tmp_path):
-    without = train(job(config=replace(TINY, curve_samples=0)), tmp_path)
+    without = train(job(config=TINY.changed({"run.curve_samples": 0})), tmp_path)
     np.testing.assert_array_equal(without.series["curve/iteration"], [[TINY.iterations]])
     logged = {name: values for name, values in uninterrupted.series.items() if "curve/" not in name}
     assert_equal(
@@ -78,13 +76,13 @@ def test_a_stop_inside_a_rollout_buffer_leaves_no_trace(uninterrupted, tmp_path,
             if state.global_step == stop:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(common_train, "Curve", Stopping)
+    monkeypatch.setattr(harness, "Curve", Stopping)
     with pytest.raises(KeyboardInterrupt):
         train(job(), tmp_path)
     saved = {int(path.name.rpartition("-")[2]) for path in tmp_path.glob("checkpoint-*")}
     assert saved
     assert all(step % MU for step in saved)
-    monkeypatch.setattr(common_train, "Curve", Curve)
+    monkeypatch.setattr(harness, "Curve", Curve)
     assert_equal(train(job(), tmp_path), uninterrupted)
 
 
@@ -108,7 +106,7 @@ def test_a_value_that_was_not_defined_is_nan():
     [
         ({"base": "reinforce"}, "unknown base algorithm 'reinforce'; choose clip_higher, clip_cov"),
         ({"baseline": "median"}, "unknown baseline 'median'; choose mean, quantile or random_gate"),
-        ({"vllm": True}, "vllm=true needs a GPU and vLLM"),
+        ({"run.vllm": True}, "vllm=true needs a GPU and vLLM"),
     ],
     ids=["base", "baseline", "vllm"],
 )
@@ -130,7 +128,7 @@ def test_the_arms_of_a_base_differ_in_the_baseline_only(base, tmp_path):
 
 @pytest.mark.parametrize("base", ["clip_higher", "gspo"])
 def test_the_papers_batches_split_into_passes_of_one_completion(base, tmp_path):
-    config = replace(Config(), vllm=False)
+    config = Config().changed({"run.vllm": False})
     args = training_arguments(job(base, config=config).config, 0, tmp_path)
     steps = {"clip_higher": 16, "gspo": 4}[base]
     assert args.optimizer_steps_per_rollout == steps
@@ -141,6 +139,6 @@ def test_the_papers_batches_split_into_passes_of_one_completion(base, tmp_path):
 
 def test_training_in_smaller_passes_is_the_same_training(uninterrupted, tmp_path):
     """Gradient accumulation changes the order of sums, not the policy that comes out."""
-    split = train(job(config=replace(TINY, training_rows=8)), tmp_path)
+    split = train(job(config=TINY.changed({"run.training_rows": 8})), tmp_path)
     for name in ("reward", "grad_norm"):
         np.testing.assert_allclose(split.series[name][:, 0], uninterrupted.series[name][:, 0], rtol=1e-3)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.study.configuration import configure
 from common.study.jobs import Job, Record
 from common.study.study import tidy
 from common.tasks.opchain import LEVELS
@@ -35,9 +36,9 @@ def join(runs: Iterable[tuple[Job, Record]]) -> pd.DataFrame:
 
 
 def make_frame(seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
-    sizes = {"tabular_seeds": len(seeds), "easy_seeds": len(seeds), "other_seeds": len(seeds)}
-    small = {"theory_policies": 10, "theory_draws": 30, "tabular_iterations": 6, "tabular_vocabulary": 5}
-    config = Config(**{**PROFILES["smoke"], **small, **sizes})
+    sizes = {"tabular.seeds": len(seeds), "easy_seeds": len(seeds), "other_seeds": len(seeds)}
+    small = {"theory.policies": 10, "theory.draws": 30, "tabular.iterations": 6, "tabular.vocabulary": 5}
+    config = configure(Config, PROFILES, "smoke").changed(small | sizes)
     quick = [*theory_jobs(config, seeds), *tabular_jobs(config, seeds)]
     with tempfile.TemporaryDirectory() as scratch:
         ran = [(job, job.function()(job, Path(scratch))) for job in quick]

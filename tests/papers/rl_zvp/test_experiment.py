@@ -10,9 +10,9 @@ CARD = load_card("rl_zvp")
 
 
 def test_the_papers_rollouts_and_steps():
-    config = Config()
-    assert config.iterations * config.batch == 172_032
-    assert config.iterations * config.batch // config.mini_batch == 672
+    run = Config().run
+    assert run.iterations * run.batch == 172_032
+    assert run.iterations * run.batch // run.mini_batch == 672
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -46,7 +46,8 @@ def test_arms_of_a_sweep_have_equal_budgets_and_seeds(profile):
 
 
 def test_a_model_of_the_users_own_brings_mathematics_and_the_papers_nucleus():
-    config = Config(**PROFILES["gpu"] | {"model": "Qwen/Qwen3-0.6B-Base", "max_response": 2048})
-    assert (config.task, config.evaluation_top_p, config.max_response) == ("math", 0.7, 2048)
+    chosen = {"model": "Qwen/Qwen3-0.6B-Base", "max_response": "2048"}
+    config = configure(Config, PROFILES, "gpu", chosen)
+    assert (config.run.task, config.run.evaluation_top_p, config.run.max_response) == ("math", 0.7, 2048)
     datasets = {job.sweep: job.config["dataset"] for job in jobs(config, (0,)) if "dataset" in job.config}
-    assert datasets == {"easy": config.dataset, "hard": config.hard_dataset}
+    assert datasets == {"easy": config.run.dataset, "hard": config.hard_dataset}

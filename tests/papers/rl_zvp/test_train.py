@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from common.study.configuration import configure
 from papers.rl_zvp.experiment import PROFILES, Config, training_jobs
 from papers.rl_zvp.train import train, training_arguments
 
-TINY = Config(
-    **PROFILES["smoke"] | {"batch": 32, "mini_batch": 16, "training_prompts": 20, "evaluation_prompts": 4}
+TINY = configure(Config, PROFILES, "smoke").changed(
+    {"run.batch": 32, "run.mini_batch": 16, "run.training_prompts": 20, "run.evaluation_prompts": 4}
 )
 
 

@@ -6,8 +6,8 @@ import torch
 from numpy.testing import assert_allclose
 
 import papers.rlhf_exploration as package
-from common.preferences.bradley_terry import log_likelihood
-from common.preferences.tabular import gibbs_policy, soft_value
+from common.preference.bradley_terry import log_likelihood
+from common.preference.tabular import gibbs_policy, soft_value
 from papers.rlhf_exploration.method import optimistic_dpo_loss
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from common.preferences.bradley_terry import log_sigmoid
-from common.preferences.tabular import gibbs_policy, soft_value, value
+from common.preference.bradley_terry import log_sigmoid
+from common.preference.tabular import gibbs_policy, soft_value, value
 from common.study.jobs import Job
 from papers.rlhf_exploration.instances import random_bandits, saturated, two_arms
 from papers.rlhf_exploration.protocols import PROTOCOLS

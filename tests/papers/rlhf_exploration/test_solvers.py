@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from common.preferences.bradley_terry import log_likelihood
-from common.preferences.tabular import gibbs_policy, kl, soft_value
+from common.preference.bradley_terry import log_likelihood
+from common.preference.tabular import gibbs_policy, kl, soft_value
 from papers.rlhf_exploration.instances import Bandit, random_bandits, saturated, two_arms
 from papers.rlhf_exploration.protocols import PROTOCOLS
 from papers.rlhf_exploration.simulate import noise, run_online

@@ -4,24 +4,24 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from common.feedback.critic import Critique
-from common.feedback.pool import FeedbackPool
+from common.judge.critic import Critique
+from common.judge.pool import FeedbackPool
 from common.models.pocket import load_policy
 from common.models.special_tokens import add_special_tokens
-from common.rlvr.run import Run
+from common.rl.run import Run
+from common.study.configuration import configure
 from common.tasks.opchain import OpChainConfig, items, trace
 from papers.fcp.conditions import CLOSE, FEEDBACK_TOKENS, OPEN
 from papers.zoo import fcp
 from papers.zoo.experiment import PROFILES, Config, jobs
 from papers.zoo.train import train
 
-TINY = {**PROFILES["smoke"], "curve_every": 1, "evaluation_prompts": 6}
+TINY = configure(Config, PROFILES, "smoke").changed({"run.curve_every": 1, "run.evaluation_prompts": 6})
 CHAINS = items(OpChainConfig(size=40))
 
 
@@ -31,7 +31,7 @@ def record_of(objective, workspace, **changes):
 
 
 def job(objective, seed=0, **changes):
-    found = jobs(Config(**{**TINY, **changes}), (seed,))
+    found = jobs(TINY.changed({f"run.{name}": value for name, value in changes.items()}), (seed,))
     return next(each for each in found if each.labels.get("objective") == objective)
 
 
@@ -94,7 +94,7 @@ def test_both_stages_share_the_budget_and_begin_where_grpo_begins(
     asked = []
     monkeypatch.setattr(fcp.OpChainCritic, "__call__", counting(fcp.OpChainCritic.__call__, asked))
     record = record_of("fcp", tmp_path / "fcp", iterations=iterations)
-    assert len(asked) == iterations * TINY["batch"]
+    assert len(asked) == iterations * TINY.run.batch
     assert {record.series[name].shape for name in ("reward", "length", "entropy", "share_zero")} == {
         (1, iterations)
     }
@@ -135,12 +135,12 @@ def test_a_batch_costs_its_share_of_the_offline_stage(monkeypatch, tmp_path):
         def train(self):
             self.watch.times = [0.0, 0.5, 1.0, 1.5]
 
-    run = replace(Run.read(job("fcp").config), iterations=10)
-    found = fcp.seconds_per_batch(run, replace(run, iterations=4), 0, tmp_path, Trainer, None)
+    run = Run.read(job("fcp").config).changed({"iterations": 10})
+    found = fcp.seconds_per_batch(run, run.changed({"iterations": 4}), 0, tmp_path, Trainer, None)
     assert found == pytest.approx((8.0 + 6 * 0.5) / 10)
 
 
 def test_another_task_is_refused(tmp_path):
-    run = replace(Run.read(job("fcp").config), task="math")
+    run = Run.read(job("fcp").config).changed({"task": "math"})
     with pytest.raises(ValueError, match="reads OpChain"):
         fcp.train_arm(run, 0, tmp_path, fcp.FCPTrainer, None)

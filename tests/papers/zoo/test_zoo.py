@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from common.rl.rollout import Rollout
-from common.rlvr.run import Run
+from common.rl.run import Run
 from common.study.card import load_card
+from common.study.configuration import configure
 from common.study.keys import job_key
-from papers.zoo import experiment, report
+from papers.zoo import report
 from papers.zoo.dr_grpo import DrGRPOTrainer
 from papers.zoo.experiment import PROFILES, Config, jobs
 from papers.zoo.objectives import OBJECTIVES, Objective
 from papers.zoo.train import build
 
 SEEDS = load_card("zoo").seeds.development
-SMOKE = Config(**PROFILES["smoke"])
+SMOKE = configure(Config, PROFILES, "smoke")
 
 
 def series(name, values, objective, seed, sweep="train"):
@@ -123,13 +124,11 @@ def test_dr_grpo_divides_by_nothing(tmp_path):
 def test_the_study_trains_as_many_optimizer_steps_as_an_objective_asks_for():
     gspo = next(job for job in jobs(Config(), SEEDS) if job.labels.get("objective") == "gspo")
     assert Run.read(gspo.config).optimizer_steps == OBJECTIVES["gspo"].optimizer_steps == 4
-    assert experiment.Config().batch // experiment.Config().mini_batch == 8
+    assert Config().run.optimizer_steps == 8
 
 
 def test_an_objective_is_found_by_its_prefix(tmp_path):
     objective = Objective("X", "", "common.rl.trainer:Group", {"epsilon": 0.15})
-    run = Run.read(
-        {name: value for name, value in vars(SMOKE).items() if not name.startswith(("train_", "cost_"))}
-    )
-    trainer, args = build({**vars(run), **objective.changes(run.batch)}, run, 0, tmp_path)
+    run = SMOKE.run
+    trainer, args = build({**run.model_dump(), **objective.changes(run.batch)}, run, 0, tmp_path)
     assert (trainer.__name__, args.epsilon, args.optimizer_steps_per_rollout) == ("GroupTrainer", 0.15, 2)

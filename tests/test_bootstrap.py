@@ -26,8 +26,7 @@ BROKEN_VENV = "import sys\nsys.exit('ensurepip is not available')\n"
 
 @pytest.fixture
 def checkout(tmp_path):
-    (tmp_path / "common").mkdir()
-    shutil.copy(ROOT / "common" / "bootstrap.py", tmp_path / "common")
+    shutil.copy(ROOT / "bootstrap.py", tmp_path)
     (tmp_path / "requirements.lock").write_text("six==1.17.0\n")
     (tmp_path / "pyproject.toml").write_text("")
     return tmp_path
@@ -38,7 +37,7 @@ def start(checkout, venv, **environment):
     shims.mkdir(exist_ok=True)
     (shims / "venv.py").write_text(venv)
     return subprocess.Popen(
-        [sys.executable, "common/bootstrap.py"],
+        [sys.executable, "bootstrap.py"],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(shims), **environment},
         stdout=subprocess.PIPE,
@@ -128,8 +127,8 @@ def test_a_failed_step_is_one_clear_line_and_is_done_again(checkout, venv, envir
 
 
 def test_a_python_too_old_is_named(checkout):
-    text = (checkout / "common" / "bootstrap.py").read_text()
-    (checkout / "common" / "bootstrap.py").write_text(text.replace("MINIMUM = (3, 11)", "MINIMUM = (9, 0)"))
+    text = (checkout / "bootstrap.py").read_text()
+    (checkout / "bootstrap.py").write_text(text.replace("MINIMUM = (3, 11)", "MINIMUM = (9, 0)"))
     process = start(checkout, FAKE_VENV)
     assert "is too old" in finish(process)[1]
     assert process.returncode == 1

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from common.feedback.critic import Critique
+from common.judge.critic import Critique
 
 Lexicon = Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]
 """Attribute to the synonyms that say it holds, and those that say it does not."""

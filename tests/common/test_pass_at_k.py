@@ -4,7 +4,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from common.metrics.passk import pass_at_k
+from common.statistics import pass_at_k
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 7])

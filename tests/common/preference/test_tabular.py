@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
-from common.preferences.tabular import draw, gibbs_policy, kl, soft_value, value
+from common.preference.tabular import draw, gibbs_policy, kl, soft_value, value
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from common.feedback.critic import HIGHEST_SCORE, NO_FEEDBACK, Critique
+from common.judge.critic import HIGHEST_SCORE, NO_FEEDBACK, Critique
 
 PARTS = ("user", "analysis", "summary", "score")
 
@@ -22,7 +22,7 @@ class APICritic:
     """Asks a chat model for a critique as a JSON object with the keys user, analysis, summary and score.
 
     A failed call or an unreadable reply gives `NO_FEEDBACK` and is counted in `failures`; wrap the critic in
-    `common.feedback.cache.CachedCritic`, which asks again in the next run.
+    `common.judge.cache.CachedCritic`, which asks again in the next run.
 
     Args:
         model: Name of the model at the endpoint.

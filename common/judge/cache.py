@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from common.feedback.critic import NO_FEEDBACK, Critic, Critique
 from common.jsonlines import read_json_lines
+from common.judge.critic import NO_FEEDBACK, Critic, Critique
 
 
 def critique_key(question: str, response: str) -> str:

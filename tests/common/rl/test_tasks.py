@@ -12,10 +12,10 @@ import torch
 
 from common.models.pocket import PocketConfig, build_model, build_tokenizer, load_policy, save_pocket
 from common.rl.config import GroupConfig
+from common.rl.harness import shared_arguments, train_arm
+from common.rl.run import Run
+from common.rl.tasks import Math, OpChain, build_task, evaluation_sources
 from common.rl.trainer import GroupTrainer
-from common.rlvr.run import Run
-from common.rlvr.tasks import Math, OpChain, build_task, evaluation_sources
-from common.rlvr.train import shared_arguments, train_arm
 from common.study.jobs import Record
 from common.tasks import opchain
 from common.tasks.math_answers import format_prompt
@@ -139,7 +139,7 @@ def test_the_cache_stays_within_its_budget(config, monkeypatch):
         ids = torch.tensor([encoded(r"\boxed{1}")]).repeat(len(ids), 1)
         return SimpleNamespace(ids=ids, mask=torch.ones_like(ids))
 
-    monkeypatch.setattr("common.rlvr.tasks.sample", sample)
+    monkeypatch.setattr("common.rl.tasks.sample", sample)
     small = replace(config, evaluation_tokens=200)
     found = Math(small, 0, tokenizer()).evaluate(
         SimpleNamespace(device=torch.device("cpu")), tokenizer(), samples=16, seed=0

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.feedback.api import APICritic, CriticUnavailableError, read_critique
-from common.feedback.cache import CachedCritic, critique_key
-from common.feedback.critic import NO_FEEDBACK, Critique, completion_text, score_reward
-from common.feedback.pool import FeedbackPool
-from common.feedback.template import TemplateCritic
+from common.judge.api import APICritic, CriticUnavailableError, read_critique
+from common.judge.cache import CachedCritic, critique_key
+from common.judge.critic import NO_FEEDBACK, Critique, completion_text, score_reward
+from common.judge.pool import FeedbackPool
+from common.judge.template import TemplateCritic
 
 WORDS = {"right": (("right", "correct"), ("wrong", "false")), "short": (("short",), ("long", "wordy"))}
 
@@ -182,10 +182,10 @@ def test_a_score_outside_the_scale_is_no_critique(score):
 
 
 def test_without_package_or_key_the_fix_is_named(monkeypatch):
-    monkeypatch.setattr("common.feedback.api.find_spec", lambda _: None)
+    monkeypatch.setattr("common.judge.api.find_spec", lambda _: None)
     with pytest.raises(CriticUnavailableError, match="pip install openai"):
         APICritic("m", "judge")
-    monkeypatch.setattr("common.feedback.api.find_spec", lambda _: object())
+    monkeypatch.setattr("common.judge.api.find_spec", lambda _: object())
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(CriticUnavailableError, match="OPENAI_API_KEY"):
         APICritic("m", "judge")

@@ -11,11 +11,11 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from common.metrics.passk import pass_at_k
 from common.models.decoding import sample
 from common.models.evaluate import evaluate, high_entropy_positions
 from common.models.options import all_ends
-from common.rlvr.run import Run
+from common.rl.run import Run
+from common.statistics import pass_at_k
 from common.tasks import math_answers, opchain
 
 COUNTED = tuple(token for token in opchain.VOCABULARY if not token.startswith("<"))

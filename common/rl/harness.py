@@ -20,9 +20,9 @@ from common.models.pocket import PocketConfig, load_policy
 from common.models.warmstart import WarmstartConfig, cached_warm_start
 from common.rl.config import GroupConfig, batching
 from common.rl.resume import latest_complete_checkpoint
+from common.rl.run import Run
+from common.rl.tasks import Task, build_task
 from common.rl.trainer import GroupTrainer
-from common.rlvr.run import Run
-from common.rlvr.tasks import Task, build_task
 from common.study.jobs import Record
 from common.study.paths import store_root
 

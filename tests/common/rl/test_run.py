@@ -1,10 +1,8 @@
 """What a run says about itself."""
 
-from dataclasses import replace
-
 import pytest
 
-from common.rlvr.run import CURVE, Run
+from common.rl.run import CURVE, Run
 
 RUN = Run(
     model="pocket",
@@ -40,20 +38,20 @@ RUN = Run(
     ],
 )
 def test_points_of_the_learning_curve(changes, points):
-    assert replace(RUN, **changes).points == points
+    assert RUN.changed(changes).points == points
 
 
 @pytest.mark.parametrize(("rows", "passes"), [(0, 1), (16, 1), (15, 2), (4, 4), (1, 16)])
 def test_passes_of_an_optimizer_step_hold_at_most_the_rows_asked_for(rows, passes):
-    assert replace(RUN, training_rows=rows).micro_batches == passes
-    assert replace(RUN, training_rows=rows).optimizer_steps == 8
+    assert RUN.changed({"training_rows": rows}).micro_batches == passes
+    assert RUN.changed({"training_rows": rows}).optimizer_steps == 8
 
 
 def test_a_run_is_read_from_a_job_that_holds_more():
-    assert Run.read({**vars(RUN), "baseline": "mean"}) == RUN
+    assert Run.read({**RUN.model_dump(), "baseline": "mean"}) == RUN
 
 
 def test_the_three_warm_starts_take_turns():
     folders = [RUN.inputs(seed)[0].split("/")[-2] for seed in range(4)]
     assert folders == ["opchain-0", "opchain-1", "opchain-2", "opchain-0"]
-    assert replace(RUN, model="scratch").inputs(0) == ()
+    assert RUN.changed({"model": "scratch"}).inputs(0) == ()

@@ -1,13 +1,13 @@
-"""One training run on verifiable rewards, as flat values that a job can carry."""
+"""One training run on verifiable rewards: the group `run` of a study's configuration."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
+from common.study.configuration import Settings
 from common.study.errors import StudyError
 
 OPCHAIN_MODELS = ("pocket", "scratch")
@@ -28,24 +28,23 @@ MATH_SETS = "AIME25=math-ai/aime25,AIME24=math-ai/aime24,AMC23=math-ai/amc23"
 """Evaluation sets of mathematics, ``NAME=SOURCE`` with commas between."""
 
 ONE_GPU: Mapping[str, Any] = {
-    "task": "math",
-    "learning_rate": 1e-6,
-    "batch": 128,
-    "mini_batch": 16,
-    "max_response": 1536,
-    "training_prompts": 0,
-    "evaluation_sets": f"{MATH_SETS},MATH500=HuggingFaceH4/MATH-500",
-    "evaluation_samples": 16,
-    "evaluation_prompts": 100,
-    "training_rows": 2,
-    "scoring_batch": 4,
+    "run.task": "math",
+    "run.learning_rate": 1e-6,
+    "run.batch": 128,
+    "run.mini_batch": 16,
+    "run.max_response": 1536,
+    "run.training_prompts": 0,
+    "run.evaluation_sets": f"{MATH_SETS},MATH500=HuggingFaceH4/MATH-500",
+    "run.evaluation_samples": 16,
+    "run.evaluation_prompts": 100,
+    "run.training_rows": 2,
+    "run.scoring_batch": 4,
 }
 """What a model of the user's own changes at the `gpu` profile: about 0.5 to 1.5 B parameters on one GPU of
 80 GB, without vLLM."""
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Settings):
     """Everything about a run but the method: policy, task, budgets, evaluation.
 
     Attributes:
@@ -111,8 +110,7 @@ class Run:
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Run:
         """The run that a job's configuration describes; other entries of it are the paper's own."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in config.items() if name in known})
+        return cls(**{name: value for name, value in config.items() if name in cls.model_fields})
 
     @property
     def optimizer_steps(self) -> int:
@@ -151,25 +149,43 @@ def pocket_files(seed: int, family: str = "opchain") -> tuple[str, ...]:
     return tuple(f"{folder}/{name}" for name in POCKET_FILES)
 
 
-def fit_to_model(config: Any, gpu: Mapping[str, Any], one_gpu: Mapping[str, Any]) -> None:
-    """Give a configuration of OpChain with the user's own model what that model needs; for ``__post_init__``.
+class _Trained(Protocol):
+    @property
+    def run(self) -> Run: ...
+
+    def changed(self, changes: Mapping[str, Any]) -> Self: ...
+
+    def value(self, name: str) -> Any: ...
+
+
+C = TypeVar("C", bound=_Trained)
+
+
+def fit_to_model(config: C, gpu: Mapping[str, Any], one_gpu: Mapping[str, Any]) -> C:
+    """A configuration of OpChain with the user's own model gets what that model needs; others stay.
 
     A field changes only if it still has the value of the `gpu` profile, so what the user set stands.
 
     Args:
-        config: Frozen dataclass with the fields of `Run`.
+        config: Settings with a group `run`.
         gpu: The paper's `gpu` profile.
         one_gpu: The changes, usually `ONE_GPU` and the numbers of seeds.
 
     Raises:
         StudyError: the math task with a model that knows the words of OpChain only.
     """
-    if config.model in OPCHAIN_MODELS:
-        if config.task == "math":
-            raise StudyError(
-                f"task=math needs a language model: set MODEL, '{config.model}' knows OpChain only"
-            )
-    elif config.task == "opchain":
-        for name, value in one_gpu.items():
-            if getattr(config, name) == gpu.get(name, getattr(type(config), name)):
-                object.__setattr__(config, name, value)
+    run = config.run
+    if run.model in OPCHAIN_MODELS:
+        if run.task == "math":
+            raise StudyError(f"task=math needs a language model: set MODEL, '{run.model}' knows OpChain only")
+        return config
+    if run.task != "opchain":
+        return config
+    paper = type(config)()
+    return config.changed(
+        {
+            name: value
+            for name, value in one_gpu.items()
+            if config.value(name) == gpu.get(name, paper.value(name))
+        }
+    )

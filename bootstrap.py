@@ -1,6 +1,6 @@
 """Make ``.venv`` from the pinned requirements; standard library only, run by the system's Python.
 
-Usage: python3 common/bootstrap.py
+Usage: python3 bootstrap.py
 
 Two first runs at once take turns: a file lock guards the folder. A marker with the hash of the pins and the
 place is written last, so a killed installation is done again, a changed ``requirements.lock`` is installed,
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parent
 MINIMUM = (3, 11)
 
 

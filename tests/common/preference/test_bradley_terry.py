@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from common.preferences.bradley_terry import (
+from common.preference.bradley_terry import (
     contrast_information,
     first_wins,
     information,

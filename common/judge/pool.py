@@ -7,7 +7,7 @@ from collections.abc import Iterable, Set
 
 import numpy as np
 
-from common.feedback.critic import Critique
+from common.judge.critic import Critique
 
 NOTHING = "(?!)"  # a pattern that matches nowhere
 
