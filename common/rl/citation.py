@@ -1,22 +1,41 @@
-"""What a model card of TRL says about the method: read from the paper's card when one is written."""
+"""What a model card of TRL says about a method: name, tags, and the paper as the paper's own card has it."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 
-class Citation:
-    """Class attribute `_paper` of a trainer: title, arXiv number and BibTeX entry of its paper.
+class Named:
+    """Base of a trainer whose class arguments name its method.
 
-    They come from the ``paper.yaml`` beside the module that defines the trainer, on each use: nothing is read
-    until TRL writes a model card.
+    >>> class QAETrainer(GroupTrainer, name="QAE", tags=("grpo", "qae")): ...
+
+    A subclass without a name of its own keeps its parent's name and paper.
     """
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._module = owner.__module__
+    _name: Any
+    _tag_names: list[str]
+    _paper: Any
+
+    def __init_subclass__(cls, name: str = "", tags: tuple[str, ...] = (), **others: Any) -> None:
+        super().__init_subclass__(**others)
+        if name:
+            cls._name, cls._tag_names = name, ["trl", *tags, "reprise"]
+            cls._paper = _Citation(cls.__module__)
+
+
+class _Citation:
+    """Title, arXiv number and BibTeX entry from the ``paper.yaml`` beside a module.
+
+    Read on each use: nothing is opened until TRL writes a model card.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
 
     def __get__(self, trainer: object, kind: type) -> dict[str, str]:
         path = Path(str(sys.modules[self._module].__file__)).parent / "paper.yaml"

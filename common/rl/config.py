@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from trl import GRPOConfig
@@ -10,6 +10,25 @@ from trl import GRPOConfig
 from common.rl.capabilities import active, check_pairs
 
 LOSS_TYPES_OF_VARIANTS = ("dapo", "grpo", "bnpo", "dr_grpo")
+OF_POLICY_LOSS = (
+    "beta",
+    "num_iterations",
+    "epsilon",
+    "epsilon_high",
+    "delta",
+    "importance_sampling_level",
+    "loss_type",
+    "top_entropy_quantile",
+    "entropy_coef",
+    "use_adaptive_entropy",
+    "off_policy_mask_threshold",
+    "dual_clip",
+    "row_skipping",
+    "skip_equal_groups",
+    "micro_batch_tokens",
+    "dynamic_sampling_rounds",
+)
+"""Fields that switch something on in the policy loss; its others do nothing without one of them."""
 
 
 @dataclass
@@ -19,8 +38,8 @@ class GroupConfig(GRPOConfig):
 
     Attributes:
         loss_variant: ``"clip"`` is TRL's own loss; ``"clip_cov"`` and ``"kl_cov"`` are those of
-            arXiv:2505.22617. GSPO is TRL's ``importance_sampling_level="sequence"`` with
-            ``loss_type="grpo"``.
+            arXiv:2505.22617; ``"none"`` leaves the objective to `GroupTrainer.extra_loss`. GSPO is TRL's
+            ``importance_sampling_level="sequence"`` with ``loss_type="grpo"``.
         dual_clip: Bound c of the loss of a negative advantage, c |A|; above 1 + epsilon_high
             (arXiv:1912.09729).
         clip_cov_ratio: Share of the tokens that Clip-Cov drops.
@@ -31,6 +50,11 @@ class GroupConfig(GRPOConfig):
         dynamic_sampling_rounds: Extra generation rounds at most to replace groups whose rewards are all
             equal.
         row_skipping: Leave rows without advantage and padding columns out of the policy update.
+        skip_equal_groups: Leave groups of equal rewards out of the update, their KL term and router loss
+            too; they still count in its mean.
+        micro_batch_tokens: Score and update in batches of similar length of at most so many tokens; 0 pads
+            every completion to the longest one, as TRL does.
+        micro_batch_gap: Largest difference of lengths in such a batch.
         exact_resume: Save and restore what TRL loses inside a rollout buffer; ignore half-written
             checkpoints.
         decoder: ``"generate"`` is TRL's generation; ``"lean"`` samples with `common.models.decoding`.
@@ -38,8 +62,8 @@ class GroupConfig(GRPOConfig):
             rows of one training pass.
     """
 
-    loss_variant: Literal["clip", "clip_cov", "kl_cov"] = field(
-        default="clip", metadata={"help": "Policy loss: clip (TRL's own), clip_cov or kl_cov."}
+    loss_variant: Literal["clip", "clip_cov", "kl_cov", "none"] = field(
+        default="clip", metadata={"help": "Policy loss: clip (TRL's own), clip_cov, kl_cov or none."}
     )
     dual_clip: float | None = field(
         default=None, metadata={"help": "Bound of the loss of negative advantages, above 1 + epsilon_high."}
@@ -54,6 +78,15 @@ class GroupConfig(GRPOConfig):
     )
     row_skipping: bool = field(
         default=False, metadata={"help": "Skip rows with zero advantage and padding in the policy update."}
+    )
+    skip_equal_groups: bool = field(
+        default=False, metadata={"help": "Leave groups of equal rewards out of the policy update."}
+    )
+    micro_batch_tokens: int = field(
+        default=0, metadata={"help": "Most tokens of a batch of similar length in the update; 0: one batch."}
+    )
+    micro_batch_gap: int = field(
+        default=256, metadata={"help": "Largest difference of lengths in such a batch."}
     )
     exact_resume: bool = field(
         default=False, metadata={"help": "Resume bit for bit inside a rollout buffer."}
@@ -88,7 +121,7 @@ class GroupConfig(GRPOConfig):
         return self.steps_per_generation * self.num_iterations
 
     def _check_values(self) -> None:
-        choices = {"loss_variant": ("clip", "clip_cov", "kl_cov"), "decoder": ("generate", "lean")}
+        choices = {"loss_variant": ("clip", "clip_cov", "kl_cov", "none"), "decoder": ("generate", "lean")}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(allowed)}")
@@ -106,7 +139,10 @@ class GroupConfig(GRPOConfig):
             )
 
     def _check_loss_terms(self) -> None:
-        """Refuse terms of the loss that row skipping or a loss variant would drop without a word."""
+        """Refuse terms of the loss that would be dropped without a word."""
+        if self.loss_variant == "none":
+            self._check_no_loss()
+            return
         terms = {
             "beta": self.beta != 0.0,
             "entropy_coef": self.entropy_coef != 0.0,
@@ -128,6 +164,25 @@ class GroupConfig(GRPOConfig):
             raise ValueError(
                 f"{what} leaves out the loss term switched on by {offending}; switch one of them off"
             )
+        if self.skip_equal_groups:
+            terms |= {"beta": False, "loss_variant": variant}  # what is filled in has KL term 0
+            every = ", ".join(name for name, on in terms.items() if on)
+            if every:
+                raise ValueError(f"{every} needs every row: set skip_equal_groups=False")
+        if self.row_skipping and (self.skip_equal_groups or self.micro_batch_tokens):
+            raise ValueError(
+                "row_skipping goes with skip_equal_groups=False and micro_batch_tokens=0: these choose the "
+                "rows of the update too"
+            )
+
+    def _check_no_loss(self) -> None:
+        """Refuse what belongs to a policy loss that is not there."""
+        neutral = {field.name: field.default for field in fields(GroupConfig)}
+        unused = [name for name in OF_POLICY_LOSS if getattr(self, name) != neutral[name]]
+        if self.use_vllm and self.vllm_importance_sampling_correction:
+            unused.append("vllm_importance_sampling_correction")
+        if unused:
+            raise ValueError(f"loss_variant='none' has no policy loss: switch off {', '.join(unused)}")
 
     def _check_layout(self) -> None:
         rows = self.per_device_train_batch_size * self.passes_per_rollout // self.num_iterations

@@ -1,4 +1,4 @@
-"""Clip-Cov and KL-Cov on TRL's batches: which per-token loss, and how it becomes a number."""
+"""Clip-Cov, KL-Cov, or no policy loss on TRL's batches: the per-token loss, and how it becomes a number."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from common.rl.config import GroupConfig
 from common.rl.losses import Advantages, Aggregation, aggregate, clip_cov, clip_fractions, kl_cov
-from common.rl.rollout import derived_generator
-from common.rl.scoring import Batch, Scoring, loss_mask
+from common.rl.rollout import Batch, derived_generator, loss_mask
+from common.rl.scoring import Scoring
 
 AGGREGATION: dict[str, Aggregation] = {
     "dapo": "token_mean",
@@ -82,11 +82,15 @@ class LossVariants(Scoring):
 
     max_completion_length: int
 
-    def _variant_loss(self, model: Any, inputs: Batch) -> Float[Tensor, ""]:
-        """Clip-Cov or KL-Cov with TRL's aggregation, auxiliary loss and metrics."""
-        args, mask, advantages = self.args, loss_mask(inputs), inputs["advantages"]
-        advantages = advantages[:, None] if advantages.ndim == 1 else advantages
+    def variant_loss(self, model: Any, inputs: Batch) -> Float[Tensor, ""]:
+        """Clip-Cov or KL-Cov with TRL's aggregation, auxiliary loss and metrics; or these last two alone."""
+        args, mask = self.args, loss_mask(inputs)
         log_probs, entropies, aux_loss = self.score(model, inputs)
+        if args.loss_variant == "none":
+            self._log_token_means(mask, entropy=(entropies.detach() * mask).sum())
+            return self.add_aux_loss(log_probs.new_zeros(()), aux_loss)
+        advantages = inputs["advantages"]
+        advantages = advantages[:, None] if advantages.ndim == 1 else advantages
         log_ratio = log_probs - inputs.get("old_per_token_logps", log_probs.detach())
         generator = derived_generator(args.seed, self._step, self.accelerator.process_index)
         loss = per_token_loss(args, log_ratio, log_probs, advantages, mask, generator)
@@ -109,11 +113,13 @@ class LossVariants(Scoring):
         """Entropy and clip fractions under TRL's names, as means over the tokens of all processes."""
         tokens = mask.sum()
         sides = clip_fractions(log_ratio, advantages, mask, self.epsilon_low, self.epsilon_high)
-        sums = torch.stack(
-            [(entropies * mask).sum(), sides.low * tokens, sides.high * tokens, tokens.float()]
+        clipped = {"clip_ratio/low_mean": sides.low * tokens, "clip_ratio/high_mean": sides.high * tokens}
+        self._log_token_means(mask, entropy=(entropies * mask).sum(), **clipped)
+
+    def _log_token_means(self, mask: Tensor, **sums: Tensor) -> None:
+        """Sums over this process's tokens as means over those of all."""
+        *totals, count = self.accelerator.reduce(
+            torch.stack([*sums.values(), mask.sum().float()]), reduction="sum"
         )
-        *values, count = self.accelerator.reduce(sums, reduction="sum")
-        for name, value in zip(
-            ("entropy", "clip_ratio/low_mean", "clip_ratio/high_mean"), values, strict=True
-        ):
-            self.log_metric(name, (value / count.clamp(min=1.0)).item())
+        for name, total in zip(sums, totals, strict=True):
+            self.log_metric(name, (total / count.clamp(min=1.0)).item())

@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import pad
 
 from common.rl.config import GroupConfig
+from common.rl.rollout import Batch
 
-Batch = dict[str, Any]
 Scores = tuple[Float[Tensor, "B T"], Float[Tensor, "B T"], Float[Tensor, ""] | None]
 
 _OF_THE_CALL = (
@@ -50,12 +51,6 @@ def sequences(batch: Batch) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"], int
     return ids, attention, batch["completion_ids"].shape[1]
 
 
-def loss_mask(batch: Batch) -> Int[Tensor, "B T"]:
-    """1 on the completion tokens that count in the loss (not those that a tool wrote)."""
-    mask = batch["completion_mask"]
-    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
-
-
 class Scoring(GRPOTrainer):
     """`GRPOTrainer` whose scoring a loss of one's own can call as TRL's loss does."""
 
@@ -63,14 +58,56 @@ class Scoring(GRPOTrainer):
     model: Any
     num_generations: int
     num_generations_eval: int
+    pad_to_multiple_of: int | None
+
+    _metrics: Any
+    _tokenizer: Any
+    _is_vlm: bool
+    _step: int
 
     def log_metric(self, name: str, value: float) -> None:
         """Log `value`, averaged until TRL's next log; every process should pass the same number."""
-        self._metrics[self._mode][name].append(value)
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
 
     @property
-    def _mode(self) -> str:
-        return "train" if self.model.training else "eval"
+    def tokenizer(self) -> Any:
+        """The tokenizer, also where the processing class is a processor of images."""
+        return self._tokenizer
+
+    @property
+    def has_images(self) -> bool:
+        """The model reads images too."""
+        return self._is_vlm
+
+    @property
+    def passes_done(self) -> int:
+        """Forward-backward passes so far; with the seed it identifies a rollout batch."""
+        return self._step
+
+    @property
+    def group_size(self) -> int:
+        """Completions per prompt, in training or in evaluation."""
+        return self.num_generations if self.model.training else self.num_generations_eval
+
+    def sum_over_processes(self, number: Tensor) -> Tensor:
+        """The same sum on every process."""
+        return self.accelerator.reduce(number.to(self.accelerator.device), reduction="sum")
+
+    def encode_prompts(
+        self, prompts: list[Any], max_tokens: int | None = None
+    ) -> tuple[Int[Tensor, "B P"], Int[Tensor, "B P"]]:
+        """Ids and mask of prompts (texts or messages) as TRL encodes them, cut and padded on the left."""
+        ids = [
+            torch.tensor(row[-max_tokens:] if max_tokens else row)
+            for row in self._tokenize_prompts(prompts)[0]
+        ]
+        parts = ((ids, self.tokenizer.pad_token_id), ([torch.ones_like(row) for row in ids], 0))
+        padded = (
+            pad(rows, filler, padding_side="left", pad_to_multiple_of=self.pad_to_multiple_of)
+            for rows, filler in parts
+        )
+        left, mask = (rows.to(self.accelerator.device) for rows in padded)
+        return left, mask
 
     @property
     def loss_parts(self) -> float:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.rl.rollout import Rollout
 
 VOCABULARY = ("<pad>", "<bos>", "<eos>", *(f"w{index}" for index in range(29)))
 
@@ -83,6 +84,18 @@ def pocket_trainer(
         eval_dataset=evaluated,
         processing_class=tokenizer,
     )
+
+
+def rollout_of(
+    rewards: Tensor, num_generations: int, mask: Tensor | None = None, local: slice = slice(None)
+) -> Rollout:
+    """What an advantage rule sees of gathered rewards [N]: completions of the local rows, by default of one
+    token; it cannot score them.
+    """
+    rows = len(rewards[local])
+    mask = torch.ones(rows, 1, dtype=torch.long) if mask is None else mask
+    batch = {"completion_ids": torch.zeros_like(mask), "completion_mask": mask}
+    return Rollout(batch, rewards, num_generations, local, step=0, score=NotImplementedError)
 
 
 def weights(trainer: Any) -> dict[str, Tensor]:

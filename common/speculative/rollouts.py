@@ -50,7 +50,7 @@ class SpeculativeRollouts(GroupTrainer):
             "max_completion_length": args.max_completion_length is None,
             "rollout_func": self.rollout_func is not None,
             "tools": bool(self.tools),
-            "images": self._is_vlm,
+            "images": self.has_images,
             "deepspeed": self.is_deepspeed_enabled,
             "fsdp": self.is_fsdp_enabled,
         }
@@ -68,14 +68,12 @@ class SpeculativeRollouts(GroupTrainer):
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
         """Called once per rollout batch, before rewards and update."""
 
-    def _generate_single_turn(
-        self, prompt_ids: list[list[int]], *rest: Any, **kwargs: Any
-    ) -> tuple[Any, Any]:
+    def complete(self, prompt_ids: list[list[int]]) -> list[list[int]] | None:
         """Runs of equal prompts are read once and sampled as often as they stand there."""
         policy = self.accelerator.unwrap_model(self.model)
         engine = self.speculation(policy)
         if engine is None:
-            return super()._generate_single_turn(prompt_ids, *rest, **kwargs)
+            return super().complete(prompt_ids)
         runs = [(prompt, len(list(equal))) for prompt, equal in groupby(prompt_ids)]
         params = SamplingParams(
             self.max_completion_length, self.temperature, self.top_p, tuple(self.eos_token_ids)
@@ -91,4 +89,4 @@ class SpeculativeRollouts(GroupTrainer):
         )
         policy.train(training)
         self.after_generation(self.last_generation, prompt_ids)
-        return [tokens.tolist() for tokens in self.last_generation.tokens], None
+        return [tokens.tolist() for tokens in self.last_generation.tokens]

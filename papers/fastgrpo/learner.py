@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from common.rl.length_batches import length_groups
 from common.speculative.generate import Generation
 from common.speculative.networks import DraftNetwork, Projection, SwiGLU
 from common.speculative.unroll import soft_cross_entropy, unroll_text
-from papers.fastgrpo.batching import length_groups
 
 
 class TwoHeadEagleNetwork(DraftNetwork):

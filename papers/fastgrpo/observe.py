@@ -70,16 +70,16 @@ class ObservedTrainer(FastGRPOTrainer):
             self.observers["online"] = Observer(self.draft.network)
         self._iteration, self._extra = 0, 0.0
 
-    def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
+    def advantages(self, rewards: Float[Tensor, " N"], rollout: Rollout) -> Float[Tensor, " B"]:
         """GRPO's, or the centred rewards scaled by groups over mixed groups."""
-        usual = super().advantages(rewards, batch)
+        usual = super().advantages(rewards, rollout)
         if not self.gpg:
             return usual
-        size = batch.num_generations
+        size = rollout.num_generations
         mixed = mixed_groups(rewards, size)
         scale = len(mixed) / mixed.sum().clamp(min=1)
         centred = rewards - group_mean(rewards, size).repeat_interleave(size)
-        return (scale * centred)[batch.local]
+        return (scale * centred)[rollout.local]
 
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
         """Keep the rollouts; measure every draft on them."""
@@ -92,10 +92,10 @@ class ObservedTrainer(FastGRPOTrainer):
         self._iteration += 1
         self._extra += time.perf_counter() - clock
 
-    def _learn(self, mixed: Bool[Tensor, " B"]) -> float:
+    def teach_draft(self, mixed: Bool[Tensor, " B"]) -> float:
         """The method's step, then the observers'."""
         clocks = [time.perf_counter()]
-        loss = super()._learn(mixed)
+        loss = super().teach_draft(mixed)
         clocks.append(time.perf_counter())
         self.log_metric("draft/used", mixed.float().mean().item())
         for observer in self.observers.values():
@@ -108,16 +108,17 @@ class ObservedTrainer(FastGRPOTrainer):
 
     def _observe(self, observer: Observer, used: Bool[Tensor, " N"]) -> None:
         assert observer.learner is not None
-        for generation, prompts in self._rollouts:
+        for generation, prompts in self.generations:
             shown = shuffled(generation, self._iteration) if observer.shuffled else generation
             with torch.enable_grad():
                 observer.learner.step([shown], prompts, used if observer.used_only else None)
 
-    def _generate_and_score_completions(self, inputs: Any) -> Any:
+    def rollout(self, prompts: list[dict[str, Any]]) -> Rollout:
+        """The method's, with the observers' time apart."""
         self._extra = 0.0
-        output = super()._generate_and_score_completions(inputs)
+        rollout = super().rollout(prompts)
         self.log_metric("seconds/extra", self._extra)
-        return output
+        return rollout
 
 
 def shuffled(generation: Generation, seed: int) -> Generation:

@@ -7,31 +7,29 @@ term, no reward in the gradient, no reference model; bad responses stay, attache
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from trl import GRPOTrainer, SFTConfig, SFTTrainer
-from trl.trainer.utils import pad
+from trl import SFTConfig, SFTTrainer
 
 from common.judge.critic import HIGHEST_SCORE, Critic, Critique, completion_text
 from common.judge.pool import FeedbackPool
-from common.rl.citation import Citation
+from common.rl.citation import Named
 from common.rl.config import GroupConfig
 from common.rl.losses import Aggregation, negative_log_likelihood
-from common.rl.rollout import Rollout
-from common.rl.scoring import loss_mask
+from common.rl.rollout import Batch, Rollout, loss_mask
 from common.rl.trainer import GroupTrainer
-from papers.fcp.conditions import FEEDBACK_TOKENS, Prompt, conditioned, question_text
+from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned, question_text
 
 __all__ = ["FEEDBACK_TOKENS", "FCPBootstrapTrainer", "FCPConfig", "FCPOfflineTrainer", "conditioned"]
 
 
-class FCPOfflineTrainer(SFTTrainer):
+class FCPOfflineTrainer(Named, SFTTrainer, name="FCP (offline)", tags=("sft", "fcp")):
     """`SFTTrainer` on (critique, question) -> response (Eq. 3); the only change is the prompt.
 
     A row with a column ``critique`` is trained and evaluated under it; without that column this is
@@ -42,10 +40,6 @@ class FCPOfflineTrainer(SFTTrainer):
         train_dataset: Columns ``prompt``, ``completion`` and, to condition, ``critique``; others as in TRL.
         eval_dataset: The same, or several of them by name.
     """
-
-    _name = "FCP (offline)"
-    _tag_names = ["trl", "sft", "fcp", "reprise"]  # noqa: RUF012 - a plain list in TRL
-    _paper = Citation()
 
     def __init__(
         self,
@@ -90,26 +84,6 @@ def conditioned_rows(rows: Any) -> Any:
     )
 
 
-LOSS_OF_GRPO = (
-    "beta",
-    "num_iterations",
-    "epsilon",
-    "epsilon_high",
-    "delta",
-    "importance_sampling_level",
-    "loss_type",
-    "top_entropy_quantile",
-    "entropy_coef",
-    "use_adaptive_entropy",
-    "off_policy_mask_threshold",
-    "loss_variant",
-    "dual_clip",
-    "row_skipping",
-    "dynamic_sampling_rounds",
-)
-"""Fields that switch something on in GRPO's loss; the others of that loss do nothing without one of them."""
-
-
 @dataclass
 class FCPConfig(GroupConfig):
     """Configuration of `FCPBootstrapTrainer`; the rest is `GroupConfig` and `trl.GRPOConfig`.
@@ -118,6 +92,7 @@ class FCPConfig(GroupConfig):
     counts completions in a mini-batch, not prompts (`common.rl.config.batching` takes prompts).
 
     Attributes:
+        loss_variant: There is no policy loss.
         aggregation: How the negative log-likelihood is reduced, within one forward-backward pass.
         condition: What a rollout is trained under: its ``fresh`` critique, or the praise it was sampled
             under (``rollout``, self-distillation: a control that should not learn).
@@ -126,6 +101,9 @@ class FCPConfig(GroupConfig):
         max_prompt_tokens: Rebuilt prompts are cut on the left to so many tokens; None leaves them whole.
     """
 
+    loss_variant: Literal["none"] = field(
+        default="none", metadata={"help": "The loss is a plain likelihood of every rollout."}
+    )
     aggregation: Aggregation = field(
         default="token_mean", metadata={"help": "token_mean, sequence_mean or sequence_sum."}
     )
@@ -145,6 +123,7 @@ class FCPConfig(GroupConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         choices = {
+            "loss_variant": ("none",),
             "aggregation": ("token_mean", "sequence_mean", "sequence_sum"),
             "condition": ("fresh", "rollout"),
             "praise_per": ("prompt", "rollout"),
@@ -155,25 +134,12 @@ class FCPConfig(GroupConfig):
                 raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(allowed)}")
         if self.max_prompt_tokens is not None and self.max_prompt_tokens < 1:
             raise ValueError(f"max_prompt_tokens={self.max_prompt_tokens} must be at least 1 or None")
-        self._check_unused()
-
-    def _check_unused(self) -> None:
-        """Refuse what belongs to GRPO's loss, which this one does not have."""
-        neutral = {field.name: field.default for field in fields(self)}
-        unused = [name for name in LOSS_OF_GRPO if getattr(self, name) != neutral[name]]
-        if self.use_vllm and self.vllm_importance_sampling_correction:
-            unused.append("vllm_importance_sampling_correction")
-        if unused:
-            raise ValueError(
-                f"the loss is a plain likelihood of every rollout: switch off {', '.join(unused)}"
-            )
 
 
-class FCPBootstrapTrainer(GroupTrainer):
+class FCPBootstrapTrainer(GroupTrainer, name="FCP", tags=("fcp",)):
     """The online stage (Alg. 2): roll out under c+, critique afresh, maximise the likelihood under that.
 
-    The changes to `GroupTrainer`: prompts of the rollouts, prompts of the loss, and the loss. The critic's
-    score is logged as the reward and used nowhere else.
+    The critic's score is logged as the reward and used nowhere else.
 
     Args:
         model: Policy after the offline stage.
@@ -186,11 +152,7 @@ class FCPBootstrapTrainer(GroupTrainer):
         ValueError: images, or prompts that come from elsewhere than the dataset.
     """
 
-    _name = "FCP"
-    _tag_names = ["trl", "fcp", "reprise"]  # noqa: RUF012 - a plain list in TRL
-    _paper = Citation()
     args: FCPConfig
-    pad_to_multiple_of: int | None
 
     def __init__(
         self,
@@ -202,76 +164,55 @@ class FCPBootstrapTrainer(GroupTrainer):
         **others: Any,
     ) -> None:
         self.critic, self.pool = critic, pool
-        self._critiques: list[Critique] = []
-        super().__init__(model, self._critic_score, args, train_dataset=train_dataset, **others)
-        if self._is_vlm or self.rollout_func is not None or self.environment_factories is not None:
+        self.critiques: list[Critique] = []
+        super().__init__(model, self.critic_score, args, train_dataset=train_dataset, **others)
+        if self.has_images or self.rollout_func is not None or self.environment_factories is not None:
             raise ValueError(
                 "the loss rebuilds the dataset's prompts as text under another critique: it knows neither "
                 "images, rollout_func nor environment_factory"
             )
 
-    def _critic_score(
+    def critic_score(
         self, completions: list[Any], question: list[Any], reference: list[str], **_: Any
     ) -> list[float]:
         """A fresh critique of every rollout; the score over ten, for the log."""
         rows = zip(question, completions, reference, strict=True)
-        self._critiques = [self.critic(question_text(q), completion_text(text), r) for q, text, r in rows]
-        return [critique.score / HIGHEST_SCORE for critique in self._critiques]
+        self.critiques = [self.critic(question_text(q), completion_text(text), r) for q, text, r in rows]
+        return [critique.score / HIGHEST_SCORE for critique in self.critiques]
 
-    def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
-        """1 for every rollout: a likelihood is a policy gradient without a reward."""
-        return torch.ones_like(rewards[batch.local])
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    def rollout(self, prompts: list[dict[str, Any]]) -> Rollout:
         """Roll out under c+, then put the fresh critique in its place; response ids stay as they are."""
-        praise = self._draw_praise(len(inputs))
-        rollouts = [
-            {**row, "question": row["prompt"], "prompt": conditioned(row["prompt"], c)}
-            for row, c in zip(inputs, praise, strict=True)
-        ]
-        output = super()._generate_and_score_completions(rollouts)
-        fresh = [str(getattr(critique, self.args.feedback)) for critique in self._critiques]
-        critiques = fresh if self.args.condition == "fresh" else praise
-        prompts = [conditioned(row["prompt"], c) for row, c in zip(inputs, critiques, strict=True)]
-        output["prompt_ids"], output["prompt_mask"] = self._padded(prompts)
-        return output
-
-    def _padded(self, prompts: list[Prompt]) -> tuple[Int[Tensor, "B P"], Int[Tensor, "B P"]]:
-        """Ids and mask of prompts, cut and padded on the left."""
-        room = self.args.max_prompt_tokens
-        ids = [torch.tensor(row[-room:] if room else row) for row in self._tokenize_prompts(prompts)[0]]
-        parts = ((ids, self._tokenizer.pad_token_id), ([torch.ones_like(row) for row in ids], 0))
-        left, mask = (
-            pad(rows, filler, padding_side="left", pad_to_multiple_of=self.pad_to_multiple_of).to(
-                self.accelerator.device
-            )
-            for rows, filler in parts
+        praise = self._draw_praise(len(prompts))
+        rollout = super().rollout(
+            [
+                {**row, "question": row["prompt"], "prompt": conditioned(row["prompt"], c)}
+                for row, c in zip(prompts, praise, strict=True)
+            ]
         )
-        return left, mask
+        fresh = [str(getattr(critique, self.args.feedback)) for critique in self.critiques]
+        conditions = fresh if self.args.condition == "fresh" else praise
+        rows = [conditioned(row["prompt"], c) for row, c in zip(prompts, conditions, strict=True)]
+        return rollout.under(*self.encode_prompts(rows, self.args.max_prompt_tokens))
 
     def _draw_praise(self, rows: int) -> list[str]:
         """One c+ per prompt or per rollout; a function of seed, step and place among all processes' rows."""
-        groups = self.num_generations if self._mode == "train" else self.num_generations_eval
-        size = groups if self.args.praise_per == "prompt" else 1
+        size = self.group_size if self.args.praise_per == "prompt" else 1
         first, total = self.accelerator.process_index * rows, self.accelerator.num_processes * rows
-        rng = np.random.default_rng([self.args.seed, self._step, 0])
+        rng = np.random.default_rng([self.args.seed, self.passes_done, 0])
         drawn = self.pool.draw(rng, -(-total // size))
         return [drawn[row // size] for row in range(first, first + rows)]
 
-    def _get_per_token_logps_and_entropies(self, *inputs: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
-        """None while rollouts are scored: their log-probabilities under c+ belong in no loss."""
-        if self._batch is None:
-            return None, None, None
-        return GRPOTrainer._get_per_token_logps_and_entropies(self, *inputs, **kwargs)
+    def advantages(self, rewards: Float[Tensor, " N"], rollout: Rollout) -> Float[Tensor, " B"]:
+        """1 for every rollout: a likelihood is a policy gradient without a reward."""
+        return torch.ones_like(rewards[rollout.local])
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+    def extra_loss(
+        self,
+        log_probs: Float[Tensor, "B T"],
+        entropies: Float[Tensor, "B T"],  # noqa: ARG002 - of the hook
+        batch: Batch,
+    ) -> Float[Tensor, ""]:
         """Eq. 5: -log π_θ(o|q, c) under the fresh critique."""
-        self._batch = inputs
-        log_probs, entropies, aux_loss = self.score(model, inputs)
-        self._batch = None
-        mask = loss_mask(inputs)
-        loss = negative_log_likelihood(log_probs, mask, self.args.aggregation)
+        loss = negative_log_likelihood(log_probs, loss_mask(batch), self.args.aggregation)
         self.log_metric("nll", self.accelerator.gather(loss.detach()).mean().item())
-        mean_entropy = (entropies.detach() * mask).sum() / mask.sum().clamp(min=1)
-        self.log_metric("entropy", self.accelerator.gather(mean_entropy).mean().item())
-        return self.add_aux_loss(loss / self.loss_parts, aux_loss)
+        return loss

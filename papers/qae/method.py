@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from common.rl.advantages import StdKind, group_range
-from common.rl.citation import Citation
 from common.rl.config import GroupConfig
 from common.rl.rollout import Rollout, derived_generator
 from common.rl.trainer import GroupTrainer
@@ -83,41 +82,38 @@ class QAEConfig(GroupConfig):
         )
 
 
-class QAETrainer(GroupTrainer):
+class QAETrainer(GroupTrainer, name="QAE", tags=("grpo", "qae")):
     """`GRPOTrainer` with Quantile Advantage Estimation; the only change is the baseline of the advantages.
 
     Logs `advantages/hard_groups`, the share of hard prompts (baseline at the lowest reward, before any mask)
     among the groups with different rewards; None where there is no such group.
     """
 
-    _name = "QAE"
-    _tag_names = ["trl", "grpo", "qae", "reprise"]  # noqa: RUF012 - a plain list in TRL
-    _paper = Citation()
     args: QAEConfig
 
-    def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
+    def advantages(self, rewards: Float[Tensor, " N"], rollout: Rollout) -> Float[Tensor, " B"]:
         """Eq. 3 on the gathered rewards; a random gate depends on the seed and the step only.
 
         Groups of one response, which TRL allows in evaluation, have advantage 0 as there.
         """
         args = self.args
-        if batch.num_generations == 1:
-            return torch.zeros_like(rewards[batch.local])
+        if rollout.num_generations == 1:
+            return torch.zeros_like(rewards[rollout.local])
         k = check_quantile(args.quantile_k, args.quantile_interpolation)
         if k is not None or args.advantage_std != "trl":
-            rewards = batch.merged(rewards)
+            rewards = rollout.merged(rewards)
         if k is not None:
-            self.log_metric("advantages/hard_groups", self._hard_share(rewards, batch.num_generations))
+            self.log_metric("advantages/hard_groups", self._hard_share(rewards, rollout.num_generations))
         advantages = quantile_advantages(
             rewards,
-            batch.num_generations,
+            rollout.num_generations,
             args.quantile_k,
             args.quantile_interpolation,
             args.advantage_std,
             args.advantage_mask,
-            derived_generator(args.seed, batch.step),
+            derived_generator(args.seed, rollout.step),
         )
-        return advantages[batch.local]
+        return advantages[rollout.local]
 
     def _hard_share(self, rewards: Float[Tensor, " N"], num_generations: int) -> float:
         args = self.args

@@ -6,16 +6,14 @@ The equations stand in `papers.rl_zvp.zero_variance` and are re-exported here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.rl.citation import Citation
 from common.rl.config import GroupConfig
-from common.rl.rollout import Rollout, derived_generator
-from common.rl.scoring import loss_mask
+from common.rl.rollout import Batch, Rollout, derived_generator, loss_mask
 from common.rl.trainer import GroupTrainer
 from papers.rl_zvp.zero_variance import (
     SHAPES,
@@ -80,7 +78,7 @@ class RLZVPConfig(GroupConfig):
         return self.zvp_use_positive or self.zvp_use_negative
 
 
-class RLZVPTrainer(GroupTrainer):
+class RLZVPTrainer(GroupTrainer, name="RL-ZVP", tags=("grpo", "rl-zvp")):
     """`GRPOTrainer` with RL-ZVP; the only change is the advantage of groups whose rewards are all equal.
 
     Logs the shares of prompts that were always and never solved (`zvp/positive`, `zvp/negative`) and the
@@ -88,65 +86,59 @@ class RLZVPTrainer(GroupTrainer):
     no such group).
     """
 
-    _name = "RL-ZVP"
-    _tag_names = ["trl", "grpo", "rl-zvp", "reprise"]  # noqa: RUF012 - a plain list in TRL
-    _paper = Citation()
     args: RLZVPConfig
 
     def advantages(
-        self, rewards: Float[Tensor, " N"], batch: Rollout
+        self, rewards: Float[Tensor, " N"], rollout: Rollout
     ) -> Float[Tensor, " B"] | Float[Tensor, "B T"]:
         """Eq. 5 and 6 on the gathered rewards; a shuffle depends on seed, step and process only."""
         args = self.args
-        merged = batch.merged(rewards)
-        signs = zero_variance_signs(merged, batch.num_generations)
+        merged = rollout.merged(rewards)
+        signs = zero_variance_signs(merged, rollout.num_generations)
         self.log_metric("zvp/positive", (signs > 0).float().mean().item())
         self.log_metric("zvp/negative", (signs < 0).float().mean().item())
         if not args.uses_zero_variance:
-            return super().advantages(rewards, batch)
-        self._signs = used_signs(merged, batch.num_generations, args.zvp_use_positive, args.zvp_use_negative)[
-            batch.local
-        ]
+            return super().advantages(rewards, rollout)
         advantages = rl_zvp_advantages(
             merged,
-            batch.entropies,
-            batch.mask,
-            batch.num_generations,
+            rollout.entropies,
+            rollout.mask,
+            rollout.num_generations,
             args.zvp_alpha,
-            local=batch.local,
+            local=rollout.local,
             shape=args.zvp_shape,
             use_positive=args.zvp_use_positive,
             use_negative=args.zvp_use_negative,
             sign_flip=args.zvp_sign_flip,
-            generator=derived_generator(args.seed, batch.step, batch.local.start),
+            generator=derived_generator(args.seed, rollout.step, rollout.local.start),
         )
-        self._log_sizes(advantages, batch.mask)
+        self._log_sizes(advantages, self._signs(rollout), rollout.mask)
         return advantages
 
-    def _log_sizes(self, advantages: Float[Tensor, "B T"], mask: Tensor) -> None:
-        zero_variance = (self._signs != 0)[:, None] & mask.bool()
-        for name, part in {"size": zero_variance, "size_mixed": mask.bool() & ~zero_variance}.items():
-            sums = self._sum(torch.stack([(advantages.abs() * part).sum(), part.sum()]))
-            self.log_metric(f"zvp/{name}", (sums[0] / sums[1].clamp(min=1)).item())
+    def loss_inputs(self, rollout: Rollout) -> dict[str, Tensor]:
+        """The signs of the rows whose advantages each update sets anew."""
+        follows = self.args.zvp_entropy_from == "current" and self.args.uses_zero_variance
+        return {"zvp_signs": self._signs(rollout)} if follows else {}
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Keep the signs beside the advantages where the loss has to set the latter anew."""
-        output = super()._generate_and_score_completions(inputs)
-        if self.args.zvp_entropy_from == "current" and self.args.uses_zero_variance:
-            output["zvp_signs"] = self._signs
-        return output
-
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        """With ``zvp_entropy_from="current"`` the advantages follow the entropies of this update."""
-        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self._batch is not None and "zvp_signs" in self._batch:
-            self._batch["advantages"] = self._with_entropies(cast("Tensor", result[1]), self._batch)
-        return result
-
-    def _with_entropies(self, entropies: Float[Tensor, "B T"], batch: dict[str, Any]) -> Float[Tensor, "B T"]:
-        args, signs, mask = self.args, batch["zvp_signs"], loss_mask(batch)
-        generator = derived_generator(args.seed, self._step, self.accelerator.process_index)
-        weights = token_weights(entropies, mask, signs, args.zvp_alpha, args.zvp_shape, generator)
+    def update_advantages(self, entropies: Float[Tensor, "B T"], batch: Batch) -> Float[Tensor, "B T"] | None:
+        """With ``zvp_entropy_from="current"`` Eq. 5 on the entropies of the policy that is updated."""
+        if "zvp_signs" not in batch:
+            return None
+        args, signs = self.args, batch["zvp_signs"]
+        generator = derived_generator(args.seed, self.passes_done, self.accelerator.process_index)
+        weights = token_weights(entropies, loss_mask(batch), signs, args.zvp_alpha, args.zvp_shape, generator)
         direction = -signs if args.zvp_sign_flip else signs
         shaped = direction[:, None] * weights.to(batch["advantages"].dtype)
         return torch.where(signs[:, None] != 0, shaped, batch["advantages"])
+
+    def _signs(self, rollout: Rollout) -> Float[Tensor, " B"]:
+        """Of the halves in use, for the rows of this process."""
+        merged = rollout.merged(rollout.rewards)
+        use = self.args.zvp_use_positive, self.args.zvp_use_negative
+        return used_signs(merged, rollout.num_generations, *use)[rollout.local]
+
+    def _log_sizes(self, advantages: Float[Tensor, "B T"], signs: Float[Tensor, " B"], mask: Tensor) -> None:
+        zero_variance = (signs != 0)[:, None] & mask.bool()
+        for name, part in {"size": zero_variance, "size_mixed": mask.bool() & ~zero_variance}.items():
+            sums = self.sum_over_processes(torch.stack([(advantages.abs() * part).sum(), part.sum()]))
+            self.log_metric(f"zvp/{name}", (sums[0] / sums[1].clamp(min=1)).item())

@@ -23,8 +23,8 @@ class DrGRPOConfig(GroupConfig):
 class DrGRPOTrainer(GroupTrainer):
     """`GroupTrainer` whose advantage is the reward minus the group's mean."""
 
-    def advantages(self, rewards: Float[Tensor, " N"], batch: Rollout) -> Float[Tensor, " B"]:
+    def advantages(self, rewards: Float[Tensor, " N"], rollout: Rollout) -> Float[Tensor, " B"]:
         """r - mean(r), 0 for a completion without reward."""
-        groups = split_groups(rewards, batch.num_generations)
-        centred = groups - group_mean(rewards, batch.num_generations)[:, None]
-        return centred.nan_to_num(nan=0.0).reshape(-1)[batch.local]
+        groups = split_groups(rewards, rollout.num_generations)
+        centred = groups - group_mean(rewards, rollout.num_generations)[:, None]
+        return centred.nan_to_num(nan=0.0).reshape(-1)[rollout.local]

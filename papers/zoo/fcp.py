@@ -76,12 +76,12 @@ class OpChainCritic(TemplateCritic):
 class FCPTrainer(FCPBootstrapTrainer):
     """`FCPBootstrapTrainer` whose critic reads tokens, ``<eos>`` among them; logs 1 for a right answer."""
 
-    def _critic_score(  # type: ignore[override]  # TRL calls by the names of the columns that it reads
+    def critic_score(  # type: ignore[override]  # TRL calls by the names of the columns that it reads
         self, completion_ids: list[list[int]], question: list[str], **_: Any
     ) -> list[float]:
-        texts = (" ".join(self._tokenizer.convert_ids_to_tokens(ids)) for ids in completion_ids)
-        self._critiques = [self.critic(q, text, "") for q, text in zip(question, texts, strict=True)]
-        return [float(critique.score >= 9) for critique in self._critiques]
+        texts = (" ".join(self.tokenizer.convert_ids_to_tokens(ids)) for ids in completion_ids)
+        self.critiques = [self.critic(q, text, "") for q, text in zip(question, texts, strict=True)]
+        return [float(critique.score >= 9) for critique in self.critiques]
 
 
 @dataclass(frozen=True)

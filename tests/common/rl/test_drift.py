@@ -9,8 +9,11 @@ from transformers import Trainer
 from trl import GRPOTrainer
 
 from common.rl import drift
+from common.rl.citation import Named
+from common.rl.companions import Companions
 from common.rl.loss_variants import LossVariants
 from common.rl.resume import ExactResume
+from common.rl.scored_rows import ScoredRows
 from common.rl.scoring import Scoring
 from common.rl.trainer import GroupTrainer
 
@@ -71,7 +74,7 @@ def test_every_overridden_method_of_every_trainer_is_recorded():
 
 def test_the_capabilities_of_the_seam_are_all_checked():
     below = GroupTrainer.__mro__[: GroupTrainer.__mro__.index(GRPOTrainer)]
-    assert set(below) == {GroupTrainer, LossVariants, Scoring, ExactResume}
+    assert set(below) == {GroupTrainer, Named, LossVariants, ScoredRows, Scoring, Companions, ExactResume}
 
 
 def test_a_digest_ignores_comments_docstrings_and_layout_only():

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from common.rl.capabilities import TESTED_PAIRS, active, check_pairs
+from common.rl.losses import negative_log_likelihood
+from common.rl.rollout import loss_mask
 from common.rl.testing import assert_bitwise, timeless_log, weights
+from common.rl.trainer import GroupTrainer
 
 FIELDS = {
     "dynamic_sampling": {"dynamic_sampling_rounds": 2},
@@ -19,6 +22,9 @@ FIELDS = {
     "dual_clip": {"dual_clip": 1.5},
     "sequence_level": {"importance_sampling_level": "sequence", "loss_type": "grpo"},
     "lean_decoder": {"decoder": "lean"},
+    "skip_equal_groups": {"skip_equal_groups": True},
+    "length_batches": {"micro_batch_tokens": 16},
+    "no_policy_loss": {"loss_variant": "none"},
 }
 BUNDLES = sorted(tuple(sorted(pair)) for pair in TESTED_PAIRS)
 BUNDLES += [
@@ -33,8 +39,17 @@ def often(completion_ids, **columns):
     return [float(sum(ids) % 5 == 0) for ids in completion_ids]
 
 
+class Likelihood(GroupTrainer):
+    """The objective of `loss_variant="none"`: the log-likelihood of rewarded completions."""
+
+    def extra_loss(self, log_probs, entropies, batch):
+        if self.args.loss_variant != "none":
+            return None
+        return negative_log_likelihood(log_probs, loss_mask(batch) * (batch["advantages"] > 0)[:, None])
+
+
 def switched_on(names):
-    fields = {"max_steps": 6, "optim": "sgd", "learning_rate": 0.3, "reward": often}
+    fields = {"max_steps": 6, "optim": "sgd", "learning_rate": 0.3, "reward": often, "kind": Likelihood}
     for name in names:
         fields |= FIELDS[name]
     return fields

@@ -131,7 +131,7 @@ def test_the_rollout_gives_log_probs_and_entropies_of_the_sampling_policy(build)
     expected = logits.log_softmax(-1)
     log_probs = expected.gather(2, batch.completion_ids[:, :, None])[:, :, 0]
     entropies = -(expected.exp() * expected).sum(-1)
-    assert batch.recorded_log_probs is not None
+    assert "old_per_token_logps" in batch.batch
     torch.testing.assert_close(batch.old_log_probs * batch.mask, log_probs * batch.mask, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(batch.entropies * batch.mask, entropies * batch.mask, rtol=1e-4, atol=1e-5)
 
@@ -263,7 +263,7 @@ class TestLeanDecoder:
 
 def test_fields_are_documented():
     own = [name for name in GroupConfig.__annotations__ if name not in GRPOConfig.__annotations__]
-    assert len(own) == 12
+    assert len(own) == 15
     for name in own:
         assert f"{name}:" in (GroupConfig.__doc__ or "")
         assert GroupConfig.__dataclass_fields__[name].metadata["help"]

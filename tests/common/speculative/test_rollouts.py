@@ -70,7 +70,7 @@ def test_the_distribution_is_that_of_the_updated_policy(tmp_path: Path) -> None:
     """First tokens of 4,000 rollouts after a training, against the policy's probabilities."""
     trainer = make(WithItself, tmp_path, temperature=0.7, learning_rate=0.03)
     trainer.train()
-    prompt = trainer._tokenizer("<bos> w3")["input_ids"]
+    prompt = trainer.tokenizer("<bos> w3")["input_ids"]
     completions, _ = trainer._generate_single_turn([prompt] * 4000)
     with torch.no_grad():
         logits = trainer.model(torch.tensor([prompt])).logits[0, -1]

@@ -11,10 +11,9 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 
 from common.rl import testing
-from common.rl.advantages import merge_equal
 from common.rl.config import GroupConfig
 from common.rl.trainer import GroupTrainer
-from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
+from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer, misaligned
 from tests.common.rl.options import dropping_policy
 from tests.common.rl.scoring_calls import pocket_experts, update_batch
 from tests.papers.model_cards import check_model_card
@@ -141,23 +140,12 @@ def test_a_batch_of_equal_groups_moves_nothing_even_off_the_reference(tmp_path: 
     assert moved == {False: True, True: False}
 
 
-class Batch:
-    """What the advantages look at of a rollout of two groups of four."""
-
-    num_generations, local = 4, slice(None)
-    mask = torch.ones(8, 2)
-
-    @staticmethod
-    def merged(rewards: torch.Tensor) -> torch.Tensor:
-        return merge_equal(rewards, 4)
-
-
 def test_advantages_are_those_of_the_official_code(tmp_path: Path) -> None:
     rewards = torch.tensor([1.2, 0.2, 0.2, 0.0, 0.2, 0.2, 0.2, 0.2])
     trainer = make(tmp_path, speculation="off", advantage_std="population")
     first = rewards[:4]
     expected = torch.cat([(first - first.mean()) / first.std(unbiased=False), torch.zeros(4)])
-    torch.testing.assert_close(trainer.advantages(rewards, Batch()), expected)
+    torch.testing.assert_close(trainer.advantages(rewards, testing.rollout_of(rewards, 4)), expected)
 
 
 @pytest.mark.parametrize("std", ["population", "trl"])
@@ -167,8 +155,10 @@ def test_groups_of_equal_rewards_are_left_out_and_single_rows_at_the_mean_are_no
     """Sums of .35 in two orders are equal; 0, .5, 1, .5 is a mixed group whose second row is at its mean."""
     sums = [0.1 + 0.25, 0.25 + 0.1, 0.05 + 0.3, 0.3 + 0.05]
     trainer = make(tmp_path, advantage_std=std)
-    advantages = trainer.advantages(torch.tensor([0.0, 0.5, 1.0, 0.5, *sums]), Batch())
-    assert trainer._mixed_rows.tolist() == [True] * 4 + [False] * 4
+    rewards = torch.tensor([0.0, 0.5, 1.0, 0.5, *sums])
+    rollout = testing.rollout_of(rewards, 4)
+    advantages = trainer.advantages(rewards, rollout)
+    assert trainer.loss_inputs(rollout)["mixed"].tolist() == [True] * 4 + [False] * 4
     assert advantages[4:].tolist() == [0.0] * 4
     assert advantages[1] == advantages[3] == 0.0
     assert -advantages[0] == advantages[2] > 1
@@ -271,3 +261,21 @@ def test_the_example_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch
 def test_settings_that_do_not_fit(tmp_path: Path, fields: dict[str, Any], message: str | None) -> None:
     with pytest.raises(ValueError, match=message) if message else nullcontext():
         make(tmp_path, **fields)
+
+
+def test_the_official_codes_misalignment_by_hand():
+    found = misaligned(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([9, 4, 7]))
+    assert found.tolist() == [3.0, 1.0, 2.0]  # the shortest is the second response
+    assert misaligned(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2, 2, 5])).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_misalignment_is_off_by_default_and_changes_the_update(tmp_path: Path):
+    trained = []
+    for wrong in (False, True):
+        fields = {"speculation": "off", "max_steps": 4, "misaligned_rewards": wrong}
+        folder = tmp_path / str(wrong)
+        trainer = make(folder, **fields)
+        trainer.train()
+        trained.append(testing.weights(trainer))
+    assert not FastGRPOConfig(output_dir=str(tmp_path), use_cpu=True).misaligned_rewards
+    assert any(not torch.equal(value, trained[1][name]) for name, value in trained[0].items())

@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
 
 
 def _texts(trainer: FastGRPOTrainer) -> list[list[int]]:
-    return [tokens.tolist() for generation, _ in trainer._rollouts for tokens in generation.tokens]
+    return [tokens.tolist() for generation, _ in trainer.generations for tokens in generation.tokens]
 
 
 if __name__ == "__main__":

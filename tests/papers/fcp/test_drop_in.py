@@ -21,8 +21,8 @@ from common.judge.critic import Critique, completion_text, content_text
 from common.judge.pool import FeedbackPool
 from common.models.pocket import PocketConfig, build_model
 from common.models.special_tokens import add_special_tokens
+from common.rl.config import OF_POLICY_LOSS
 from common.rl.testing import NEUTRAL, pocket_prompts, pocket_tokenizer
-from papers.fcp import method
 from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned, question_text
 from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer, conditioned_rows
 from tests.common.rl.scoring_calls import MULTIMODAL, pocket_experts, recorded_calls, update_batch
@@ -102,7 +102,6 @@ def test_experts_train(tmp_path):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"loss_variant": "kl_cov"},
         {"dual_clip": 3.0},
         {"row_skipping": True},
         {"dynamic_sampling_rounds": 1},
@@ -112,9 +111,14 @@ def test_experts_train(tmp_path):
 def test_what_our_own_configuration_adds_to_grpos_loss_is_refused(tmp_path, fields):
     """TRL's own fields are swept in `test_options`."""
     (name,) = fields
-    with pytest.raises(ValueError, match=f"plain likelihood of every rollout: switch off .*{name}"):
+    with pytest.raises(ValueError, match=f"has no policy loss: switch off .*{name}"):
         FCPConfig(**{**NEUTRAL, "output_dir": str(tmp_path), **fields})
-    assert name in method.LOSS_OF_GRPO
+    assert name in OF_POLICY_LOSS
+
+
+def test_there_is_no_policy_loss(tmp_path):
+    with pytest.raises(ValueError, match="loss_variant='kl_cov'; choose one of none"):
+        FCPConfig(**{**NEUTRAL, "output_dir": str(tmp_path), "loss_variant": "kl_cov"})
 
 
 def test_prompts_from_elsewhere_are_refused(tmp_path):
@@ -124,7 +128,7 @@ def test_prompts_from_elsewhere_are_refused(tmp_path):
 
 def test_rebuilt_prompts_are_padded_as_trls(tmp_path):
     trainer = online(tmp_path, pad_to_multiple_of=8)
-    prompts, mask = trainer._padded(["<bos> w1", "<bos> w1 w2 w3"])
+    prompts, mask = trainer.encode_prompts(["<bos> w1", "<bos> w1 w2 w3"])
     assert prompts.shape == mask.shape == (2, 8)
     assert mask.tolist() == [[0] * 6 + [1] * 2, [0] * 4 + [1] * 4]
 

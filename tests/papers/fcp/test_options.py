@@ -16,9 +16,10 @@ from trl import GRPOConfig, SFTConfig, SFTTrainer
 
 from common.judge.critic import Critique
 from common.judge.pool import FeedbackPool
+from common.rl.config import OF_POLICY_LOSS
 from common.rl.testing import NEUTRAL, assert_bitwise, pocket_prompts, pocket_tokenizer, weights
 from papers.fcp import conditions
-from papers.fcp.method import LOSS_OF_GRPO, FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer
+from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer
 from tests.common.rl.options import CASES, pocket_policy
 from tests.common.rl.sweep import check_heeded, check_inherited, parametrised
 
@@ -84,7 +85,7 @@ def online(output_dir, model=None, data=None, evaluated=None, tokenizer=None, re
 def test_an_option_changes_the_run_or_is_refused(field, at):
     refusal = check_heeded(online, field, at)
     name = THROUGH.get(field, field)
-    if name in LOSS_OF_GRPO or name in ELSE:
+    if name in OF_POLICY_LOSS or name in ELSE:
         assert refusal is not None, f"{name} was to be refused"
         assert ELSE.get(name, name) in refusal
     else:
@@ -93,8 +94,8 @@ def test_an_option_changes_the_run_or_is_refused(field, at):
 
 def test_every_field_of_grpos_loss_is_swept():
     """Those of `GroupConfig` are refused in `test_drop_in`."""
-    assert set(LOSS_OF_GRPO) & GRPOConfig.__dataclass_fields__.keys() <= CASES.keys()
-    check_inherited(FCPBootstrapTrainer, FCPConfig, others=("vllm_importance_sampling_correction",))
+    assert set(OF_POLICY_LOSS) & GRPOConfig.__dataclass_fields__.keys() <= CASES.keys()
+    check_inherited(FCPBootstrapTrainer, FCPConfig)
 
 
 # --- offline: whatever the option, the run is stock TRL's on rows written out by hand

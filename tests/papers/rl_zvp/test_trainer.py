@@ -6,10 +6,13 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from functools import partial
+
 import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
+from common.rl.rollout import Rollout
 from common.rl.testing import assert_bitwise, pocket_trainer, timeless_log, weights
 from papers.rl_zvp.method import RLZVPConfig, RLZVPTrainer, rl_zvp_advantages, zero_variance_signs
 from tests.common.rl.scoring_calls import MULTIMODAL, recorded_calls, update_batch
@@ -26,15 +29,14 @@ def rare(completion_ids, **_):
 class Watching(RLZVPTrainer):
     """Keeps what the advantages of each rollout batch were made of, and what the loss used."""
 
-    def advantages(self, rewards, batch):
-        used = super().advantages(rewards, batch)
-        self.seen = [*getattr(self, "seen", []), (rewards, batch.entropies, batch.mask, used)]
+    def advantages(self, rewards, rollout):
+        used = super().advantages(rewards, rollout)
+        self.seen = [*getattr(self, "seen", []), (rewards, rollout.entropies, rollout.mask, used)]
         return used
 
-    def _compute_loss(self, model, inputs):
-        loss = super()._compute_loss(model, inputs)
-        self.used = [*getattr(self, "used", []), inputs["advantages"].clone()]
-        return loss
+    def extra_loss(self, log_probs, entropies, batch):
+        self.used = [*getattr(self, "used", []), batch["advantages"].clone()]
+        return super().extra_loss(log_probs, entropies, batch)
 
 
 @pytest.fixture
@@ -170,7 +172,8 @@ def test_a_group_that_rounding_alone_makes_mixed_has_zero_variance(trained):
 
 def test_entropies_are_scored_with_the_images(tmp_path):
     trainer = pocket_trainer(RLZVPTrainer, RLZVPConfig, tmp_path)
-    rollout = trainer._rollout(update_batch(**MULTIMODAL), torch.ones(4))
+    batch = update_batch(**MULTIMODAL)
+    rollout = Rollout(batch, torch.ones(4), 4, slice(4), 0, partial(trainer.score_samples, batch))
     with recorded_calls() as calls:
         assert rollout.entropies.shape == rollout.mask.shape
     assert all(calls[0][name] is value for name, value in MULTIMODAL.items())

@@ -73,9 +73,9 @@ def test_the_trainer_shows_the_critic_the_end_and_survives_words_as_answers():
     item = CHAINS[0]
     right = tokenizer.convert_tokens_to_ids(list(trace(item, np.random.default_rng(0))))
     completions = [right, right[:-1], [added[3], *right], [*right[:-2], added[0], right[-1]]]
-    scores = trainer._critic_score(completion_ids=completions, question=[item.prompt] * 4)
+    scores = trainer.critic_score(completion_ids=completions, question=[item.prompt] * 4)
     assert scores == [1.0, 0.0, 1.0, 0.0]
-    assert len(trainer._critiques) == 4
+    assert len(trainer.critiques) == 4
 
 
 def test_held_out_chains_are_asked_under_praise_and_stay_what_they_are():

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from common.rl.rollout import Rollout
 from common.rl.run import Run
+from common.rl.testing import rollout_of
 from common.study.card import load_card
 from common.study.configuration import configure
 from common.study.keys import job_key
@@ -106,6 +106,7 @@ def test_arms_differ_in_their_objective_only(name, tmp_path):
     )
     different = {key for key in reference if own[key] != reference[key]}
     allowed = {*OBJECTIVES[name].arguments, *OBJECTIVES["grpo"].arguments, "delta", "logging_dir"}
+    allowed |= {"loss_variant"} if name == "fcp" else set()
     if OBJECTIVES[name].optimizer_steps:
         allowed |= {"per_device_train_batch_size", "steps_per_generation", "max_steps", "logging_steps"}
     assert different <= allowed
@@ -115,9 +116,8 @@ def test_arms_differ_in_their_objective_only(name, tmp_path):
 
 def test_dr_grpo_divides_by_nothing(tmp_path):
     rewards = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, float("nan"), 1.0, 0.0, 0.0])
-    empty = torch.zeros(12, 1, dtype=torch.long)
-    batch = Rollout(empty, empty, empty, empty, 4, slice(4, 12), 0, lambda: (empty, empty))
-    found = DrGRPOTrainer.advantages(object.__new__(DrGRPOTrainer), rewards, batch)
+    rollout = rollout_of(rewards, 4, local=slice(4, 12))
+    found = DrGRPOTrainer.advantages(object.__new__(DrGRPOTrainer), rewards, rollout)
     torch.testing.assert_close(found, torch.tensor([0, 0, 0, 0, 0, 2 / 3, -1 / 3, -1 / 3]))
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.rl import testing
-from papers.fastgrpo.batching import length_groups, misaligned, score_by_length, score_mixed
-from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
+from common.rl.config import GroupConfig
+from common.rl.length_batches import length_groups, score_by_length, score_mixed
+from common.rl.trainer import GroupTrainer
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
@@ -86,11 +87,9 @@ def test_the_update_is_that_of_one_padded_batch(tmp_path: Path):
     trained = []
     for tokens in (0, 16):
         trainer = testing.pocket_trainer(
-            FastGRPOTrainer,
-            FastGRPOConfig,
+            GroupTrainer,
+            GroupConfig,
             tmp_path / str(tokens),
-            speculation="off",
-            top_k=0,
             micro_batch_tokens=tokens,
             learning_rate=1e-4,
             max_steps=1,
@@ -99,21 +98,3 @@ def test_the_update_is_that_of_one_padded_batch(tmp_path: Path):
         trained.append(testing.weights(trainer))
     for name, padded in trained[0].items():
         torch.testing.assert_close(trained[1][name], padded, rtol=1e-4, atol=2e-6)
-
-
-def test_the_official_codes_misalignment_by_hand():
-    found = misaligned(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([9, 4, 7]))
-    assert found.tolist() == [3.0, 1.0, 2.0]  # the shortest is the second response
-    assert misaligned(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2, 2, 5])).tolist() == [1.0, 2.0, 3.0]
-
-
-def test_the_misalignment_is_off_by_default_and_changes_the_update(tmp_path: Path):
-    trained = []
-    for wrong in (False, True):
-        fields = {"speculation": "off", "top_k": 0, "max_steps": 4, "misaligned_rewards": wrong}
-        folder = tmp_path / str(wrong)
-        trainer = testing.pocket_trainer(FastGRPOTrainer, FastGRPOConfig, folder, **fields)
-        trainer.train()
-        trained.append(testing.weights(trainer))
-    assert not FastGRPOConfig(output_dir=str(tmp_path), use_cpu=True).misaligned_rewards
-    assert any(not torch.equal(value, trained[1][name]) for name, value in trained[0].items())

@@ -1,4 +1,4 @@
-"""Updates in batches of similar length, as in the official code: little padding, the same numbers."""
+"""Updates in batches of similar length: little padding, the same numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Num, Shaped
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn import functional
 
@@ -111,11 +111,3 @@ def score_mixed(
     if none:
         log_probs, router = fill[0] + 0.0 * log_probs, None if router is None else 0.0 * router
     return log_probs, entropies, router
-
-
-def misaligned(values: Shaped[Tensor, " N"], lengths: Int[Tensor, " N"]) -> Shaped[Tensor, " N"]:
-    """The official code's bug, as an ablation: responses are sorted by length, what they earned is not.
-
-    The i-th shortest response gets the advantage of the i-th one.
-    """
-    return torch.empty_like(values).scatter(0, lengths.argsort(stable=True), values)
