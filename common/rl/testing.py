@@ -8,7 +8,7 @@ for bit.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from datasets import Dataset
@@ -95,7 +95,11 @@ def rollout_of(
     rows = len(rewards[local])
     mask = torch.ones(rows, 1, dtype=torch.long) if mask is None else mask
     batch = {"completion_ids": torch.zeros_like(mask), "completion_mask": mask}
-    return Rollout(batch, rewards, num_generations, local, step=0, score=NotImplementedError)
+    return Rollout(batch, rewards, num_generations, local, step=0, score=_no_scores)
+
+
+def _no_scores() -> NoReturn:
+    raise NotImplementedError("these completions were not sampled from a policy")
 
 
 def weights(trainer: Any) -> dict[str, Tensor]:

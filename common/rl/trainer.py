@@ -321,4 +321,8 @@ class GroupTrainer(Named, LossVariants, ScoredRows, Companions, ExactResume):
         assert self._update_scores is not None, "every loss scores its batch"
         extra = self.extra_loss(*self._update_scores, batch)
         self._batch = self._update_scores = None
+        if extra is None and self.args.loss_variant == "none":
+            raise ValueError(
+                f"loss_variant='none' leaves nothing to minimise: {type(self).__name__} has no extra_loss"
+            )
         return loss if extra is None else loss + extra / self.loss_parts

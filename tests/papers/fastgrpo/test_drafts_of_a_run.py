@@ -69,7 +69,7 @@ def test_every_checkpoint_and_the_saved_model_hold_the_draft(
     trainer.save_model(str(tmp_path / "final"))
     for folder in ("checkpoint-6", "final"):
         testing.assert_bitwise(load_file(tmp_path / folder / "draft.safetensors"), drafts(trainer))
-    state = torch.load(tmp_path / "checkpoint-6" / "draft_optimizer.pt", weights_only=True)
+    state = torch.load(tmp_path / "checkpoint-6" / "draft_state.pt", weights_only=True)
     assert state["c_peak"] == trainer.c_peak == 24
 
 
