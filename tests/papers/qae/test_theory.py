@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from common.study.jobs import Job, Record
-from papers.qae import theory
-from papers.qae.instances import bandits, expand, sequence_groups, sequence_log_ratios
+from papers.qae.runs import theory
+from papers.qae.runs.instances import bandits, expand, sequence_groups, sequence_log_ratios
 
 TABULAR = {"draws": 60, "vocabulary": 5, "length": 2, "copies": 2, "noise": 0.5, "k": 0.4}
 TABULAR |= {"epsilon_low": 0.2, "epsilon_high": 0.28}
@@ -28,7 +28,7 @@ CONFIGS = {
 
 
 def run(name: str, seed: int = 0, **changes) -> Record:
-    job = Job("theory", {}, f"papers.qae.theory:{name}", CONFIGS[name] | changes, (seed,))
+    job = Job("theory", {}, f"papers.qae.runs.theory:{name}", CONFIGS[name] | changes, (seed,))
     return job.function()(job, Path("unused"))
 
 

@@ -8,10 +8,16 @@ import pytest
 from common.study.jobs import Job
 from common.tabular.objective import collect
 from common.tabular.start import streams
-from papers.rl_zvp.filtering import Feed, fill, simulate, training_batch
-from papers.rl_zvp.greso import GresoSampler, refill_size, skip_probability
-from papers.rl_zvp.simulate import Setting
-from papers.rl_zvp.world import draw_start
+from papers.rl_zvp.runs.filtering import (
+    Feed,
+    GresoSampler,
+    fill,
+    refill_size,
+    simulate,
+    skip_probability,
+    training_batch,
+)
+from papers.rl_zvp.runs.tabular import Setting, draw_start
 
 SMALL = Setting(
     mix="hard", arm="ds", alpha=0.1, prompts=8, group_size=4, iterations=5, inner_steps=2,
@@ -121,7 +127,7 @@ def test_the_surrogate_is_the_token_mean_over_the_kept_groups():
 def test_a_seed_does_not_depend_on_its_company(arm, tmp_path):
     setting = asdict(replace(SMALL, arm=arm))
     both, alone = (
-        simulate(Job("f", {}, "papers.rl_zvp.filtering:simulate", setting, seeds), tmp_path)
+        simulate(Job("f", {}, "papers.rl_zvp.runs.filtering:simulate", setting, seeds), tmp_path)
         for seeds in ((3, 4), (4,))
     )
     for name, values in {**alone.series, **alone.scalars}.items():

@@ -9,7 +9,7 @@ import pytest
 
 from common.study.jobs import Job
 from common.tabular.objective import Rollout
-from papers.qae.simulate import BASELINES, Setting, advantage_rule, gate_series, simulate
+from papers.qae.runs.tabular import BASELINES, Setting, advantage_rule, gate_series, simulate
 
 SMALL = Setting(
     mix="broad", baseline="quantile", k=0.4, epsilon_low=0.2, epsilon_high=0.28, inner_steps=3,
@@ -19,7 +19,7 @@ SMALL = Setting(
 
 
 def series(setting: Setting, seeds: tuple[int, ...], tmp_path: Path) -> dict[str, np.ndarray]:
-    record = simulate(Job("b", {}, "papers.qae.simulate:simulate", asdict(setting), seeds), tmp_path)
+    record = simulate(Job("b", {}, "papers.qae.runs.tabular:simulate", asdict(setting), seeds), tmp_path)
     record.frame(seeds)  # raises on a wrong shape
     return {**record.series, **record.scalars}
 
@@ -136,4 +136,4 @@ def test_matched_norm_equals_the_mean_baselines_norm_on_the_same_batch(tmp_path:
 def test_bad_settings_are_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
     config = asdict(SMALL) | change
     with pytest.raises(ValueError, match=message):
-        simulate(Job("b", {}, "papers.qae.simulate:simulate", config, (0,)), tmp_path)
+        simulate(Job("b", {}, "papers.qae.runs.tabular:simulate", config, (0,)), tmp_path)

@@ -18,21 +18,21 @@ from torch import Tensor
 
 from common.rl.losses import aggregate, clip_fractions, clipped_surrogate
 from common.study.jobs import Job, Record
-from papers.qae.instances import (
-    bandits,
-    compositions,
-    expand,
-    logit_shapes,
-    sequence_groups,
-    sequence_log_ratios,
-)
-from papers.qae.quantile import (
+from papers.qae.method import (
     Mask,
     entropy_change,
     entropy_safety_bound,
     objective_weights,
     quantile_advantages,
     quantile_baseline,
+)
+from papers.qae.runs.instances import (
+    bandits,
+    compositions,
+    expand,
+    logit_shapes,
+    sequence_groups,
+    sequence_log_ratios,
 )
 
 OBJECTIVES: dict[str, tuple[bool, Literal["none", "pos", "neg"]]] = {

@@ -1,6 +1,6 @@
 """Tier B: a tabular autoregressive policy trained with each baseline, many seeds at once.
 
-The advantages come from `papers.qae.quantile.quantile_advantages`, the function that the trainers use, with
+The advantages come from `papers.qae.method.quantile_advantages`, the function that the trainers use, with
 the population standard deviation of Eq. 3.
 """
 
@@ -21,7 +21,7 @@ from common.tabular.objective import Rollout
 from common.tabular.simulator import AdvantageRule, Training
 from common.tabular.simulator import simulate as run
 from common.tabular.start import World, draw_start
-from papers.qae.quantile import TOLERANCE, Mask, check_quantile, quantile_advantages
+from papers.qae.method import TOLERANCE, Mask, check_quantile, quantile_advantages
 
 RATES = {"hard": (0.01, 0.03, 0.1), "broad": (0.02, 0.1, 0.3, 0.6)}
 MASKS: dict[str, Mask] = {

@@ -1,11 +1,12 @@
 """Tier B: a tabular policy trained with GRPO, RL-ZVP, its ablations and controls, many seeds at once.
 
-The advantages come from `papers.rl_zvp.zero_variance.rl_zvp_advantages`, the function that the trainer uses,
+The advantages come from `papers.rl_zvp.method.rl_zvp_advantages`, the function that the trainer uses,
 with the population standard deviation of the paper's Eq. 2. Every response counts in the token mean.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -17,19 +18,18 @@ from jaxtyping import Float
 
 from common.study.jobs import Job, Record
 from common.tabular.objective import Rollout
-from common.tabular.policy import Snapshot, pass_at
+from common.tabular.policy import Policy, Snapshot, Targets, pass_at
 from common.tabular.simulator import AdvantageRule, Training
 from common.tabular.simulator import simulate as run
-from common.tabular.start import Start, World
-from papers.rl_zvp.variants import VARIANTS
-from papers.rl_zvp.world import draw_start
-from papers.rl_zvp.zero_variance import rl_zvp_advantages
+from common.tabular.start import Start, World, streams
+from papers.rl_zvp.method import VARIANTS, rl_zvp_advantages
 
 RATES = {
     "hard": (0.003, 0.01, 0.03, 0.1),
     "easy": (0.3, 0.6, 0.9, 0.97),
     "unsolvable": (0.3, 0.6, 0.9, 0.97, 0.0),
 }
+COMMON, PRIVATE = 0.6, 0.4  # weights of the score that all prompts share and of a prompt's own
 KEPT = ("entropy", "success", "share_positive", "share_negative", "entropy_positive", "entropy_negative")
 
 
@@ -40,7 +40,7 @@ class Setting:
     Attributes:
         mix: Rates of the correct sets, a key of `RATES`; "unsolvable" is the easy mix plus a fifth of prompts
             without a correct sequence.
-        arm: A key of `VARIANTS`, or "ds" and "greso" in `papers.rl_zvp.filtering`.
+        arm: A key of `VARIANTS`, or "ds" and "greso" in `papers.rl_zvp.runs.filtering`.
         alpha: α.
         prompts: Prompts P of a seed, all of them in every batch.
         group_size: Responses per prompt and batch, G.
@@ -112,6 +112,30 @@ def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long
         len(job.seeds), float(setting.iterations * setting.prompts * setting.group_size)
     )
     return Record(scalars, series)
+
+
+def draw_start(world: World, seeds: Sequence[int]) -> Start:
+    """Normal logits; a prompt's correct set holds the sequences of highest score.
+
+    A sequence's score is 0.6 times a standard normal number common to all prompts of the seed plus 0.4 times
+    the prompt's own, and round(rate V^L) of them are correct. The rates of `world` take turns over the
+    prompts; a rate of 0 makes an unsolvable prompt.
+    """
+    tree = world.tree
+    shared = np.empty((world.vocabulary, len(seeds), tree.nodes))
+    private = np.empty((world.vocabulary, len(seeds), world.prompts, tree.nodes))
+    correct = np.zeros((len(seeds), world.prompts, tree.sequences), dtype=bool)
+    sizes = [round(rate * tree.sequences) for rate in np.resize(world.rates, world.prompts)]
+    for row, seed in enumerate(seeds):
+        generator = streams(seed)[0]
+        shared[:, row] = world.sigma_shared * generator.standard_normal((world.vocabulary, tree.nodes))
+        common = generator.standard_normal(tree.sequences)
+        for prompt, size in enumerate(sizes):
+            table = generator.standard_normal((world.vocabulary, tree.nodes))
+            private[:, row, prompt] = world.sigma_private * table
+            scores = COMMON * common + PRIVATE * generator.standard_normal(tree.sequences)
+            correct[row, prompt, np.argsort(-scores, kind="stable")[:size]] = True
+    return Start(Policy(tree, shared, private), Targets.index(tree, correct))
 
 
 def predicted_share(success: Float[np.ndarray, "S P"], group_size: int) -> Float[np.ndarray, " S"]:

@@ -7,9 +7,16 @@ import pytest
 
 from common.study.jobs import Job
 from common.tabular.objective import Rollout
-from papers.rl_zvp.simulate import RATES, Setting, advantage_rule, final_scores, predicted_share, simulate
-from papers.rl_zvp.variants import VARIANTS
-from papers.rl_zvp.world import draw_start
+from papers.rl_zvp.method import VARIANTS
+from papers.rl_zvp.runs.tabular import (
+    RATES,
+    Setting,
+    advantage_rule,
+    draw_start,
+    final_scores,
+    predicted_share,
+    simulate,
+)
 
 SMALL = Setting(
     mix="easy", arm="zvp", alpha=0.1, prompts=8, group_size=4, iterations=5, inner_steps=2,
@@ -20,7 +27,7 @@ SMALL = Setting(
 
 def run(tmp_path, seeds=(0, 1), **changes) -> dict[str, np.ndarray]:
     setting = asdict(replace(SMALL, **changes))
-    record = simulate(Job("b", {}, "papers.rl_zvp.simulate:simulate", setting, seeds), tmp_path)
+    record = simulate(Job("b", {}, "papers.rl_zvp.runs.tabular:simulate", setting, seeds), tmp_path)
     record.frame(seeds)  # raises on a wrong shape
     return {**record.series, **record.scalars}
 
