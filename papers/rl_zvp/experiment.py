@@ -266,11 +266,11 @@ def _tabular(
         **TABULAR,
     }
     labels: dict[str, Scalar] = {"mix": mix, "arm": arm, "alpha": alpha}
-    module = "filtering" if sweep == "filters" else "tabular"
+    entry = "simulate_filter" if sweep == "filters" else "simulate"
     chosen = seeds[: config.tabular.seeds]
     for start in range(0, len(chosen), SEEDS_PER_JOB):
         part = tuple(chosen[start : start + SEEDS_PER_JOB])
-        yield Job(sweep, labels, f"papers.rl_zvp.runs.{module}:simulate", setting, part)
+        yield Job(sweep, labels, f"papers.rl_zvp.runs.tabular:{entry}", setting, part)
 
 
 def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:

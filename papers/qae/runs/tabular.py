@@ -6,11 +6,9 @@ the population standard deviation of Eq. 3.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,77 +32,17 @@ MASKS: dict[str, Mask] = {
     "inverted": "inverted",
 }
 BASELINES = ("mean", "sparse_mean", *MASKS)
-AVERAGED = ("grad_norm", "clip_low", "clip_high")
-KEPT = 0.2  # share of the responses whose advantage the sparsity-matched control keeps
+AVERAGES = ("grad_norm", "clip_low", "clip_high")
+DENSITY = 0.2  # share of the responses that the sparsity-matched control leaves their advantage
 
 
-@dataclass(frozen=True)
-class Setting:
-    """The config of a tier B job: how prompts are drawn, how they are trained.
+def simulate(job: Job, _workspace: Path) -> Record:
+    """Entry point of tier B.
 
-    Attributes:
-        mix: Rates of the correct sets, a key of `RATES`.
-        baseline: One of `BASELINES`; "sparse_mean" drops a random 80% of the mean baseline's responses.
-        k: Quantile level K, also of the gate that `hard_groups` and `share_zero_predicted` describe.
-        epsilon_low: Lower clip range.
-        epsilon_high: Upper clip range.
-        inner_steps: Gradient steps μ on one batch.
-        optimizer: "adam" or "sgd".
-        learning_rate: Of the logits.
-        iterations: Batches T.
-        prompts: Prompts of a seed, P, all of them in every batch.
-        group_size: Responses per prompt and batch, G.
-        vocabulary: Tokens V.
-        length: Tokens of a response, L.
-        sigma_shared: Standard deviation of the logits shared by all prompts.
-        sigma_private: Standard deviation of a prompt's own logits.
-        matched_grad_norm: Scale each batch's advantages to the mean baseline's first gradient norm on it.
-
-    Raises:
-        ValueError: an unknown mix, baseline or optimizer, or k outside (0, 1).
-    """
-
-    mix: str
-    baseline: str
-    k: float
-    epsilon_low: float
-    epsilon_high: float
-    inner_steps: int
-    optimizer: Literal["adam", "sgd"]
-    learning_rate: float
-    iterations: int
-    prompts: int
-    group_size: int
-    vocabulary: int
-    length: int
-    sigma_shared: float
-    sigma_private: float
-    matched_grad_norm: bool = False
-
-    def __post_init__(self) -> None:
-        check_quantile(self.k)
-        known = {"mix": tuple(RATES), "baseline": BASELINES, "optimizer": ("adam", "sgd")}
-        for name, choices in known.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"unknown {name} '{getattr(self, name)}'; choose one of {', '.join(choices)}"
-                )
-
-    def world(self) -> World:
-        """What the seeds' policies and correct sets are drawn from."""
-        return World(**self._shared_with(World), rates=RATES[self.mix])
-
-    def training(self) -> Training:
-        """How they are trained."""
-        return Training(**self._shared_with(Training))
-
-    def _shared_with(self, kind: type) -> dict[str, Any]:
-        names = {item.name for item in fields(kind)}
-        return {name: value for name, value in asdict(self).items() if name in names}
-
-
-def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long: nothing to resume)
-    """Entry point of tier B; the config of the job is a `Setting`.
+    Config: fields of `World` and `Training`; `mix`, a key of `RATES`; `baseline`, one of `BASELINES`
+    ("sparse_mean" drops a random 80% of the mean baseline's responses); `k`, the level K, also of the gate
+    that `gate_series` describes; `matched_grad_norm`: scale each batch's advantages to the mean baseline's
+    first gradient norm on it.
 
     Returns:
         Series over T + 1 policies, exact: entropy, success. Series over T batches: mixed_groups, hard_groups,
@@ -112,18 +50,25 @@ def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long
         entropy_negative. Series whose step is the number of correct responses 0..G: group_counts, over the
         groups of all batches. Scalars: pass_at_16 of the last policy, exact; grad_norm, clip_low and
         clip_high, averaged over batches.
+
+    Raises:
+        ValueError: an unknown mix, baseline or optimizer, or k outside (0, 1).
     """
-    setting = Setting(**job.config)
+    for name, choices in {"mix": RATES, "baseline": BASELINES, "optimizer": ("adam", "sgd")}.items():
+        if job.config[name] not in choices:
+            raise ValueError(f"unknown {name} '{job.config[name]}'; choose one of {', '.join(choices)}")
+    k, training = job.config["k"], job.read(Training)
+    check_quantile(k)
     history = run(
-        draw_start(setting.world(), job.seeds),
-        setting.training(),
-        advantage_rule(setting.baseline, setting.k),
+        draw_start(job.read(World, rates=RATES[job.config["mix"]]), job.seeds),
+        training,
+        advantage_rule(job.config["baseline"], k),
         job.seeds,
-        norm_rule=advantage_rule("mean", setting.k) if setting.matched_grad_norm else None,
+        norm_rule=advantage_rule("mean", k) if job.config["matched_grad_norm"] else None,
     )
-    gate = gate_series(history.counts, setting.group_size, setting.k)
+    gate = gate_series(history.counts, training.group_size, k)
     series = {**history.exact, **history.sampled, **gate}
-    scalars = {name: np.nanmean(series.pop(name), axis=1) for name in AVERAGED}
+    scalars = {name: np.nanmean(series.pop(name), axis=1) for name in AVERAGES}
     scalars["pass_at_16"] = series.pop("pass_at_16")[:, -1]
     return Record(scalars, series)
 
@@ -136,7 +81,9 @@ def advantage_rule(baseline: str, k: float) -> AdvantageRule:
 def _advantages(rollout: Rollout, baseline: str, k: float) -> Float[np.ndarray, "S P G"]:
     advantages = np.empty_like(rollout.rewards)
     for seed, rewards in enumerate(rollout.rewards):
-        noise = int(rollout.noise[seed, 0, 0] * 2**53)  # the whole mantissa of a uniform number
+        # The gate's permutation is drawn from the batch's own noise, so that it is the same in every company
+        # of seeds: a uniform number times 2^53 is its whole mantissa, an integer.
+        noise = int(rollout.noise[seed, 0, 0] * 2**53)
         advantages[seed] = quantile_advantages(
             torch.from_numpy(rewards.reshape(-1)),
             rewards.shape[-1],
@@ -146,7 +93,7 @@ def _advantages(rollout: Rollout, baseline: str, k: float) -> Float[np.ndarray, 
             generator=torch.Generator().manual_seed(noise),
         ).reshape(rewards.shape)
     if baseline == "sparse_mean":
-        advantages = np.where(rollout.noise < KEPT, advantages, 0.0)
+        advantages = np.where(rollout.noise < DENSITY, advantages, 0.0)
     return advantages
 
 

@@ -1,33 +1,39 @@
 """Tier B: every arm through the shared advantage code, on correlated prompts."""
 
-from dataclasses import asdict, replace
-
 import numpy as np
 import pytest
 
+from common.study.errors import StudyError
 from common.study.jobs import Job
-from common.tabular.objective import Rollout
+from common.tabular.filtering import Batch, Feed, fill, side_by_side
+from common.tabular.objective import Rollout, collect
+from common.tabular.policy import Snapshot
+from common.tabular.start import streams
 from papers.rl_zvp.method import VARIANTS
 from papers.rl_zvp.runs.tabular import (
     RATES,
-    Setting,
     advantage_rule,
-    draw_start,
     final_scores,
+    grpo,
     predicted_share,
+    read_start,
     simulate,
+    simulate_filter,
 )
 
-SMALL = Setting(
-    mix="easy", arm="zvp", alpha=0.1, prompts=8, group_size=4, iterations=5, inner_steps=2,
-    learning_rate=0.05, epsilon_low=0.2, epsilon_high=0.28, vocabulary=5, length=3, sigma_shared=1.0,
-    sigma_private=0.5,
-)  # fmt: skip
+SMALL = {
+    "mix": "easy", "arm": "zvp", "alpha": 0.1, "prompts": 8, "group_size": 4, "iterations": 5,
+    "inner_steps": 2, "learning_rate": 0.05, "epsilon_low": 0.2, "epsilon_high": 0.28, "vocabulary": 5,
+    "length": 3, "sigma_shared": 1.0, "sigma_private": 0.5,
+}  # fmt: skip
 
 
-def run(tmp_path, seeds=(0, 1), **changes) -> dict[str, np.ndarray]:
-    setting = asdict(replace(SMALL, **changes))
-    record = simulate(Job("b", {}, "papers.rl_zvp.runs.tabular:simulate", setting, seeds), tmp_path)
+def job(seeds=(0, 1), **changes) -> Job:
+    return Job("b", {}, "papers.rl_zvp.runs.tabular:simulate", SMALL | changes, seeds)
+
+
+def run(tmp_path, seeds=(0, 1), entry=simulate, **changes) -> dict[str, np.ndarray]:
+    record = entry(job(seeds, **changes), tmp_path)
     record.frame(seeds)  # raises on a wrong shape
     return {**record.series, **record.scalars}
 
@@ -41,8 +47,15 @@ def rollout(rewards: np.ndarray, length: int = 3) -> Rollout:
     )
 
 
-def test_correct_sets_have_the_asked_sizes_and_resemble_each_other():
-    start = draw_start(replace(SMALL, prompts=10, mix="unsolvable").world(), (0, 1))
+def filled(seed: int) -> tuple[Snapshot, Batch]:
+    start = read_start(job((seed,)))
+    _, sampling, order = streams(seed)
+    snapshot = start.policy.evaluate()
+    return snapshot, fill(snapshot, start, Feed(8, order, sampling), SMALL["group_size"])
+
+
+def test_correct_sets_have_the_rates_sizes_and_resemble_each_other():
+    start = read_start(job(prompts=10, mix="unsolvable"))
     sizes = start.targets.correct.sum(axis=-1)
     wanted = [round(rate * 125) for rate in RATES["unsolvable"]] * 2
     assert sizes.tolist() == [wanted, wanted]
@@ -84,23 +97,49 @@ def test_every_other_arm_is_another_training(arm, tmp_path):
     assert (run(tmp_path, arm=arm)["success"] != run(tmp_path, arm="grpo")["success"]).any()
 
 
-def test_a_seed_does_not_depend_on_its_company(tmp_path):
-    both, alone = run(tmp_path, (3, 4), arm="shuffle"), run(tmp_path, (4,), arm="shuffle")
+@pytest.mark.parametrize(
+    ("arm", "entry"), [("shuffle", simulate), ("ds", simulate_filter), ("greso", simulate_filter)]
+)
+def test_a_seed_does_not_depend_on_its_company(arm, entry, tmp_path):
+    both, alone = (run(tmp_path, seeds, entry, arm=arm, mix="hard") for seeds in ((3, 4), (4,)))
     for name, values in alone.items():
         np.testing.assert_array_equal(both[name][1:], values)
 
 
+def test_a_filter_counts_what_it_rolls_out(tmp_path):
+    values = run(tmp_path, entry=simulate_filter, arm="greso", mix="hard")
+    assert values["rollouts"].shape == (2, SMALL["iterations"] + 1)
+    assert (np.diff(values["rollouts"], axis=1) >= values["kept"] * SMALL["group_size"]).all()
+
+
+def test_the_surrogate_of_a_filter_is_the_token_mean_over_its_mixed_groups():
+    """Against a sum over the groups that are trained on, one by one, in numpy."""
+    snapshot, batch = filled(1)
+    surrogate = collect(*side_by_side(batch, grpo), snapshot)
+    tokens = batch.size * SMALL["group_size"] * SMALL["length"]
+    positive = negative = 0.0
+    for item in batch.rounds:
+        for prompt in item.prompts[item.trained]:
+            rewards = item.rollout.rewards[0, prompt]
+            scores = (rewards - rewards.mean()) / rewards.std()
+            positive += SMALL["length"] * scores[scores > 0].sum() / tokens
+            negative += SMALL["length"] * scores[scores < 0].sum() / tokens
+    assert surrogate.positive.sum() == pytest.approx(positive)
+    assert surrogate.negative.sum() == pytest.approx(negative)
+
+
 def test_shares_and_scores(tmp_path):
-    found = run(tmp_path, mix="unsolvable", prompts=10)
-    np.testing.assert_allclose(found["zero_variance"], found["positive_prompts"] + found["negative_prompts"])
-    assert (found["negative_prompts"] >= 0.2).all()
-    np.testing.assert_allclose(found["solvable"] * 0.8, found["success"][:, -1])
-    assert (found["rollouts"] == 5 * 10 * 4).all()
+    values = run(tmp_path, mix="unsolvable", prompts=10)
+    np.testing.assert_allclose(
+        values["zero_variance"], values["positive_prompts"] + values["negative_prompts"]
+    )
+    assert (values["negative_prompts"] >= 0.2).all()
+    np.testing.assert_allclose(values["solvable"] * 0.8, values["success"][:, -1])
+    assert (values["rollouts"] == 5 * 10 * 4).all()
 
 
 def test_the_predicted_share_is_that_of_many_groups():
-    setting = replace(SMALL, prompts=4)
-    start = draw_start(setting.world(), (0,))
+    start = read_start(job((0,), prompts=4))
     snapshot = start.policy.evaluate()
     success = snapshot.success(start.targets)
     draws = np.random.default_rng(0).random((20000, 1, 4, 8)) < success[..., None]
@@ -109,8 +148,10 @@ def test_the_predicted_share_is_that_of_many_groups():
     assert final_scores(snapshot, start)["pass_at_8"][0] == pytest.approx(draws.any(axis=-1).mean(), abs=0.01)
 
 
-def test_unknown_names_are_clear_errors():
-    with pytest.raises(ValueError, match="unknown arm 'ppo'; choose one of grpo, zvp"):
-        advantage_rule("ppo", 0.1)
-    with pytest.raises(ValueError, match="unknown mix 'broad'; choose one of hard, easy"):
-        replace(SMALL, mix="broad")
+def test_unknown_names_are_clear_errors(tmp_path):
+    with pytest.raises(StudyError, match="unknown arm 'shufle', did you mean 'shuffle'"):
+        advantage_rule("shufle", 0.1)
+    with pytest.raises(StudyError, match="unknown mix 'broad', known: easy, hard, unsolvable"):
+        read_start(job(mix="broad"))
+    with pytest.raises(StudyError, match="unknown filter 'dapo', known: ds, greso"):
+        run(tmp_path, entry=simulate_filter, arm="dapo")
