@@ -26,8 +26,9 @@ from common.study import keys, verdicts
 from common.study.paths import ROOT
 from common.tasks import opchain
 from papers.fcp.method import FCPConfig
-from papers.qae import experiment, quantile
-from papers.rl_zvp import zero_variance
+from papers.qae import experiment
+from papers.qae import method as qae
+from papers.rl_zvp import method as rl_zvp
 from papers.rlhf_exploration import simulate
 from tests.common.study.conftest import make_repository
 
@@ -65,7 +66,7 @@ def halved_baseline(patch):
     make = experiment._training
 
     def half(config, sweep, base, baseline, k, seed):
-        shorter = replace(config, iterations=max(1, config.iterations // 2))
+        shorter = config.changed({"run.iterations": max(1, config.run.iterations // 2)})
         return make(shorter if baseline == "mean" else config, sweep, base, baseline, k, seed)
 
     patch.setattr(experiment, "_training", half)
@@ -98,17 +99,17 @@ def forgotten_buffer(patch):
 
 def upper_quantile(patch):
     """A success rate of exactly 1 - K counts as easy."""
-    patch.setattr(quantile, "TOLERANCE", -1e-3)
+    patch.setattr(qae, "TOLERANCE", -1e-3)
 
 
 def equal_up_to_rounding(patch):
     """Rewards that are nearly equal count as a group without variance."""
-    exact = zero_variance.group_range
+    exact = rl_zvp.group_range
 
     def coarse(rewards, size):
         return exact((rewards * 1e3).round() / 1e3, size)
 
-    patch.setattr(zero_variance, "group_range", coarse)
+    patch.setattr(rl_zvp, "group_range", coarse)
 
 
 def trained_under_praise(patch):
@@ -181,7 +182,7 @@ GATES: dict[Patch, tuple[str, str]] = {
         "test_scores_are_those_of_every_path_alone",
     ),
     equal_up_to_rounding: (
-        "papers/rl_zvp/test_zero_variance.py",
+        "papers/rl_zvp/test_method.py",
         "test_equality_decides_and_not_a_small_standard_deviation",
     ),
     trained_under_praise: (

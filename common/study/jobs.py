@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 Scalar = str | int | float | bool | None
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Job:
         module, _, name = self.entry.partition(":")
         return getattr(importlib.import_module(module), name)
 
+    def read(self, kind: type[T], **others: Any) -> T:
+        """A dataclass from those of its fields that the config holds, and others."""
+        names = {item.name for item in fields(kind)} & self.config.keys()  # type: ignore[arg-type]
+        return kind(**{name: self.config[name] for name in names}, **others)
+
     def describe(self) -> str:
         """Short human name, e.g. ``table2 base=GSPO arm=qae seeds=3``."""
         labels = " ".join(f"{key}={value}" for key, value in self.labels.items())
@@ -64,6 +71,14 @@ class Record:
     scalars: Mapping[str, Float[np.ndarray, " S"]] = field(default_factory=dict)
     series: Mapping[str, Float[np.ndarray, "S T"]] = field(default_factory=dict)
     parts: Sequence[tuple[Mapping[str, Scalar], Record]] = ()
+
+    @classmethod
+    def of_one_seed(cls, scalars: Mapping[str, float], series: Mapping[str, ArrayLike]) -> Self:
+        """The record of a job with one seed: numbers, and curves of shape ``[T]``."""
+        return cls(
+            {name: np.array([value], dtype=np.float64) for name, value in scalars.items()},
+            {name: np.asarray(values, dtype=np.float64)[None] for name, values in series.items()},
+        )
 
     def frame(self, seeds: Sequence[int]) -> pd.DataFrame:
         """Tidy form with columns ``seed, name, step, value`` and those of `parts`; `step` is NA for scalars.

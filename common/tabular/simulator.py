@@ -91,7 +91,10 @@ def simulate(
     for _ in range(training.iterations):
         snapshot = policy.evaluate()
         exact.append(measure(snapshot, start))
-        rollout = _roll_out(snapshot, start, training.group_size, generators)
+        shape = (snapshot.entropies.shape[1], training.group_size, policy.tree.length)
+        uniforms = np.stack([sampling.random(shape) for sampling, _ in generators])
+        noise = np.stack([generator.random(shape[:2]) for _, generator in generators])
+        rollout = roll_out(snapshot, start, uniforms, noise)
         counted = rollout.mixed if training.drop_zero_variance else np.ones_like(rollout.mixed)
         advantages = _per_token(rule, rollout)
         surrogate = collect(rollout, advantages, counted, snapshot)
@@ -169,20 +172,17 @@ def optimise(
     return {name: value / training.inner_steps for name, value in sums.items()}
 
 
-def _roll_out(
+def roll_out(
     snapshot: Snapshot,
     start: Start,
-    group_size: int,
-    generators: Sequence[tuple[np.random.Generator, np.random.Generator]],
+    uniforms: Float[np.ndarray, "S P G L"],
+    noise: Float[np.ndarray, "S P G"],
 ) -> Rollout:
-    tree = snapshot.tree
-    prompts = snapshot.entropies.shape[1]
-    uniforms = np.stack([sampling.random((prompts, group_size, tree.length)) for sampling, _ in generators])
-    noise = np.stack([generator.random((prompts, group_size)) for _, generator in generators])
+    """One group for every prompt, sampled with these uniform numbers; `noise` is for the advantage rule."""
     nodes, tokens = snapshot.sample(uniforms)
-    row = np.arange(len(generators))[:, None, None, None]
-    entropies = snapshot.entropies[row, np.arange(prompts)[:, None, None], nodes]
-    rewards = start.targets.reward(tree.code(nodes[..., -1], tokens[..., -1]))
+    visited = nodes.reshape(*nodes.shape[:2], -1)
+    entropies = np.take_along_axis(snapshot.entropies, visited, axis=2).reshape(nodes.shape)
+    rewards = start.targets.reward(snapshot.tree.code(nodes[..., -1], tokens[..., -1]))
     return Rollout(nodes, tokens, entropies, rewards, noise)
 
 

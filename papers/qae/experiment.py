@@ -214,7 +214,7 @@ def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     ]
     for name, arguments in analyses:
         labels = {"analysis": name, "k": arguments.get("k"), "group_size": arguments.get("group_size")}
-        yield Job("theory", labels, f"papers.qae.theory:{name}", arguments, tuple(seeds[:1]))
+        yield Job("theory", labels, f"papers.qae.runs.theory:{name}", arguments, tuple(seeds[:1]))
 
 
 def tabular_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -261,7 +261,7 @@ def _tabular(
     chosen = seeds[: config.tabular.seeds]
     for start in range(0, len(chosen), SEEDS_PER_JOB):
         part = tuple(chosen[start : start + SEEDS_PER_JOB])
-        yield Job(sweep, labels, "papers.qae.simulate:simulate", setting, part)
+        yield Job(sweep, labels, "papers.qae.runs.tabular:simulate", setting, part)
 
 
 def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -292,4 +292,4 @@ def _training(config: Config, sweep: str, base: str, baseline: str, k: float, se
         "k": k,
         "epsilon_high": config.objective.epsilon_high,
     }
-    return Job(sweep, labels, "papers.qae.train:train", arguments, (seed,), config.run.inputs(seed))
+    return Job(sweep, labels, "papers.qae.runs.training:train", arguments, (seed,), config.run.inputs(seed))

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from common.plotting.style import GREY, HUES, label, legend, panels, png
-from papers.qae.quantile import objective_weights, quantile_advantages, quantile_baseline
+from papers.qae.method import objective_weights, quantile_advantages, quantile_baseline
 
 COLOURS = {"mean": GREY, "QAE": HUES["blue"]}
 

@@ -225,7 +225,9 @@ def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         },
     }
     for name, arguments in analyses.items():
-        yield Job("theory", {"analysis": name}, f"papers.rl_zvp.theory:{name}", arguments, tuple(seeds[:1]))
+        yield Job(
+            "theory", {"analysis": name}, f"papers.rl_zvp.runs.theory:{name}", arguments, tuple(seeds[:1])
+        )
 
 
 def tabular_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -264,11 +266,11 @@ def _tabular(
         **TABULAR,
     }
     labels: dict[str, Scalar] = {"mix": mix, "arm": arm, "alpha": alpha}
-    module = "filtering" if sweep == "filters" else "simulate"
+    entry = "simulate_filter" if sweep == "filters" else "simulate"
     chosen = seeds[: config.tabular.seeds]
     for start in range(0, len(chosen), SEEDS_PER_JOB):
         part = tuple(chosen[start : start + SEEDS_PER_JOB])
-        yield Job(sweep, labels, f"papers.rl_zvp.{module}:simulate", setting, part)
+        yield Job(sweep, labels, f"papers.rl_zvp.runs.tabular:{entry}", setting, part)
 
 
 def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -300,5 +302,10 @@ def _training(config: Config, sweep: str, arm: str, seed: int) -> Job:
     }
     labels: dict[str, Scalar] = {"arm": arm, "mix": sweep, "alpha": config.objective.zvp_alpha}
     return Job(
-        sweep, labels, "papers.rl_zvp.train:train", arguments, (seed,), Run.read(arguments).inputs(seed)
+        sweep,
+        labels,
+        "papers.rl_zvp.runs.training:train",
+        arguments,
+        (seed,),
+        Run.read(arguments).inputs(seed),
     )

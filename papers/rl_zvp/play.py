@@ -14,9 +14,8 @@ from matplotlib.axes import Axes
 
 from common.plotting.style import GREY, HUES, label, legend, panels, png
 from common.tabular.tree import PrefixTree
-from papers.rl_zvp.enumeration import Enumeration, draw, moved
-from papers.rl_zvp.theory import grpo_coefficient
-from papers.rl_zvp.zero_variance import rl_zvp_advantages
+from papers.rl_zvp.method import rl_zvp_advantages
+from papers.rl_zvp.runs.theory import Enumeration, draw, grpo_coefficient, moved
 
 TOKENS = ("so", "3", "*", "4", "=", "1", ";", "let", "1", "+", "5", "=", "6", "<eos>")
 ENTROPIES = torch.tensor([0.69, 0.05, 0.1, 0.08, 0.02, 1.05, 0.03, 0.66, 0.06, 0.09, 0.04, 0.02, 0.22, 0.01])

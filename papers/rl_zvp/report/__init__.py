@@ -18,7 +18,6 @@ from common.study.configuration import configure
 from common.study.frame import average, curve, estimate, exact, final, long_table, point, scalar, stacked
 from common.study.report import Figure, Twin
 from common.tasks.opchain import LEVELS
-from papers.rl_zvp.enumeration import GROUP_SIZES, RATES
 from papers.rl_zvp.experiment import ALPHAS, CONTROLS, PROFILES, TABULAR, Config
 from papers.rl_zvp.report.measures import (
     ALPHA,
@@ -170,6 +169,17 @@ def hyperparameters(_frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def facts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Norms and cosines of both halves at each success rate."""
+    columns = {column: half(frame, name) for column, name in FACTS.items()}
+    rates = columns["norm of the drift"].columns
+    return long_table(
+        (f"p = {rate:g}", column, estimate(table[rate]))
+        for rate in rates
+        for column, table in columns.items()
+    )
+
+
 def controls(frame: pd.DataFrame) -> pd.DataFrame:
     """Every tabular arm: success (end, mean, largest drawdown), pass@8, entropy, zero-variance share."""
 
@@ -208,11 +218,7 @@ TABLES: dict[str, Twin] = {
         for mix, name, ends, *_ in methods(f)
         for column, value in ends.items()
     ),
-    "facts": lambda f: long_table(
-        (f"p = {rate:g}", column, estimate(half(f, name)[rate]))
-        for rate in RATES
-        for column, name in FACTS.items()
-    ),
+    "facts": facts,
     "controls": controls,
 }
 
@@ -227,6 +233,7 @@ HALF_PANELS = {
     "Cosine with the gradient of p": "cosine",
 }
 WEIGHTED = {"GRPO": "grpo", "RL-ZVP, positive half": "positive", "RL-ZVP, negative half": "negative"}
+GROUP_SIZES = (8, 16)  # that `halves` weights by
 BATCHES = 4  # of a language model, averaged in a figure
 SHOWN = ("zvp", "no_negative", "unit", "const", "shuffle", "flip")
 NARROWEST = 2.0  # percentage points of an axis

@@ -6,7 +6,7 @@ from common.rl.tasks import OpChain
 from common.study.card import load_card
 from common.study.configuration import configure
 from papers.qae.experiment import BASES, PROFILES, Config, jobs
-from papers.qae.train import run_of
+from papers.qae.runs.training import run_of
 
 SEEDS = load_card("qae").seeds
 DIFFERS = {"baseline", "k", "quantile_k", "advantage_mask", "matched_grad_norm"}

@@ -8,8 +8,17 @@ import torch
 
 from common.study.jobs import Job
 from common.tabular.tree import PrefixTree
-from papers.rl_zvp.enumeration import Enumeration, draw, moved
-from papers.rl_zvp.theory import RATES, advantage_rules, equation_5, grpo_coefficient, halves, identities
+from papers.rl_zvp.runs.theory import (
+    RATES,
+    Enumeration,
+    advantage_rules,
+    draw,
+    equation_5,
+    grpo_coefficient,
+    halves,
+    identities,
+    moved,
+)
 
 TREE = PrefixTree(3, 3)
 

@@ -10,7 +10,7 @@ from common.rl.harness import Curve, logged_series
 from common.study.configuration import configure
 from common.study.jobs import Job, Record
 from papers.qae.experiment import PROFILES, Config, training_jobs
-from papers.qae.train import train, training_arguments
+from papers.qae.runs.training import train, training_arguments
 
 TINY = configure(Config, PROFILES, "smoke").changed(
     {

@@ -7,7 +7,7 @@ import pytest
 
 from common.study.configuration import configure
 from papers.rl_zvp.experiment import PROFILES, Config, training_jobs
-from papers.rl_zvp.train import train, training_arguments
+from papers.rl_zvp.runs.training import train, training_arguments
 
 TINY = configure(Config, PROFILES, "smoke").changed(
     {"run.batch": 32, "run.mini_batch": 16, "run.training_prompts": 20, "run.evaluation_prompts": 4}

@@ -1,25 +1,26 @@
 """Tier B of QAE: every baseline of the sheet through the shared advantage code."""
 
-from dataclasses import asdict, replace
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from common.study.jobs import Job
 from common.tabular.objective import Rollout
-from papers.qae.simulate import BASELINES, Setting, advantage_rule, gate_series, simulate
+from papers.qae.runs.tabular import BASELINES, advantage_rule, gate_series, simulate
 
-SMALL = Setting(
-    mix="broad", baseline="quantile", k=0.4, epsilon_low=0.2, epsilon_high=0.28, inner_steps=3,
-    optimizer="adam", learning_rate=0.1, iterations=6, prompts=6, group_size=8, vocabulary=4,
-    length=3, sigma_shared=0.8, sigma_private=0.5,
-)  # fmt: skip
+SMALL = {
+    "mix": "broad", "baseline": "quantile", "k": 0.4, "epsilon_low": 0.2, "epsilon_high": 0.28,
+    "inner_steps": 3, "optimizer": "adam", "learning_rate": 0.1, "iterations": 6, "prompts": 6,
+    "group_size": 8, "vocabulary": 4, "length": 3, "sigma_shared": 0.8, "sigma_private": 0.5,
+    "matched_grad_norm": False,
+}  # fmt: skip
 
 
-def series(setting: Setting, seeds: tuple[int, ...], tmp_path: Path) -> dict[str, np.ndarray]:
-    record = simulate(Job("b", {}, "papers.qae.simulate:simulate", asdict(setting), seeds), tmp_path)
+def series(seeds: tuple[int, ...], tmp_path: Path, **changes: Any) -> dict[str, np.ndarray]:
+    record = simulate(Job("b", {}, "papers.qae.runs.tabular:simulate", SMALL | changes, seeds), tmp_path)
     record.frame(seeds)  # raises on a wrong shape
     return {**record.series, **record.scalars}
 
@@ -77,9 +78,9 @@ def test_random_gate_keeps_the_gate_frequency_and_depends_on_its_own_seed_only()
 def test_sparse_mean_drops_four_fifths_of_the_mean_baselines_responses() -> None:
     rewards = np.tile([1.0, 0.0, 0.0, 0.0], (2, 3000, 1))
     sparse, mean = (advantage_rule(name, 0.4)(rollout(rewards)) for name in ("sparse_mean", "mean"))
-    kept = sparse != 0.0
-    np.testing.assert_array_equal(sparse[kept], mean[kept])
-    assert kept.mean() == pytest.approx(0.2, abs=0.015)
+    unmasked = sparse != 0.0
+    np.testing.assert_array_equal(sparse[unmasked], mean[unmasked])
+    assert unmasked.mean() == pytest.approx(0.2, abs=0.015)
 
 
 def test_gate_series_on_hand_made_counts() -> None:
@@ -94,8 +95,7 @@ def test_gate_series_on_hand_made_counts() -> None:
 
 @pytest.mark.parametrize("baseline", BASELINES)
 def test_every_baseline_runs_and_a_seed_is_blind_to_its_company(baseline: str, tmp_path: Path) -> None:
-    setting = replace(SMALL, baseline=baseline)
-    together, alone = series(setting, (3, 8, 5), tmp_path), series(setting, (8,), tmp_path)
+    together, alone = (series(seeds, tmp_path, baseline=baseline) for seeds in ((3, 8, 5), (8,)))
     for name, value in alone.items():
         np.testing.assert_array_equal(value[0], together[name][1], err_msg=name)
     assert together["entropy"].shape == together["success"].shape == (3, 7)
@@ -109,17 +109,17 @@ def test_measured_zero_share_is_the_predicted_one_under_eq_4_and_nought_under_th
     tmp_path: Path,
 ) -> None:
     for k in (0.2, 0.4, 0.8):
-        values = series(replace(SMALL, k=k), (0, 1, 2), tmp_path)
+        values = series((0, 1, 2), tmp_path, k=k)
         np.testing.assert_allclose(values["share_zero"], values["share_zero_predicted"], rtol=1e-14)
-    mean = series(replace(SMALL, baseline="mean"), (0, 1, 2), tmp_path)
+    mean = series((0, 1, 2), tmp_path, baseline="mean")
     assert np.nanmax(mean["share_zero"]) == 0.0
     assert np.nanmin(mean["share_zero_predicted"]) > 0.0
 
 
 def test_matched_norm_equals_the_mean_baselines_norm_on_the_same_batch(tmp_path: Path) -> None:
-    plain = replace(SMALL, inner_steps=1, epsilon_high=0.28, iterations=1)
-    mean = series(replace(plain, baseline="mean"), (0, 1), tmp_path)
-    own, matched = (series(replace(plain, matched_grad_norm=on), (0, 1), tmp_path) for on in (False, True))
+    first = {"inner_steps": 1, "iterations": 1}
+    mean = series((0, 1), tmp_path, **first, baseline="mean")
+    own, matched = (series((0, 1), tmp_path, **first, matched_grad_norm=on) for on in (False, True))
     np.testing.assert_allclose(matched["grad_norm"], mean["grad_norm"], rtol=1e-10)
     assert (own["grad_norm"] != mean["grad_norm"]).all()
 
@@ -134,6 +134,5 @@ def test_matched_norm_equals_the_mean_baselines_norm_on_the_same_batch(tmp_path:
     ],
 )
 def test_bad_settings_are_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
-    config = asdict(SMALL) | change
     with pytest.raises(ValueError, match=message):
-        simulate(Job("b", {}, "papers.qae.simulate:simulate", config, (0,)), tmp_path)
+        series((0,), tmp_path, **change)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.rl.advantages import mean_advantages
-from papers.rl_zvp.zero_variance import (
+from papers.rl_zvp.method import (
     SHAPES,
     rl_zvp_advantages,
     token_weights,

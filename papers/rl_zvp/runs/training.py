@@ -10,8 +10,7 @@ from typing import Any
 from common.rl.harness import LOGGED, shared_arguments, train_arm
 from common.rl.run import Run
 from common.study.jobs import Job, Record
-from papers.rl_zvp.method import RLZVPConfig, RLZVPTrainer
-from papers.rl_zvp.variants import VARIANTS
+from papers.rl_zvp.method import VARIANTS, RLZVPConfig, RLZVPTrainer
 
 ZVP_LOGGED: Mapping[str, str] = {
     **LOGGED,
