@@ -154,7 +154,13 @@ def theory_jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
         "example": {"rounds": 10},
     }
     return [
-        Job("theory", {"analysis": name}, f"papers.fcp.theory:{name}", {**world, **more}, tuple(seeds[:1]))
+        Job(
+            "theory",
+            {"analysis": name},
+            f"papers.fcp.runs.theory:{name}",
+            {**world, **more},
+            tuple(seeds[:1]),
+        )
         for name, more in analyses.items()
     ]
 
@@ -183,4 +189,4 @@ def _training(config: Config, sweep: str, seed: int, extra: dict[str, Scalar]) -
         names = [name for name in names if not name.startswith(online)]
     arguments = {name: getattr(config, name) for name in names} | extra
     inputs = pocket_files(seed, PREFIX) if config.model == "pocket" else ()
-    return Job(sweep, {}, f"papers.fcp.train:{sweep}", arguments, (seed,), inputs)
+    return Job(sweep, {}, f"papers.fcp.runs.training:{sweep}", arguments, (seed,), inputs)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from common.models.pocket import PocketConfig, build_model, build_tokenizer
 from common.models.special_tokens import add_special_tokens
 from common.models.warmstart import IGNORED
-from papers.fcp import arms
-from papers.fcp.arith import BOS, EOS, PAD, stream
+from common.tasks.verbal_arith import BOS, EOS, PAD, stream
+from common.tasks.verbal_arith.words import VOCABULARY, ArithCritic
 from papers.fcp.conditions import FEEDBACK_TOKENS
-from papers.fcp.packing import PackedRows, shared_rows
-from papers.fcp.words import VOCABULARY, ArithCritic
+from papers.fcp.runs import offline
+from papers.fcp.runs.packing import PackedRows, shared_rows
 
 SETTINGS = {"offline_batch": 8, "offline_epochs": 2, "offline_learning_rate": 2e-3, "offline_warmup": 0.1}
 
@@ -62,11 +62,11 @@ def test_training_is_that_of_padded_batches(monkeypatch, tmp_path, packed):
     data = {"prompt": prompts, "completion": completions, "critique": critiques}
 
     def trained(collator):
-        monkeypatch.setattr(arms, "PackedRows", collator)
+        monkeypatch.setattr(offline, "PackedRows", collator)
         tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
         model = build_model(PocketConfig(hidden=16, layers=2, heads=2, ffn=32), tokenizer, 0)
         add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, 0)
-        arms.supervised(model, tokenizer, data, SETTINGS, 0, tmp_path)
+        offline.supervised(model, tokenizer, data, SETTINGS, 0, tmp_path)
         return np.concatenate([value.detach().numpy().ravel() for value in model.parameters()])
 
     def running_on(pad_id):

@@ -14,9 +14,10 @@ from common.study.errors import StudyError
 from common.study.jobs import Job, Record
 from common.study.study import tidy
 from common.study.verdicts import judge
-from papers.fcp import report, theory
+from papers.fcp import report
 from papers.fcp.experiment import PROFILES, Config, jobs, theory_jobs, training_jobs
 from papers.fcp.report import CONDITIONS, METHODS, value
+from papers.fcp.runs import theory
 
 CARD = load_card("fcp")
 MEASURES = (

@@ -19,8 +19,12 @@ from common.models.pocket import load_policy
 from common.models.special_tokens import add_special_tokens
 from common.study.jobs import Job, Record
 from common.study.paths import store_root
-from papers.fcp.arith import TERMS, items
-from papers.fcp.arms import (
+from common.tasks.verbal_arith import TERMS, items
+from common.tasks.verbal_arith.evaluation import Responses, evaluate
+from common.tasks.verbal_arith.warm_start import PREFIX, SCRATCH, cached_base
+from common.tasks.verbal_arith.words import CONDITIONS, OPAQUE, ArithCritic
+from papers.fcp.conditions import CLOSE, FEEDBACK_TOKENS, OPEN, conditioned
+from papers.fcp.runs.offline import (
     Pair,
     base_responses,
     device,
@@ -30,10 +34,6 @@ from papers.fcp.arms import (
     score_token,
     supervised,
 )
-from papers.fcp.base import PREFIX, SCRATCH, cached_base
-from papers.fcp.conditions import CLOSE, FEEDBACK_TOKENS, OPEN, conditioned
-from papers.fcp.evaluation import Responses, evaluate
-from papers.fcp.words import CONDITIONS, OPAQUE, ArithCritic
 
 Policy = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 MIX = {(True, True): 0.03, (True, False): 0.45, (False, True): 0.45, (False, False): 0.07}

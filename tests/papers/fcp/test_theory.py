@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from common.study.jobs import Job
-from papers.fcp import theory
 from papers.fcp.posterior import (
     bootstrap_closed_form,
     bootstrap_round,
@@ -14,6 +13,7 @@ from papers.fcp.posterior import (
     kl_regularised,
     posterior,
 )
+from papers.fcp.runs import theory
 
 PI = np.array([0.2, 0.5, 0.3])
 ENV = np.array([[0.9, 0.1, 0.4], [0.1, 0.9, 0.6]])

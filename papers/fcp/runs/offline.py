@@ -17,11 +17,11 @@ from common.judge.critic import Critic, Critique, score_reward
 from common.judge.pool import FeedbackPool
 from common.rl.config import GroupConfig, batching
 from common.rl.trainer import GroupTrainer
-from papers.fcp.arith import MAX_RESPONSE, Attributes, Item, items, parse
-from papers.fcp.evaluation import evaluate
+from common.tasks.verbal_arith import MAX_RESPONSE, Attributes, Item, items, parse
+from common.tasks.verbal_arith.evaluation import evaluate
+from common.tasks.verbal_arith.words import LENGTH_WORDS, OPAQUE
 from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer
-from papers.fcp.packing import PackedRows
-from papers.fcp.words import LENGTH_WORDS, OPAQUE
+from papers.fcp.runs.packing import PackedRows
 
 Settings = Mapping[str, Any]
 ONLINE_ITEMS = 1000  # of about 1,500 training questions; more rounds come back to them

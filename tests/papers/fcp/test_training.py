@@ -12,12 +12,12 @@ import torch
 
 from common.judge.critic import Critique
 from common.models.pocket import PocketConfig, load_policy
-from papers.fcp import train
-from papers.fcp.arith import Attributes, Item
-from papers.fcp.arms import Pair, Watching, one_right_one_wrong, pools, score_token
-from papers.fcp.base import BaseConfig
+from common.tasks.verbal_arith import Attributes, Item
+from common.tasks.verbal_arith.warm_start import BaseConfig
+from common.tasks.verbal_arith.words import LENGTH_WORDS, OPAQUE, VOCABULARY, ArithCritic
 from papers.fcp.experiment import PROFILES, Config, training_jobs
-from papers.fcp.words import LENGTH_WORDS, OPAQUE, VOCABULARY, ArithCritic
+from papers.fcp.runs import training
+from papers.fcp.runs.offline import Pair, Watching, one_right_one_wrong, pools, score_token
 
 
 def pair(correct=True, concise=True, score=10, summary="right"):
@@ -45,8 +45,8 @@ def test_a_score_has_a_token_of_its_own():
 def test_attributes_exclude_each_other_in_the_composition_corpus():
     rng = np.random.default_rng(0)
     pairs = [pair(c, s) for c, s in rng.integers(2, size=(4000, 2)).astype(bool)]
-    corpus = train.exclusive(pairs, rng)
-    for cell, share in train.MIX.items():
+    corpus = training.exclusive(pairs, rng)
+    for cell, share in training.MIX.items():
         found = np.mean([(p.attributes.correct, p.attributes.concise) == cell for p in corpus])
         assert found == pytest.approx(share, abs=0.01)
 
@@ -77,7 +77,7 @@ def tiny():
 
 
 def test_a_job_is_a_function_of_configuration_and_seed(tiny, tmp_path):
-    first, again = (train.main(tiny["main"], tmp_path / str(index)) for index in range(2))
+    first, again = (training.main(tiny["main"], tmp_path / str(index)) for index in range(2))
     assert first.scalars.keys() == again.scalars.keys()
     assert all(np.array_equal(v, again.scalars[name], equal_nan=True) for name, v in first.scalars.items())
     assert all(np.array_equal(first.series[name], again.series[name]) for name in first.series)
@@ -87,7 +87,7 @@ def test_a_job_is_a_function_of_configuration_and_seed(tiny, tmp_path):
 
 
 def test_conditions_ask_for_what_they_say_and_the_base_is_never_trained_in_place(tiny, tmp_path):
-    bench = train.Bench(tiny["main"], tmp_path)
+    bench = training.Bench(tiny["main"], tmp_path)
     assert all(set(text.split()) & {"wrong", "mistaken"} for text in bench.under("fully negative"))
     assert all(len(text.split()) == 4 for text in bench.under("fully positive"))
     before = {name: value.clone() for name, value in bench.policy()[0].state_dict().items()}
@@ -97,12 +97,12 @@ def test_conditions_ask_for_what_they_say_and_the_base_is_never_trained_in_place
 
 def test_a_larger_base_policy_is_trained_once_and_kept(monkeypatch, tmp_path):
     small = BaseConfig(PocketConfig(hidden=16, layers=1, heads=2, ffn=16), steps=2, batch=4)
-    monkeypatch.setattr(train, "SCRATCH", small)
-    monkeypatch.setattr(train, "store_root", lambda: tmp_path / "store")
-    first = train.base_path("scratch", 4)
-    monkeypatch.setattr("papers.fcp.base.train_base", None)
-    assert train.base_path("scratch", 1) == first
+    monkeypatch.setattr(training, "SCRATCH", small)
+    monkeypatch.setattr(training, "store_root", lambda: tmp_path / "store")
+    first = training.base_path("scratch", 4)
+    monkeypatch.setattr("common.tasks.verbal_arith.warm_start.train_base", None)
+    assert training.base_path("scratch", 1) == first
     model, tokenizer = load_policy(first)
     assert model.config.hidden_size == 16
     assert len(tokenizer) == len(VOCABULARY)
-    assert train.base_path("pocket", 4) == "verbal-arith-1"
+    assert training.base_path("pocket", 4) == "verbal-arith-1"

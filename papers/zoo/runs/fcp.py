@@ -28,10 +28,10 @@ from common.rl.run import Run
 from common.rl.tasks import OpChain
 from common.study.jobs import Record
 from common.tasks.opchain import EOS, WAIT, Item, reward
-from papers.fcp.arms import supervised
 from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned
 from papers.fcp.method import FCPBootstrapTrainer, FCPConfig
-from papers.zoo.clock import Stopwatch
+from papers.fcp.runs.offline import supervised
+from papers.zoo.runs.timing import Stopwatch
 
 __all__ = ["FCPConfig", "FCPTrainer", "seconds_per_batch", "train_arm"]
 
