@@ -26,11 +26,10 @@ from transformers import (
 from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
 from common.models.warmstart import IGNORED, completion_loss
 from common.study.keys import product_name
-from common.tasks.verbal_arith import BOS, EOS, PAD, TERMS, Source, items, stream
+from common.tasks.verbal_arith import BOS, EOS, NAME, PAD, TERMS, Source, items, stream
 from common.tasks.verbal_arith.evaluation import evaluate
 from common.tasks.verbal_arith.words import VOCABULARY, WORDS
 
-PREFIX = "verbal-arith"
 MODULE = "common.tasks.verbal_arith.warm_start"
 
 
@@ -114,7 +113,7 @@ def build(config: BaseConfig, seed: int, folder: Path) -> dict[str, Any]:
         by_terms = {f"terms={terms}": found.rate("correct", terms) for terms in TERMS}
         rates[f"temperature={temperature:g}"] = {**by_terms, "all": found.rate("correct")}
     card = {
-        "task": "verbal-arith",
+        "task": NAME,
         "recipe": asdict(config),
         "data_seed": seed,
         "parameters": model.num_parameters(),
@@ -129,7 +128,7 @@ def cached_base(config: BaseConfig, seed: int, cache: Path, device: str) -> Path
     """Folder of a base policy too large to commit, trained on first use, named by recipe and source."""
     folder = (
         cache
-        / f"{PREFIX}-{product_name({**asdict(config), 'seed': seed}, 'common.tasks.verbal_arith.warm_start')}"
+        / f"{NAME}-{product_name({**asdict(config), 'seed': seed}, 'common.tasks.verbal_arith.warm_start')}"
     )
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{folder.name}.lock"):
@@ -145,16 +144,14 @@ def cached_base(config: BaseConfig, seed: int, cache: Path, device: str) -> Path
 def main() -> None:
     """Rebuild the committed checkpoints."""
     parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=main.__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=POCKET_FOLDER, help=f"where the folders {PREFIX}-<seed> go"
-    )
+    parser.add_argument("--out", type=Path, default=POCKET_FOLDER, help=f"where the folders {NAME}-<seed> go")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="data seeds and initialisations"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for seed in arguments.seeds:
-        print(build(BaseConfig(), seed, arguments.out / f"{PREFIX}-{seed}")["accuracy"], flush=True)
+        print(build(BaseConfig(), seed, arguments.out / f"{NAME}-{seed}")["accuracy"], flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The arms of the study on VerbalArith: offline data, then what each arm trains on it, and its evaluation."""
+"""The offline stage: critiqued responses of the base policy, and supervised training on them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from trl import SFTConfig
 
-from common.judge.critic import Critic, Critique, score_reward
+from common.judge.critic import Critic, Critique
 from common.judge.pool import FeedbackPool
-from common.rl.config import GroupConfig, batching
-from common.rl.trainer import GroupTrainer
-from common.tasks.verbal_arith import MAX_RESPONSE, Attributes, Item, items, parse
+from common.models.warmstart import IGNORED
+from common.tasks.verbal_arith import Attributes, Item, items
 from common.tasks.verbal_arith.evaluation import evaluate
-from common.tasks.verbal_arith.words import LENGTH_WORDS, OPAQUE
-from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer
-from papers.fcp.runs.packing import PackedRows
+from common.tasks.verbal_arith.words import LENGTH_WORDS
+from papers.fcp.method import FCPOfflineTrainer
 
 Settings = Mapping[str, Any]
-ONLINE_ITEMS = 1000  # of about 1,500 training questions; more rounds come back to them
+MIX = {(True, True): 0.03, (True, False): 0.45, (False, True): 0.45, (False, False): 0.07}
+"""Part B2: shares of (correct, concise) in a corpus where the two exclude each other."""
 
 
 @dataclass(frozen=True)
@@ -41,33 +42,50 @@ def base_responses(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, critic: Critic, settings: Settings, seed: int
 ) -> list[list[Pair]]:
     """Critiqued responses of the base policy, a list per training question."""
-    asked = items("train", int(settings["offline_prompts"]), seed)
-    samples = int(settings["offline_samples"])
-    found = evaluate(model, tokenizer, asked, [item.question for item in asked], 1.0, seed, samples)
-    pairs = [
-        Pair(asked[i // samples], text, critic(asked[i // samples].question, text, ""), found.attributes[i])
-        for i, text in enumerate(found.texts)
-    ]
-    return [pairs[start : start + samples] for start in range(0, len(pairs), samples)]
+    questions = items("train", settings["offline_prompts"], seed)
+    samples = settings["offline_samples"]
+    prompts = [item.question for item in questions]
+    responses = evaluate(model, tokenizer, questions, prompts, 1.0, seed, samples)
+    groups: list[list[Pair]] = [[] for _ in questions]
+    for index, (text, attributes) in enumerate(zip(responses.texts, responses.attributes, strict=True)):
+        item = questions[index // samples]
+        pair = Pair(item, text, critic(item.question, text, ""), attributes)
+        groups[index // samples].append(pair)
+    return groups
 
 
 def one_right_one_wrong(groups: Sequence[Sequence[Pair]]) -> list[Pair]:
     """The first right and the first wrong response of each mixed question; other questions are dropped."""
-    chosen = []
+    pairs = []
     for group in groups:
         right = next((pair for pair in group if pair.attributes.correct), None)
         wrong = next((pair for pair in group if not pair.attributes.correct), None)
         if right and wrong:
-            chosen += [right, wrong]
-    return chosen
+            pairs += [right, wrong]
+    return pairs
 
 
-def score_token(critique: Critique) -> str:
-    """The score as one token without a meaning of its own."""
-    return OPAQUE[int(critique.score)]
+def exclusive(pairs: Sequence[Pair], rng: np.random.Generator) -> list[Pair]:
+    """The largest sample of `pairs` in which (correct, concise) has the shares of `MIX`."""
+    cells: dict[tuple[bool, bool], list[Pair]] = {cell: [] for cell in MIX}
+    for pair in pairs:
+        cells[pair.attributes.correct, pair.attributes.concise].append(pair)
+    size = min(len(cells[cell]) / share for cell, share in MIX.items())
+    sample = [
+        cells[cell][index]
+        for cell, share in MIX.items()
+        for index in rng.permutation(len(cells[cell]))[: int(share * size)]
+    ]
+    return [sample[index] for index in rng.permutation(len(sample))]
 
 
-def supervised(
+def pools(pairs: Sequence[Pair]) -> tuple[FeedbackPool, FeedbackPool]:
+    """Praise with and without words on length, from critiques that score nine or more."""
+    critiques = [pair.critique for pair in pairs]
+    return FeedbackPool(critiques), FeedbackPool(critiques, exclude=LENGTH_WORDS)
+
+
+def train_offline(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Mapping[str, Sequence[str]],
@@ -79,15 +97,15 @@ def supervised(
     set_seed(seed)
     args = SFTConfig(
         output_dir=str(workspace),
-        per_device_train_batch_size=int(settings["offline_batch"]),
-        num_train_epochs=float(settings["offline_epochs"]),
-        learning_rate=float(settings["offline_learning_rate"]),
+        per_device_train_batch_size=settings["offline_batch"],
+        num_train_epochs=settings["offline_epochs"],
+        learning_rate=settings["offline_learning_rate"],
         lr_scheduler_type="cosine",
-        warmup_steps=float(settings["offline_warmup"]),
+        warmup_steps=settings["offline_warmup"],
         completion_only_loss=True,
         max_length=None,
         seed=seed,
-        **quiet(),
+        **trainer_basics(),
     )
     data = Dataset.from_dict({name: list(values) for name, values in rows.items()})
     collator = PackedRows(tokenizer.pad_token_id)
@@ -100,7 +118,7 @@ def device() -> str:
     return "cuda" if os.environ.get("REPRISE_DEVICE") == "cuda" else "cpu"
 
 
-def quiet() -> dict[str, Any]:
+def trainer_basics() -> dict[str, Any]:
     """Arguments of every trainer: float32, no files, no progress."""
     return {
         "bf16": False,
@@ -113,91 +131,43 @@ def quiet() -> dict[str, Any]:
     }
 
 
-class Watching:
-    """A critic that keeps the attributes of every response it is shown, in order."""
-
-    def __init__(self, critic: Critic) -> None:
-        self.critic = critic
-        self.seen: list[Attributes] = []
-        self.scores: list[float] = []
-        self.lengths: list[int] = []
-
-    def __call__(self, question: str, response: str, reference: str) -> Critique:
-        """The critic's critique."""
-        critique = self.critic(question, response, reference)
-        self.seen.append(parse(question, response))
-        self.scores.append(critique.score / 10)
-        self.lengths.append(len(response.split()) + 1)
-        return critique
-
-    def curves(self, rollouts: int) -> dict[str, np.ndarray]:
-        """Accuracy, score and length of the rollouts of each round, shape ``[T]`` each."""
-        columns: dict[str, Sequence[float]] = {
-            "accuracy": [found.correct for found in self.seen],
-            "score": self.scores,
-            "length": self.lengths,
-        }
-        return {name: np.reshape(values, (-1, rollouts)).mean(axis=1) for name, values in columns.items()}
+def shared_rows(lengths: Sequence[int], rows: int) -> list[list[int]]:
+    """Places of the sequences in each row: from the longest on, each goes where most room is left."""
+    places: list[list[int]] = [[] for _ in range(rows)]
+    widths = [0] * rows
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        row = widths.index(min(widths))
+        places[row].append(place)
+        widths[row] += lengths[place]
+    return [row for row in places if row]
 
 
-def online(
-    kind: str,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    critic: Critic,
-    pool: FeedbackPool | None,
-    settings: Settings,
-    seed: int,
-    workspace: Path,
-    **changes: Any,
-) -> dict[str, np.ndarray]:
-    """Train in place: ``fcp`` by bootstrapping from `pool`, ``grpo`` on the environment's score.
+class PackedRows:
+    """Data collator with the loss of a padded batch at about three quarters of its positions.
 
-    Returns:
-        Curves over rounds of the rollouts, and ``loss`` over optimizer steps.
+    Positions count from 0 in every sequence. Without an attention mask, `transformers` takes a position that
+    does not follow the last one as the start of another sequence, and no sequence attends to another; padding
+    counts as sequences of one token. The first token of a sequence must carry no loss.
+
+    Args:
+        pad_id: Fills the rows.
     """
-    set_seed(seed)
-    prompts, group = int(settings["online_prompts"]), int(settings["group_size"])
-    optimizer_steps = int(changes.pop("optimizer_steps", settings["optimizer_steps"]))
-    asked = items("train", min(prompts * int(settings["rounds"]), ONLINE_ITEMS), seed + 1_000_000)
-    watching = Watching(critic)
-    rate = "online_learning_rate" if kind == "fcp" else "grpo_learning_rate"
-    shared = {
-        "output_dir": str(workspace),
-        **batching(prompts, group, optimizer_steps),
-        "max_steps": int(settings["rounds"]) * optimizer_steps,
-        "max_completion_length": MAX_RESPONSE,
-        "learning_rate": float(settings[rate]),
-        "lr_scheduler_type": "constant",
-        "weight_decay": float(settings["weight_decay"]),
-        "beta": 0.0,
-        "temperature": 1.0,
-        "decoder": "lean",
-        "seed": seed,
-        "logging_steps": 1,
-        **quiet(),
-    }
-    columns = {"prompt": [item.question for item in asked], "reference": [str(item.answer) for item in asked]}
-    if kind == "fcp":
-        assert pool is not None, "bootstrapping needs praise"
-        trainer: GroupTrainer = FCPBootstrapTrainer(
-            model, watching, pool, FCPConfig(**{**shared, **changes}),
-            Dataset.from_dict(columns), processing_class=tokenizer,
-        )  # fmt: skip
-    else:
-        data = Dataset.from_dict({**columns, "question": columns["prompt"]})
-        args = GroupConfig(**{**shared, "loss_type": "grpo", "epsilon": 0.2, **changes})
-        trainer = GroupTrainer(
-            model, score_reward(watching), args, train_dataset=data, processing_class=tokenizer
-        )
-    trainer.train()
-    model.eval()
-    key = "nll" if kind == "fcp" else "loss"
-    losses = [entry[key] for entry in trainer.state.log_history if key in entry]
-    return {**watching.curves(prompts * group), "loss": np.array(losses)}
 
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
 
-def pools(pairs: Sequence[Pair]) -> tuple[FeedbackPool, FeedbackPool]:
-    """Praise with and without words on length, from critiques that score nine or more."""
-    critiques = [pair.critique for pair in pairs]
-    return FeedbackPool(critiques), FeedbackPool(critiques, exclude=LENGTH_WORDS)
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """``input_ids``, ``labels`` and ``position_ids``, shape ``[rows, T]`` each."""
+        lengths = [len(example["input_ids"]) for example in examples]
+        rows = shared_rows(lengths, -(-len(examples) // 2))
+        columns = {
+            "input_ids": (self.pad_id, [example["input_ids"] for example in examples]),
+            "labels": (IGNORED, [example["labels"] for example in examples]),
+            "position_ids": (0, [list(range(length)) for length in lengths]),
+        }
+        width = max(sum(lengths[place] for place in row) for row in rows)
+        packed = {}
+        for name, (filler, values) in columns.items():
+            joined = [[value for place in row for value in values[place]] for row in rows]
+            packed[name] = torch.tensor([row + [filler] * (width - len(row)) for row in joined])
+        return packed

@@ -16,7 +16,7 @@ from common.models.special_tokens import add_special_tokens
 from common.rl.run import Run
 from common.study.configuration import configure
 from common.tasks.opchain import OpChainConfig, items, trace
-from papers.fcp.conditions import CLOSE, FEEDBACK_TOKENS, OPEN
+from papers.fcp.method import CLOSE, FEEDBACK_TOKENS, OPEN
 from papers.zoo.experiment import PROFILES, Config, jobs
 from papers.zoo.runs import fcp
 from papers.zoo.runs.training import train
