@@ -70,7 +70,7 @@ bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 
 pocket-models: $(READY) ## Rebuild the committed pocket checkpoints
 	@"$$BIN/python" -m common.models.warmstart
-	@"$$BIN/python" -m papers.fcp.base
+	@"$$BIN/python" -m common.tasks.verbal_arith.warm_start
 
 clean: $(READY) ## Remove the records and untracked results of PAPER
 	@$(need-paper)$(REPRISE) clean $(paper)

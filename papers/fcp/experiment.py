@@ -15,6 +15,7 @@ from common.rl.run import pocket_files
 from common.study.configuration import Settings, paper
 from common.study.errors import StudyError
 from common.study.jobs import Job, Scalar
+from common.tasks.verbal_arith import NAME
 
 LIMITS = {
     "smoke": {"seconds": 300.0, "memory": 1800.0},
@@ -22,8 +23,49 @@ LIMITS = {
     "gpu": {"seconds": 86400.0, "memory": 64_000.0},
     "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
 }
-PREFIX = "verbal-arith"
 MODELS = ("pocket", "scratch")
+
+
+class Offline(Settings):
+    """The offline stage of every supervised arm.
+
+    Attributes:
+        samples: Responses of the base policy per training question.
+        prompts: Training questions.
+        learning_rate: AdamW's peak.
+        warmup: Share of the steps that warm up; then a cosine to 0.
+        batch: Pairs per optimizer step.
+        epochs: Passes over the data.
+    """
+
+    samples: int = paper(8, "Experiments")
+    prompts: int = 251_000
+    learning_rate: float = paper(5e-6, "Table 6")
+    warmup: float = paper(0.1, "Table 6")
+    batch: int = paper(512, "Table 6")
+    epochs: int = paper(1, "Table 6")
+
+
+class Online(Settings):
+    """The online stage, of FCP+Bootstrap and of GRPO.
+
+    Attributes:
+        learning_rate: AdamW's, constant, of FCP+Bootstrap.
+        grpo_learning_rate: AdamW's, constant, of GRPO.
+        weight_decay: AdamW's.
+        prompts: Prompts per rollout batch.
+        group_size: Rollouts per prompt.
+        optimizer_steps: Optimizer steps per rollout batch: 2048 prompts in mini-batches of 512.
+        rounds: Rollout batches.
+    """
+
+    learning_rate: float = paper(1e-6, "Table 6")
+    grpo_learning_rate: float = 1e-6
+    weight_decay: float = paper(0.01, "Table 6")
+    prompts: int = paper(2048, "Table 6")
+    group_size: int = paper(4, "Table 6")
+    optimizer_steps: int = 4
+    rounds: int = 75
 
 
 class Config(Settings):
@@ -32,19 +74,8 @@ class Config(Settings):
     Attributes:
         model: ``pocket`` (committed checkpoints), ``scratch`` (a larger base policy trained on first use), or
             the paper's, which this study cannot run.
-        offline_samples: Responses of the base policy per training question.
-        offline_prompts: Training questions of the offline stage.
-        offline_learning_rate: AdamW's peak, offline.
-        offline_warmup: Share of the offline steps that warm up; then a cosine to 0.
-        offline_batch: Pairs per optimizer step.
-        offline_epochs: Passes over the offline data.
-        online_learning_rate: AdamW's, constant, of FCP+Bootstrap.
-        grpo_learning_rate: The same of GRPO.
-        weight_decay: Of the online stage.
-        online_prompts: Prompts per rollout batch.
-        group_size: Rollouts per prompt.
-        optimizer_steps: Optimizer steps per rollout batch: 2048 prompts in mini-batches of 512.
-        rounds: Rollout batches.
+        offline: The offline stage.
+        online: The online stage.
         evaluation_prompts: Held-out questions.
         evaluation_samples: Samples per question at temperature 1; greedy answers come on top.
         main_seeds: Seeds of base, FCP, RFT, FCP+Bootstrap and GRPO.
@@ -54,19 +85,8 @@ class Config(Settings):
     """
 
     model: str = paper("Qwen/Qwen2.5-7B", "Experiments")
-    offline_samples: int = paper(8, "Experiments")
-    offline_prompts: int = 251_000
-    offline_learning_rate: float = paper(5e-6, "Table 6")
-    offline_warmup: float = paper(0.1, "Table 6")
-    offline_batch: int = paper(512, "Table 6")
-    offline_epochs: int = paper(1, "Table 6")
-    online_learning_rate: float = paper(1e-6, "Table 6")
-    grpo_learning_rate: float = 1e-6
-    weight_decay: float = paper(0.01, "Table 6")
-    online_prompts: int = paper(2048, "Table 6")
-    group_size: int = paper(4, "Table 6")
-    optimizer_steps: int = 4
-    rounds: int = 75
+    offline: Offline = Offline()
+    online: Online = Online()
     evaluation_prompts: int = 500
     evaluation_samples: int = 4
     main_seeds: int = 1
@@ -86,15 +106,15 @@ class Config(Settings):
 
 POCKET: dict[str, Any] = {
     "model": "pocket",
-    "offline_prompts": 1200,
-    "offline_samples": 4,
-    "offline_learning_rate": 2e-3,
-    "offline_batch": 16,
-    "offline_epochs": 6,
-    "online_learning_rate": 3e-5,
-    "grpo_learning_rate": 5e-4,
-    "online_prompts": 64,
-    "rounds": 12,
+    "offline.prompts": 1200,
+    "offline.samples": 4,
+    "offline.learning_rate": 2e-3,
+    "offline.batch": 16,
+    "offline.epochs": 6,
+    "online.learning_rate": 3e-5,
+    "online.grpo_learning_rate": 5e-4,
+    "online.prompts": 64,
+    "online.rounds": 12,
     "evaluation_prompts": 120,
     "main_seeds": 10,
     "control_seeds": 5,
@@ -104,10 +124,10 @@ POCKET: dict[str, Any] = {
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET
     | {
-        "offline_prompts": 30,
-        "offline_epochs": 1,
-        "online_prompts": 4,
-        "rounds": 2,
+        "offline.prompts": 30,
+        "offline.epochs": 1,
+        "online.prompts": 4,
+        "online.rounds": 2,
         "evaluation_prompts": 6,
         "evaluation_samples": 2,
         "main_seeds": 1,
@@ -117,11 +137,11 @@ PROFILES: dict[str, dict[str, Any]] = {
     "gpu": POCKET
     | {
         "model": "scratch",
-        "offline_learning_rate": 3e-4,
-        "online_learning_rate": 3e-5,
-        "grpo_learning_rate": 1e-4,
-        "online_prompts": 128,
-        "rounds": 25,
+        "offline.learning_rate": 3e-4,
+        "online.learning_rate": 3e-5,
+        "online.grpo_learning_rate": 1e-4,
+        "online.prompts": 128,
+        "online.rounds": 25,
         "control_seeds": 10,
         "ablation_seeds": 10,
     },
@@ -146,41 +166,45 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
 
 def theory_jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """Exact checks; each draws its worlds from the first seed."""
-    world = {"draws": config.theory_draws, "responses": 6, "critiques": 4}
+    world: dict[str, Scalar] = {"draws": config.theory_draws, "responses": 6, "critiques": 4}
     analyses: dict[str, dict[str, Scalar]] = {
         "offline": {},
         "link_to_rl": {},
         "fixed_point": {"rounds": 10},
         "example": {"rounds": 10},
     }
+    seed = tuple(seeds[:1])
     return [
-        Job("theory", {"analysis": name}, f"papers.fcp.theory:{name}", {**world, **more}, tuple(seeds[:1]))
+        Job("theory", {"analysis": name}, f"papers.fcp.runs.theory:{name}", world | more, seed)
         for name, more in analyses.items()
     ]
 
 
 def training_jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """One job per seed and sweep; arms of a seed share base policy and offline data."""
-    counts = {
-        "main": config.main_seeds,
-        "controls": config.control_seeds,
-        "composition": config.control_seeds,
-        "ablations": config.ablation_seeds,
+    offline = {
+        "model": config.model,
+        **{f"offline_{name}": value for name, value in config.offline.model_dump().items()},
+        "evaluation_prompts": config.evaluation_prompts,
+        "evaluation_samples": config.evaluation_samples,
     }
-    found = []
-    for sweep, count in counts.items():
-        for index, seed in enumerate(seeds[:count]):
-            extra: dict[str, Scalar] = {"controls": index < config.control_seeds} if sweep == "main" else {}
-            found.append(_training(config, sweep, seed, extra))
-    return found
-
-
-def _training(config: Config, sweep: str, seed: int, extra: dict[str, Scalar]) -> Job:
-    outside = ("theory_draws", "main_seeds", "control_seeds", "ablation_seeds")
-    online = ("online_", "grpo_", "weight_decay", "group_size", "optimizer_steps", "rounds")
-    names = [name for name in type(config).model_fields if name not in outside]
-    if sweep in ("controls", "composition"):
-        names = [name for name in names if not name.startswith(online)]
-    arguments = {name: getattr(config, name) for name in names} | extra
-    inputs = pocket_files(seed, PREFIX) if config.model == "pocket" else ()
-    return Job(sweep, {}, f"papers.fcp.train:{sweep}", arguments, (seed,), inputs)
+    online = config.online.model_dump()
+    both = offline | {f"online_{name}": online.pop(name) for name in ("learning_rate", "prompts")} | online
+    sweeps = {
+        "main": (config.main_seeds, both),
+        "controls": (config.control_seeds, offline),
+        "composition": (config.control_seeds, offline),
+        "ablations": (config.ablation_seeds, both),
+    }
+    return [
+        Job(
+            sweep,
+            {},
+            f"papers.fcp.runs.training:{sweep}",
+            settings | ({"controls": index < config.control_seeds} if sweep == "main" else {}),
+            (seed,),
+            pocket_files(seed, NAME) if config.model == "pocket" else (),
+        )
+        for sweep, (count, settings) in sweeps.items()
+        for index, seed in enumerate(seeds[:count])
+    ]

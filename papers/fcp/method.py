@@ -17,16 +17,109 @@ from jaxtyping import Float
 from torch import Tensor
 from trl import SFTConfig, SFTTrainer
 
-from common.judge.critic import HIGHEST_SCORE, Critic, Critique, completion_text
+from common.judge.critic import HIGHEST_SCORE, Content, Critic, Critique, completion_text, content_text
 from common.judge.pool import FeedbackPool
 from common.rl.citation import Named
 from common.rl.config import GroupConfig
 from common.rl.losses import Aggregation, negative_log_likelihood
 from common.rl.rollout import Batch, Rollout, loss_mask
 from common.rl.trainer import GroupTrainer
-from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned, question_text
 
-__all__ = ["FEEDBACK_TOKENS", "FCPBootstrapTrainer", "FCPConfig", "FCPOfflineTrainer", "conditioned"]
+Responses = Float[np.ndarray, "*S O"]
+"""Distributions over the responses o of a question, with any leading axes."""
+Joint = Float[np.ndarray, "*S C O"]
+"""The same over critiques c and responses."""
+
+
+def joint(pi_ref: Responses, p_env: Joint) -> Joint:
+    """P_off(o, c) = π_ref(o) p_env(c|o), the pairs of the offline data (Eq. 1, arXiv:2509.22638)."""
+    return pi_ref[..., None, :] * p_env
+
+
+def posterior(pairs: Joint) -> Joint:
+    """P(o|c) of a joint distribution of responses and critiques (Eq. 1)."""
+    return pairs / pairs.sum(axis=-1, keepdims=True)
+
+
+def divergence(p: Responses, q: Responses) -> Float[np.ndarray, "*S"]:
+    """KL(p‖q) in nats; 0 log 0 = 0."""
+    ratio = np.log(np.where(p > 0, p, 1.0)) - np.log(np.where(p > 0, q, 1.0))
+    return (p * ratio).sum(axis=-1)
+
+
+def kl_regularised(pi: Responses, pi_ref: Responses, p_plus: Responses) -> Float[np.ndarray, "*S"]:
+    """E_π[log p_env(c+|o)] - KL(π‖π_ref): RL on the log-probability of praise, KL weight 1 (Eq. 2).
+
+    `p_plus` is p_env(c+|o), positive where π is.
+    """
+    reward = np.log(np.where(pi > 0, p_plus, 1.0))
+    return (pi * reward).sum(axis=-1) - divergence(pi, pi_ref)
+
+
+def bootstrap_round(pi_plus: Responses, p_env: Joint) -> Joint:
+    """One exact online round: roll out under c+, critique afresh, fit all pairs (Eqs. 4 and 5).
+
+    Returns π_{t+1}(o|c) for every c from π_t(o|c+).
+    """
+    return posterior(joint(pi_plus, p_env))
+
+
+def bootstrap_closed_form(pi_plus: Responses, p_plus: Responses, rounds: int) -> Responses:
+    """π_0(o|c+) p_env(c+|o)^t, normalised: KL-regularised RL with weight 1/t.
+
+    Own derivation from Eq. 4 with a point mass on c+; computed in logs.
+    """
+    with np.errstate(divide="ignore"):
+        logits = np.log(pi_plus) + rounds * np.log(p_plus)
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+# The input format π([<EF>c</EF>, q]): the critique first, then the question (App. C)
+
+OPEN, CLOSE = "<EF>", "</EF>"
+FEEDBACK_TOKENS = (OPEN, CLOSE)
+
+Prompt = str | list[dict[str, Any]]
+
+
+def conditioned(question: Prompt, critique: str) -> Prompt:
+    """The prompt that asks `question` under `critique`; an empty critique is a condition of its own.
+
+    Args:
+        question: Text, or chat messages of which the last is the user's, as text or content blocks; left as
+            they are.
+        critique: Verbal feedback.
+
+    Raises:
+        ValueError: a critique that holds a feedback token, or messages that do not end with the user's.
+    """
+    if OPEN in critique or CLOSE in critique:
+        raise ValueError(f"a critique must not hold {OPEN} or {CLOSE}: {critique!r}")
+    if isinstance(question, str):
+        return f"{OPEN}{critique}{CLOSE}{question}"
+    *before, last = question
+    if last["role"] != "user":
+        raise ValueError(f"the last message has to be the user's, not the {last['role']}'s")
+    return [*before, {**last, "content": _preceded(last["content"], f"{OPEN}{critique}{CLOSE}")}]
+
+
+def _preceded(content: Content, text: str) -> Content:
+    """A message's content with `text` before its first words; blocks without words stay where they are."""
+    if isinstance(content, str):
+        return text + content
+    blocks = list(content)
+    first = next((place for place, block in enumerate(blocks) if block["type"] == "text"), len(blocks))
+    words = blocks[first]["text"] if first < len(blocks) else ""
+    return [*blocks[:first], {"type": "text", "text": text + words}, *blocks[first + 1 :]]
+
+
+def question_text(question: Prompt) -> str:
+    """What the critic sees of a question: the text, or the words of the last message."""
+    return question if isinstance(question, str) else content_text(question[-1]["content"])
+
+
+# The trainers
 
 
 class FCPOfflineTrainer(Named, SFTTrainer, name="FCP (offline)", tags=("sft", "fcp")):

@@ -11,7 +11,7 @@ from IPython.display import Image, display
 from jaxtyping import Float
 
 from common.plotting.style import PALETTE, label, legend, panels, png
-from papers.fcp.posterior import bootstrap_closed_form, joint, posterior
+from papers.fcp.method import bootstrap_closed_form, joint, posterior
 
 RESPONSES = ("right, short", "right, long", "wrong, short", "wrong, long")
 CRITIQUES = ("right", "right and brief", "wrong", "long-winded")

@@ -55,6 +55,8 @@ KINDS = {
     "ids": "token per combination",
     "tokens": "token per attribute and polarity",
 }
+SIGNS = {"(+, +)": "++", "(+, -)": "+-", "(-, +)": "-+"}
+"""Conditions of the composition study: shown, and in the records."""
 COLOURS = {
     "GRPO": GREY,
     "RFT+GRPO": HUES["brown"],
@@ -70,10 +72,11 @@ COLOURS = {
 }
 
 
-def value(frame: pd.DataFrame, arm: str, measure: str = "accuracy", sweep: str = "") -> pd.Series:
-    """A measure of one arm, by seed; ``fcp@has code`` is an arm under a condition."""
-    where = sweep or SWEEPS.get(arm.partition("@")[0], "main")
-    return scalar(frame, where, f"{arm}/{measure}")
+def value(
+    frame: pd.DataFrame, arm: str, measure: str = "accuracy", sweep: str = "", condition: str = "own"
+) -> pd.Series:
+    """A measure of one arm, by seed; condition ``own`` is the arm's own way of being asked."""
+    return scalar(frame, sweep or SWEEPS.get(arm, "main"), measure, arm=arm, condition=condition)
 
 
 # Measures: one number per seed
@@ -95,21 +98,26 @@ def contrast(
     frame: pd.DataFrame, arm: str, one: str, other: str, measure: str = "accuracy", factor: float = 1.0
 ) -> pd.Series:
     """A measure under one condition minus `factor` times that under another."""
-    return value(frame, f"{arm}@{one}", measure) - factor * value(frame, f"{arm}@{other}", measure)
+    under = partial(value, frame, arm, measure)
+    return under(condition=one) - factor * under(condition=other)
 
 
 def composed(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Responses both correct and concise under (+, +), over the three alternatives, by kind of critique."""
     both = partial(value, frame, measure="both", sweep="composition")
-    others = {"reference": "reference", "(+, -)": f"{kind}@+-", "(-, +)": f"{kind}@-+"}
-    return pd.DataFrame({name: both(f"{kind}@++") - both(other) for name, other in others.items()})
+    others = {"reference": both("reference")}
+    others |= {shown: both(kind, condition=SIGNS[shown]) for shown in ("(+, -)", "(-, +)")}
+    return pd.DataFrame({name: both(kind, condition="++") - other for name, other in others.items()})
+
+
+def rollouts(frame: pd.DataFrame, arm: str, name: str) -> pd.DataFrame:
+    """A curve of the rollouts over rounds, or of the loss over optimizer steps."""
+    return rows(frame, "main", f"curve/{name}", arm=arm)
 
 
 def by_round(frame: pd.DataFrame, arm: str, name: str) -> pd.DataFrame:
     """A curve of the rollouts: a row per round or step, a column per seed."""
-    return rows(frame, "main", f"{arm}/curve/{name}").pivot_table(
-        index="step", columns="seed", values="value"
-    )
+    return rollouts(frame, arm, name).pivot_table(index="step", columns="seed", values="value")
 
 
 def quarter(frame: pd.DataFrame, arm: str, name: str, late: bool = False) -> pd.Series:
@@ -164,7 +172,7 @@ CLAIMS: dict[str, Measure] = {
     "c5": lambda f: gain(f, "bootstrap", "grpo"),
     "c5_gain": lambda f, arm="bootstrap": gain(f, arm, "fcp"),
     "c6": lambda f, arm="fcp": contrast(f, arm, "fully positive", "fully negative"),
-    "c6_blame": lambda f, arm="fcp": gain(f, "base", f"{arm}@fully negative"),
+    "c6_blame": lambda f, arm="fcp": value(f, "base") - value(f, arm, condition="fully negative"),
     "c6_code": lambda f, arm="fcp": contrast(f, arm, "has code", "fully positive", "code", 2.0),
     "c6_length": lambda f, arm="fcp": contrast(f, arm, "verbose", "fully positive", "length"),
     "c7": lambda f, arm="fcp": gain(f, arm, "positives only"),
@@ -200,23 +208,22 @@ CONDITIONED = {
     "FCP": ("fcp", "main"),
     "FCP, shuffled critiques": ("shuffled", "controls"),
 }
-SIGNS = {"(+, +)": "++", "(+, -)": "+-", "(-, +)": "-+"}
 
 
-def cell(frame: pd.DataFrame, arm: str, measure: str, sweep: str = "") -> Interval:
+def cell(frame: pd.DataFrame, arm: str, measure: str, sweep: str = "", condition: str = "own") -> Interval:
     """A measure over seeds, shares in percent."""
-    return estimate(UNITS.get(measure, 100.0) * value(frame, arm, measure, sweep))
+    return estimate(UNITS.get(measure, 100.0) * value(frame, arm, measure, sweep, condition))
 
 
 def composition(frame: pd.DataFrame) -> pd.DataFrame:
     """Correct, concise, and both, by kind of critique and condition."""
     columns = {"both": "both", "correct": "accuracy", "concise": "concise"}
-    arms = {"reference policy": "reference"}
+    arms = {"reference policy": ("reference", "own")}
     for kind, name in KINDS.items():
-        arms |= {f"{name}, {shown}": f"{kind}@{sign}" for shown, sign in SIGNS.items()}
+        arms |= {f"{name}, {shown}": (kind, sign) for shown, sign in SIGNS.items()}
     return long_table(
-        (row, column, cell(frame, arm, measure, "composition"))
-        for row, arm in arms.items()
+        (row, column, cell(frame, arm, measure, "composition", condition))
+        for row, (arm, condition) in arms.items()
         for column, measure in columns.items()
     )
 
@@ -229,7 +236,7 @@ TABLES: dict[str, Twin] = {
         if not (arm == "fcp without condition" and measure == "greedy")
     ),
     "table3": lambda f: long_table(
-        (f"{row}, {condition}", column, cell(f, f"{arm}@{condition}", measure, sweep))
+        (f"{row}, {condition}", column, cell(f, arm, measure, sweep, condition))
         for row, (arm, sweep) in CONDITIONED.items()
         for condition in CONDITIONS
         for column, measure in {"accuracy": "accuracy", "code ratio": "code", "length": "length"}.items()
@@ -255,17 +262,18 @@ def both_attributes(frame: pd.DataFrame) -> pd.DataFrame:
 
     def parts() -> Iterator[pd.DataFrame]:
         for kind, panel in KINDS.items():
-            arms = {arm: f"{kind}@{sign}" for arm, sign in SIGNS.items()}
-            for arm, name in {"reference": "reference", **arms}.items():
-                yield point(value(frame, name, "both", "composition"), panel=f"Both, {panel}", arm=arm)
+            arms = {"reference": ("reference", "own")} | {arm: (kind, sign) for arm, sign in SIGNS.items()}
+            for arm, (name, condition) in arms.items():
+                both = value(frame, name, "both", "composition", condition)
+                yield point(both, panel=f"Both, {panel}", arm=arm)
 
     return stacked(parts())
 
 
-def rollouts(arms: Mapping[str, str], name: str, panel: str) -> Twin:
+def over_rounds(arms: Mapping[str, str], name: str, panel: str) -> Twin:
     """A curve of the rollouts over rounds."""
     return lambda f: stacked(
-        curve(rows(f, "main", f"{arm}/curve/{name}"), panel=panel, arm=shown) for shown, arm in arms.items()
+        curve(rollouts(f, arm, name), panel=panel, arm=shown) for shown, arm in arms.items()
     )
 
 
@@ -274,7 +282,7 @@ def smooth_loss(frame: pd.DataFrame) -> pd.DataFrame:
 
     def parts() -> Iterator[pd.DataFrame]:
         for arm, name in POOLS.items():
-            part = rows(frame, "main", f"{name}/curve/loss")
+            part = rollouts(frame, name, "loss")
             smooth = part.groupby("seed")["value"].transform(
                 lambda losses: losses.rolling(WINDOW, min_periods=1).mean()
             )
@@ -360,10 +368,10 @@ FIGURES: dict[str, Figure] = {
     "fig1": Figure(
         both_attributes, dots(f"{TASK}; share of responses both correct and concise", fixed=COLOURS)
     ),
-    "fig2a": Figure(rollouts(ONLINE, "accuracy", "Accuracy of the rollouts"), ROUNDS),
-    "fig2b": Figure(rollouts(ONLINE, "score", "Environment's score over ten"), ROUNDS),
+    "fig2a": Figure(over_rounds(ONLINE, "accuracy", "Accuracy of the rollouts"), ROUNDS),
+    "fig2b": Figure(over_rounds(ONLINE, "score", "Environment's score over ten"), ROUNDS),
     "fig3a": Figure(
-        rollouts(POOLS, "length", "Rollout length (tokens)"), lines(POOL, x="round", fixed=COLOURS)
+        over_rounds(POOLS, "length", "Rollout length (tokens)"), lines(POOL, x="round", fixed=COLOURS)
     ),
     "fig3b": Figure(
         smooth_loss, lines(f"{POOL}; moving average of five steps", x="optimizer step", fixed=COLOURS)

@@ -95,7 +95,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
         Job(
             "train",
             {"objective": name},
-            "papers.zoo.train:train",
+            "papers.zoo.runs.training:train",
             {**run, **changes[name]},
             (seed,),
             config.run.inputs(seed),
@@ -107,4 +107,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     timed = {**run, "objectives": json.dumps(changes), "timed_iterations": config.cost_iterations}
     modules = tuple(sorted({objective.module for objective in OBJECTIVES.values()}))
     rounds = tuple(seeds[: config.cost_seeds])
-    return [*found, Job("cost", {}, "papers.zoo.train:cost", timed, rounds, config.run.inputs(0), modules)]
+    return [
+        *found,
+        Job("cost", {}, "papers.zoo.runs.training:cost", timed, rounds, config.run.inputs(0), modules),
+    ]

@@ -48,12 +48,12 @@ KL_COV = {**HIGHER, "loss_variant": "kl_cov"}
 OBJECTIVES: dict[str, Objective] = {
     "grpo": Objective("GRPO", "2402.03300", SEAM, {**SYMMETRIC, "loss_type": "grpo"}),
     "dapo": Objective("DAPO", "2503.14476", SEAM, {**HIGHER, "dynamic_sampling_rounds": 2}),
-    "dr_grpo": Objective("Dr. GRPO", "2503.20783", "papers.zoo.dr_grpo:DrGRPO", SYMMETRIC),
+    "dr_grpo": Objective("Dr. GRPO", "2503.20783", "papers.zoo.method:DrGRPO", SYMMETRIC),
     "gspo": Objective("GSPO", "2507.18071", SEAM, GSPO, optimizer_steps=4),
     "clip_cov": Objective("Clip-Cov", "2505.22617", SEAM, CLIP_COV),
     "kl_cov": Objective("KL-Cov", "2505.22617", SEAM, KL_COV),
     "qae": Objective("QAE", "2509.22611", QAE, HIGHER),
     "rl_zvp": Objective("RL-ZVP", "2509.21880", ZVP, HIGHER),
-    "fcp": Objective("FCP", "2509.22638", "papers.zoo.fcp:FCP", optimizer_steps=4),
+    "fcp": Objective("FCP", "2509.22638", "papers.zoo.runs.fcp:FCP", optimizer_steps=4),
 }
 REFERENCE = "grpo"

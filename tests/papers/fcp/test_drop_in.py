@@ -23,8 +23,15 @@ from common.models.pocket import PocketConfig, build_model
 from common.models.special_tokens import add_special_tokens
 from common.rl.config import OF_POLICY_LOSS
 from common.rl.testing import NEUTRAL, pocket_prompts, pocket_tokenizer
-from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned, question_text
-from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer, conditioned_rows
+from papers.fcp.method import (
+    FEEDBACK_TOKENS,
+    FCPBootstrapTrainer,
+    FCPConfig,
+    FCPOfflineTrainer,
+    conditioned,
+    conditioned_rows,
+    question_text,
+)
 from tests.common.rl.scoring_calls import MULTIMODAL, pocket_experts, recorded_calls, update_batch
 from tests.papers.model_cards import check_model_card
 from tests.papers.readme import run_example, tiny_policy

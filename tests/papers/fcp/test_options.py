@@ -18,7 +18,7 @@ from common.judge.critic import Critique
 from common.judge.pool import FeedbackPool
 from common.rl.config import OF_POLICY_LOSS
 from common.rl.testing import NEUTRAL, assert_bitwise, pocket_prompts, pocket_tokenizer, weights
-from papers.fcp import conditions
+from papers.fcp import method
 from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer
 from tests.common.rl.options import CASES, pocket_policy
 from tests.common.rl.sweep import check_heeded, check_inherited, parametrised
@@ -54,8 +54,8 @@ ELSE = {
 def _words_of_the_pocket_tokenizer(monkeypatch):
     """Feedback tokens that every policy of the sweep has."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(conditions, "OPEN", "w25 ")
-    monkeypatch.setattr(conditions, "CLOSE", " w26 ")
+    monkeypatch.setattr(method, "OPEN", "w25 ")
+    monkeypatch.setattr(method, "CLOSE", " w26 ")
 
 
 def critic(question: str, response: str, reference: str) -> Critique:
@@ -155,7 +155,7 @@ def test_the_offline_run_is_trls_on_rows_with_the_critique_in_front(tmp_path, fi
     given = {} if SFT[field] is None else {field: SFT[field]}
     if field == "truncation_mode":
         given["max_length"] = 5
-    by_hand = [conditions.conditioned(*row) for row in zip(PROMPTS, CRITIQUES, strict=True)]
+    by_hand = [method.conditioned(*row) for row in zip(PROMPTS, CRITIQUES, strict=True)]
     ours, our_loss = offline(FCPOfflineTrainer, PROMPTS, tmp_path, **given)
     theirs, their_loss = offline(SFTTrainer, by_hand, tmp_path, **given)
     assert_bitwise(ours, theirs)

@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,43 +16,47 @@ from common.study.errors import StudyError
 from common.study.jobs import Job, Record
 from common.study.study import tidy
 from common.study.verdicts import judge
-from papers.fcp import report, theory
+from papers.fcp import report
 from papers.fcp.experiment import PROFILES, Config, jobs, theory_jobs, training_jobs
 from papers.fcp.report import CONDITIONS, METHODS, value
+from papers.fcp.runs import theory
 
 CARD = load_card("fcp")
 MEASURES = (
     "accuracy", "greedy", "terms=2", "terms=3", "rigorous", "concise", "code", "length", "score", "both",
 )  # fmt: skip
+CURVES = {"accuracy": 12, "score": 12, "length": 12, "loss": 48}
 MAIN = ("base", "fcp", "fcp without condition", "rft", "bootstrap", "grpo")
 EXTRA = ("rft+grpo", "self-distillation", "every praise")
 OFFLINE = ("cft", "positives only", "shuffled", "scalar")
 ABLATED = ("default", "several updates", "seq-mean-token-sum", "praise per rollout")
 
 
-def arms_of(job: Job) -> list[str]:
-    """Arms that a job's entry point records."""
-    under = lambda arm: [f"{arm}@{condition}" for condition in CONDITIONS]  # noqa: E731
-    signs = [f"{kind}@{sign}" for kind in ("words", "ids", "tokens") for sign in ("++", "+-", "-+")]
+def arms_of(job: Job) -> list[tuple[str, str]]:
+    """(arm, condition) of what a job's entry point records."""
+    own = lambda *arms: [(arm, "own") for arm in arms]  # noqa: E731
+    under = lambda arm: [(arm, condition) for condition in CONDITIONS]  # noqa: E731
     return {
-        "main": [*MAIN, *under("fcp"), *(EXTRA if job.config.get("controls") else ())],
-        "controls": [*OFFLINE, *under("base"), *under("shuffled")],
-        "composition": ["reference", *signs],
-        "ablations": ["fcp", *ABLATED],
+        "main": [*own(*MAIN), *under("fcp"), *own(*(EXTRA if job.config.get("controls") else ()))],
+        "controls": [*own(*OFFLINE), *under("base"), *under("shuffled")],
+        "composition": [
+            *own("reference"),
+            *itertools.product(("words", "ids", "tokens"), ("++", "+-", "-+")),
+        ],
+        "ablations": own("fcp", *ABLATED),
     }[job.sweep]
 
 
 def fake(job: Job) -> Record:
     """A record in the shape of a training job."""
     rng = np.random.default_rng(job.seeds[0])
-    scalars = {f"{arm}/{name}": rng.random(1) for arm in arms_of(job) for name in MEASURES}
-    online = [arm for arm in (*MAIN[-2:], *EXTRA, *ABLATED) if f"{arm}/score" in scalars]
-    series = {
-        f"{arm}/curve/{name}": rng.random((1, 12))
-        for arm in online
-        for name in ("accuracy", "score", "length")
-    }
-    return Record(scalars, series | {f"{arm}/curve/loss": rng.random((1, 48)) for arm in online})
+    parts = []
+    for arm, condition in arms_of(job):
+        scalars = {name: rng.random(1) for name in MEASURES}
+        online = arm in (*MAIN[-2:], *EXTRA, *ABLATED)
+        series = {f"curve/{name}": rng.random((1, steps)) for name, steps in CURVES.items()} if online else {}
+        parts.append(({"arm": arm, "condition": condition}, Record(scalars, series)))
+    return Record(parts=parts)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def frame():
     """Theory is real and small, training is not."""
     seeds = (0, 1, 2)
     sizes = {"main_seeds": 3, "control_seeds": 2, "ablation_seeds": 2, "theory_draws": 20}
-    config = Config(**{**PROFILES["smoke"], **sizes})
+    config = Config().changed({**PROFILES["smoke"], **sizes})
     ran = [
         (job, getattr(theory, job.entry.partition(":")[2])(job, None)) for job in theory_jobs(config, seeds)
     ]
@@ -111,16 +117,18 @@ def test_paired_differences_use_the_seeds_that_both_arms_have(frame):
 
 
 def test_claims_on_hand_made_numbers(frame):
-    def with_value(arm, number, measure="accuracy"):
+    def with_value(frame, arm, number, measure="accuracy", condition="own"):
         changed = frame.copy()
-        changed.loc[changed["name"] == f"{arm}/{measure}", "value"] = number
+        own = (changed["arm"] == arm) & (changed["condition"] == condition) & (changed["name"] == measure)
+        changed.loc[own, "value"] = number
         return changed
 
-    assert (report.CLAIMS["c5"](with_value("grpo", 0.0)) == value(frame, "bootstrap")).all()
-    code = with_value("fcp@has code", 0.9, "code")
-    code.loc[code["name"] == "fcp@fully positive/code", "value"] = 0.3
+    without = with_value(frame, "grpo", 0.0)
+    assert (report.CLAIMS["c5"](without) == value(frame, "bootstrap")).all()
+    code = with_value(frame, "fcp", 0.9, "code", "has code")
+    code = with_value(code, "fcp", 0.3, "code", "fully positive")
     assert np.allclose(report.CLAIMS["c6_code"](code), 0.3)
-    block = report.TABLES["table1"](with_value("fcp", 0.25)).set_index(["row", "column"])["mean"]
+    block = report.TABLES["table1"](with_value(frame, "fcp", 0.25)).set_index(["row", "column"])["mean"]
     assert block["FCP", "all"] == pytest.approx(25)
     assert list(pd.unique(report.TABLES["table1"](frame)["row"])) == list(METHODS)
 
@@ -128,8 +136,8 @@ def test_claims_on_hand_made_numbers(frame):
 def test_quarters_and_noise_by_hand():
     steps = np.arange(8.0)[None]
     noisy = np.array([[0, 1, 0, 1, 0, 3, 0, 3, 0.0]])
-    record = Record(series={"bootstrap/curve/length": steps, "bootstrap/curve/loss": noisy})
-    small = tidy([record.frame((0,)).assign(sweep="main")])
+    record = Record(series={"curve/length": steps, "curve/loss": noisy})
+    small = tidy([record.frame((0,)).assign(sweep="main", arm="bootstrap", condition="own")])
     assert report.CLAIMS["c9"](small, arm="bootstrap").item() == pytest.approx((6 + 7) / 2 - (0 + 1) / 2)
     assert report.CLAIMS["c9_loss"](small, arm="bootstrap").item() == pytest.approx(
         np.std([3, -3, 3, -3], ddof=1) - np.std([1, -1, 1, -1], ddof=1)

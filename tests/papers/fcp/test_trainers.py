@@ -16,8 +16,7 @@ from common.judge.pool import FeedbackPool
 from common.models.pocket import PocketConfig, build_model, build_tokenizer
 from common.models.special_tokens import add_special_tokens
 from common.rl.testing import NEUTRAL, assert_bitwise, weights
-from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned
-from papers.fcp.method import FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer
+from papers.fcp.method import FEEDBACK_TOKENS, FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer, conditioned
 
 WORDS = ("<pad>", "<bos>", "<eos>", "good", "bad", "longer", "praise", "other", *(f"w{i}" for i in range(12)))
 PRAISE = ("praise", "praise other")

@@ -16,10 +16,10 @@ from common.models.special_tokens import add_special_tokens
 from common.rl.run import Run
 from common.study.configuration import configure
 from common.tasks.opchain import OpChainConfig, items, trace
-from papers.fcp.conditions import CLOSE, FEEDBACK_TOKENS, OPEN
-from papers.zoo import fcp
+from papers.fcp.method import CLOSE, FEEDBACK_TOKENS, OPEN
 from papers.zoo.experiment import PROFILES, Config, jobs
-from papers.zoo.train import train
+from papers.zoo.runs import fcp
+from papers.zoo.runs.training import train
 
 TINY = configure(Config, PROFILES, "smoke").changed({"run.curve_every": 1, "run.evaluation_prompts": 6})
 CHAINS = items(OpChainConfig(size=40))

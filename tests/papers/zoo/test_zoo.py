@@ -13,10 +13,10 @@ from common.study.card import load_card
 from common.study.configuration import configure
 from common.study.keys import job_key
 from papers.zoo import report
-from papers.zoo.dr_grpo import DrGRPOTrainer
 from papers.zoo.experiment import PROFILES, Config, jobs
+from papers.zoo.method import DrGRPOTrainer
 from papers.zoo.objectives import OBJECTIVES, Objective
-from papers.zoo.train import build
+from papers.zoo.runs.training import build
 
 SEEDS = load_card("zoo").seeds.development
 SMOKE = configure(Config, PROFILES, "smoke")

@@ -8,8 +8,8 @@ from dataclasses import asdict
 import numpy as np
 
 from common.judge.template import Lexicon, TemplateCritic
-from papers.fcp.arith import SYMBOLS, parse, score
-from papers.fcp.arith import Attributes as Attributes
+from common.tasks.verbal_arith import SYMBOLS, parse, score
+from common.tasks.verbal_arith import Attributes as Attributes
 
 LEXICON: Lexicon = {
     "correct": (("correct", "accurate"), ("wrong", "mistaken")),

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.models.decoding import sample
-from papers.fcp.arith import MAX_RESPONSE, Attributes, Item, parse, score, share
+from common.tasks.verbal_arith import MAX_RESPONSE, Attributes, Item, parse, score, share
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from common.study.jobs import Job
-from papers.fcp import theory
-from papers.fcp.posterior import (
+from papers.fcp.method import (
     bootstrap_closed_form,
     bootstrap_round,
     divergence,
-    fit,
     joint,
     kl_regularised,
     posterior,
 )
+from papers.fcp.runs import theory
+from papers.fcp.runs.theory import fit
 
 PI = np.array([0.2, 0.5, 0.3])
 ENV = np.array([[0.9, 0.1, 0.4], [0.1, 0.9, 0.6]])

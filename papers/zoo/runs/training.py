@@ -19,7 +19,7 @@ from common.rl.run import Run
 from common.rl.tasks import build_task
 from common.rl.trainer import GroupTrainer
 from common.study.jobs import Job, Record
-from papers.zoo.clock import Stopwatch
+from papers.zoo.runs.timing import Stopwatch
 
 
 def train(job: Job, workspace: Path) -> Record:

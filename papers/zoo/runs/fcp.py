@@ -28,10 +28,9 @@ from common.rl.run import Run
 from common.rl.tasks import OpChain
 from common.study.jobs import Record
 from common.tasks.opchain import EOS, WAIT, Item, reward
-from papers.fcp.arms import supervised
-from papers.fcp.conditions import FEEDBACK_TOKENS, conditioned
-from papers.fcp.method import FCPBootstrapTrainer, FCPConfig
-from papers.zoo.clock import Stopwatch
+from papers.fcp.method import FEEDBACK_TOKENS, FCPBootstrapTrainer, FCPConfig, conditioned
+from papers.fcp.runs.offline import train_offline
+from papers.zoo.runs.timing import Stopwatch
 
 __all__ = ["FCPConfig", "FCPTrainer", "seconds_per_batch", "train_arm"]
 
@@ -159,7 +158,7 @@ def offline_stage(
         "critique": [critiques[place].summary for place in ended],
     }
     settings = {**OFFLINE, "offline_learning_rate": run.learning_rate}
-    supervised(model, tokenizer, rows, settings, seed, workspace / "offline")
+    train_offline(model, tokenizer, rows, settings, seed, workspace / "offline")
     return Offline(FeedbackPool(critiques, exclude=LENGTH_WORDS), _series(found, critiques, run.batch))
 
 

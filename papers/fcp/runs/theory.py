@@ -5,18 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from common.study.jobs import Job, Record
-from papers.fcp.posterior import (
+from common.tabular.optimizers import Adam
+from papers.fcp.method import (
     Joint,
     Responses,
     bootstrap_closed_form,
     bootstrap_round,
-    fit,
     joint,
     kl_regularised,
     posterior,
 )
+
+
+def fit(pairs: Joint, steps: int = 400, learning_rate: float = 0.3) -> Joint:
+    """Minimise E_{(o, c)}[-log π_θ(o|c)] over free logits with Adam (Eq. 3).
+
+    The rate falls to 0 as a cosine. The gradient in the logits of π(.|c) is P(c) (π(.|c) - P(.|c)).
+    """
+    target = np.moveaxis(pairs, -1, 0).reshape(pairs.shape[-1], -1)
+    marginal = target.sum(axis=0)
+    table = np.zeros_like(target)
+    optimizer = Adam(table, learning_rate, betas=(0.9, 0.95))  # forget the large gradients of the start
+    optimizer.begin(np.arange(table.shape[1]))
+    for step in range(steps):
+        optimizer.learning_rate = learning_rate * 0.5 * (1 + np.cos(np.pi * step / steps))
+        optimizer.step(marginal * _softmax(optimizer.values) - target)
+    return np.moveaxis(_softmax(optimizer.values).reshape(pairs.shape[-1], *pairs.shape[:-1]), 0, -1)
+
+
+def _softmax(logits: Float[np.ndarray, "O R"]) -> Float[np.ndarray, "O R"]:
+    weights = np.exp(logits - logits.max(axis=0))
+    return weights / weights.sum(axis=0)
 
 
 def worlds(job: Job) -> tuple[Responses, Joint, np.random.Generator]:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+NAME = "verbal-arith"  # of the committed base policies: verbal-arith-0, -1, -2
 PAD, BOS, EOS, CODE = "<pad>", "<bos>", "<eos>", "<code>"
 FILLER = ("well", "hmm", "indeed")
 LARGEST_OPERAND = 12

@@ -1,6 +1,6 @@
 """Base policies for VerbalArith: pocket Qwen3 models that imitate the sloppy source.
 
-``python -m papers.fcp.base`` rebuilds the committed checkpoints ``verbal-arith-<seed>``.
+``python -m common.tasks.verbal_arith.warm_start`` rebuilds the committed checkpoints ``verbal-arith-<seed>``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from transformers import (
 from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
 from common.models.warmstart import IGNORED, completion_loss
 from common.study.keys import product_name
-from papers.fcp.arith import BOS, EOS, PAD, TERMS, Source, items, stream
-from papers.fcp.evaluation import evaluate
-from papers.fcp.words import VOCABULARY, WORDS
+from common.tasks.verbal_arith import BOS, EOS, NAME, PAD, TERMS, Source, items, stream
+from common.tasks.verbal_arith.evaluation import evaluate
+from common.tasks.verbal_arith.words import VOCABULARY, WORDS
 
-PREFIX = "verbal-arith"
+MODULE = "common.tasks.verbal_arith.warm_start"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def build(config: BaseConfig, seed: int, folder: Path) -> dict[str, Any]:
         by_terms = {f"terms={terms}": found.rate("correct", terms) for terms in TERMS}
         rates[f"temperature={temperature:g}"] = {**by_terms, "all": found.rate("correct")}
     card = {
-        "task": "verbal-arith",
+        "task": NAME,
         "recipe": asdict(config),
         "data_seed": seed,
         "parameters": model.num_parameters(),
@@ -126,7 +126,10 @@ def build(config: BaseConfig, seed: int, folder: Path) -> dict[str, Any]:
 
 def cached_base(config: BaseConfig, seed: int, cache: Path, device: str) -> Path:
     """Folder of a base policy too large to commit, trained on first use, named by recipe and source."""
-    folder = cache / f"{PREFIX}-{product_name({**asdict(config), 'seed': seed}, 'papers.fcp.base')}"
+    folder = (
+        cache
+        / f"{NAME}-{product_name({**asdict(config), 'seed': seed}, 'common.tasks.verbal_arith.warm_start')}"
+    )
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
@@ -140,17 +143,15 @@ def cached_base(config: BaseConfig, seed: int, cache: Path, device: str) -> Path
 
 def main() -> None:
     """Rebuild the committed checkpoints."""
-    parser = argparse.ArgumentParser(prog="python -m papers.fcp.base", description=main.__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=POCKET_FOLDER, help=f"where the folders {PREFIX}-<seed> go"
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=POCKET_FOLDER, help=f"where the folders {NAME}-<seed> go")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="data seeds and initialisations"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for seed in arguments.seeds:
-        print(build(BaseConfig(), seed, arguments.out / f"{PREFIX}-{seed}")["accuracy"], flush=True)
+        print(build(BaseConfig(), seed, arguments.out / f"{NAME}-{seed}")["accuracy"], flush=True)
 
 
 if __name__ == "__main__":

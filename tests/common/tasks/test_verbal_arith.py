@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.models.pocket import load_pocket, read_card
-from papers.fcp.arith import (
+from common.tasks.verbal_arith import (
     CODE,
     EOS,
     FILLER,
@@ -24,7 +24,7 @@ from papers.fcp.arith import (
     stream,
     write,
 )
-from papers.fcp.words import CONDITIONS, LEXICON, OPAQUE, VOCABULARY, WORDS, ArithCritic
+from common.tasks.verbal_arith.words import CONDITIONS, LEXICON, OPAQUE, VOCABULARY, WORDS, ArithCritic
 
 QUESTION = "3 + 4 + 5 ="
 

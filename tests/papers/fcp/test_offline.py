@@ -1,4 +1,4 @@
-"""Packed rows: every sequence once, and the training of a padded batch."""
+"""Offline data by hand; packed rows: every sequence once, and the training of a padded batch."""
 
 import os
 
@@ -12,25 +12,53 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.judge.critic import Critique
 from common.models.pocket import PocketConfig, build_model, build_tokenizer
 from common.models.special_tokens import add_special_tokens
 from common.models.warmstart import IGNORED
-from papers.fcp import arms
-from papers.fcp.arith import BOS, EOS, PAD, stream
-from papers.fcp.conditions import FEEDBACK_TOKENS
-from papers.fcp.packing import PackedRows, shared_rows
-from papers.fcp.words import VOCABULARY, ArithCritic
+from common.tasks.verbal_arith import BOS, EOS, PAD, Attributes, Item, stream
+from common.tasks.verbal_arith.words import LENGTH_WORDS, VOCABULARY, ArithCritic
+from papers.fcp.method import FEEDBACK_TOKENS
+from papers.fcp.runs import offline
+from papers.fcp.runs.offline import MIX, PackedRows, Pair, exclusive, one_right_one_wrong, pools, shared_rows
 
 SETTINGS = {"offline_batch": 8, "offline_epochs": 2, "offline_learning_rate": 2e-3, "offline_warmup": 0.1}
 
 
+def pair(correct=True, concise=True, score=10, summary="right"):
+    attributes = Attributes(correct, True, concise, False)
+    return Pair(Item((1, 2)), "# 3", Critique("", "", summary, score), attributes)
+
+
+def test_mixed_questions_give_one_right_and_one_wrong_response_and_others_are_dropped():
+    right, wrong = pair(), pair(correct=False)
+    groups = [[right, right], [wrong], [wrong, right, right], []]
+    assert one_right_one_wrong(groups) == [right, wrong]
+
+
+def test_pools_keep_high_scores_and_the_second_has_no_words_on_length():
+    pairs = [pair(summary="right concise"), pair(summary="right"), pair(score=8, summary="wrong")]
+    every, plain = pools(pairs)
+    assert (every.texts, plain.texts) == (["right concise", "right"], ["right"])
+    assert not {word for text in plain.texts for word in text.split()} & LENGTH_WORDS
+
+
+def test_attributes_exclude_each_other_in_the_composition_corpus():
+    rng = np.random.default_rng(0)
+    pairs = [pair(c, s) for c, s in rng.integers(2, size=(4000, 2)).astype(bool)]
+    corpus = exclusive(pairs, rng)
+    for cell, share in MIX.items():
+        own = np.mean([(p.attributes.correct, p.attributes.concise) == cell for p in corpus])
+        assert own == pytest.approx(share, abs=0.01)
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 12))
 def test_every_sequence_stands_in_one_row_and_rows_are_even(lengths, rows):
-    found = shared_rows(lengths, rows)
-    assert sorted(place for row in found for place in row) == list(range(len(lengths)))
-    assert len(found) == min(rows, len(lengths))
-    filled = [sum(lengths[place] for place in row) for row in found]
-    assert max(filled) - min(filled) <= max(lengths)
+    places = shared_rows(lengths, rows)
+    assert sorted(place for row in places for place in row) == list(range(len(lengths)))
+    assert len(places) == min(rows, len(lengths))
+    widths = [sum(lengths[place] for place in row) for row in places]
+    assert max(widths) - min(widths) <= max(lengths)
 
 
 def test_a_batch_by_hand():
@@ -62,11 +90,11 @@ def test_training_is_that_of_padded_batches(monkeypatch, tmp_path, packed):
     data = {"prompt": prompts, "completion": completions, "critique": critiques}
 
     def trained(collator):
-        monkeypatch.setattr(arms, "PackedRows", collator)
+        monkeypatch.setattr(offline, "PackedRows", collator)
         tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
         model = build_model(PocketConfig(hidden=16, layers=2, heads=2, ffn=32), tokenizer, 0)
         add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, 0)
-        arms.supervised(model, tokenizer, data, SETTINGS, 0, tmp_path)
+        offline.train_offline(model, tokenizer, data, SETTINGS, 0, tmp_path)
         return np.concatenate([value.detach().numpy().ravel() for value in model.parameters()])
 
     def running_on(pad_id):
