@@ -14,7 +14,7 @@ LIMITS = {
     "laptop": {"seconds": 900.0, "memory": 1900.0},
     "gpu": {"seconds": 86400.0, "memory": 64_000.0},
 }
-EVALUATE = "papers.gto.arms:evaluate"
+EVALUATE = "papers.gto.runs.training:evaluate"
 MAIN = ("untuned", "continual", "gto", "shuffled", "flipped", "continual_time")
 AGGREGATORS = ("max", "average", "node_sum")
 KINDS = ("hass", "griffin")
@@ -185,7 +185,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
 
 def target_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """What the target has learnt; first, so that it is trained while others do exact checks."""
-    yield Job("target", {}, "papers.gto.check:target", _recipe(config), tuple(seeds[:1]))
+    yield Job("target", {}, "papers.gto.runs.check:target", _recipe(config), tuple(seeds[:1]))
 
 
 def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -200,7 +200,7 @@ def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         yield _arm("eagle", config, "untuned", seed, draft_kind="eagle", shapes="static")
     few = {"conversations": max(1, config.conversations // 8), "positions": min(config.positions, 4)}
     arguments = {**_recipe(config), **few}
-    yield Job("oracle", {"arm": "oracle"}, "papers.gto.arms:oracle", arguments, tuple(seeds[:1]))
+    yield Job("oracle", {"arm": "oracle"}, "papers.gto.runs.training:oracle", arguments, tuple(seeds[:1]))
 
 
 def init_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -238,7 +238,7 @@ def speed_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         "repeats": config.repeats,
     }
     for seed in seeds[: config.speed_seeds]:
-        yield Job("speed", {}, "papers.gto.speed:measure", arguments, (seed,))
+        yield Job("speed", {}, "papers.gto.runs.speed:measure", arguments, (seed,))
 
 
 def exact_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -246,11 +246,13 @@ def exact_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     for analysis in ("bounds", "monotonicity", "slack", "counterexample", "verifiers"):
         arguments = {"draws": config.theory_draws}
         labels = {"analysis": analysis}
-        yield Job("theory", labels, f"papers.gto.theory:{analysis}", arguments, tuple(seeds[:1]))
+        yield Job("theory", labels, f"papers.gto.runs.theory:{analysis}", arguments, tuple(seeds[:1]))
     chosen = tuple(seeds[: config.tabular_seeds])
     drawn = {"draws": config.discordance_draws}
-    yield Job("theory", {"analysis": "discordance"}, "papers.gto.theory:discordance", drawn, chosen)
-    yield Job("lossless", {}, "papers.gto.lossless:greedy", {"prompts": 40, "tokens": 32}, tuple(seeds[:1]))
+    yield Job("theory", {"analysis": "discordance"}, "papers.gto.runs.theory:discordance", drawn, chosen)
+    yield Job(
+        "lossless", {}, "papers.gto.runs.lossless:greedy", {"prompts": 40, "tokens": 32}, tuple(seeds[:1])
+    )
     for rank in config.tabular_ranks:
         setting: dict[str, Scalar] = {
             "contexts": 8,
@@ -265,7 +267,7 @@ def exact_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             "climbs": 2 * config.tabular_steps,
             "restarts": 2,
         }
-        yield Job("tabular", {"rank": rank}, "papers.gto.tabular:study", setting, chosen)
+        yield Job("tabular", {"rank": rank}, "papers.gto.runs.tabular:study", setting, chosen)
 
 
 def _arm(sweep: str, config: Config, arm: str, seed: int, wide: bool = False, **changes: Scalar) -> Job:

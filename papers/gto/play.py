@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from common.plotting.style import PALETTE, label, panels, png
-from papers.gto.enumeration import leaves, matching_outcomes, node_sum, random_target, random_tree
-from papers.gto.tabular import (
+from papers.gto.runs.enumeration import leaves, matching_outcomes, node_sum, random_target, random_tree
+from papers.gto.runs.tabular import (
     ARMS,
     EPSILON,
     Draft,
@@ -26,7 +26,7 @@ from papers.gto.tabular import (
     random_world,
     train,
 )
-from papers.gto.theory import COUNTEREXAMPLE, counterexample_target, rewards
+from papers.gto.runs.theory import COUNTEREXAMPLE, counterexample_target, rewards
 from papers.gto.tree_reward import Mode, gto_loss
 
 MODES: tuple[Mode, ...] = ("lse", "max", "average")

@@ -24,7 +24,7 @@ from common.speculative.texts import read_texts
 from common.speculative.tree import StaticTree
 from common.speculative.unroll import TextUnroll, eagle3_loss, eagle_loss, unroll_text
 from common.tasks.tridomain import items
-from papers.gto.target import TargetRecipe, Texts, corpus, load, texts
+from common.tasks.tridomain.warm_start import TargetRecipe, Texts, corpus, load, texts
 
 EAGLE_TREE = StaticTree(
     (

@@ -16,7 +16,7 @@ from common.speculative.target import Target
 from common.speculative.tree import TreePolicy
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
-from papers.gto.target import tokenizer
+from common.tasks.tridomain.warm_start import tokenizer
 
 NOISE = 1.0  # of the draft's weights, relative to their spread; it keeps about half of the acceptance
 SHAPE = TinyConfig(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64)

@@ -23,7 +23,7 @@ from common.speculative.target import Target
 from common.speculative.texts import ScoredTrees, read_texts, score_trees
 from common.speculative.tree import DraftTree, TreePolicy, TreeShape, expected_accept_length
 from common.tasks.tridomain import DOMAINS, Domain, Item, items
-from papers.gto.target import Texts, corpus, texts
+from common.tasks.tridomain.warm_start import Texts, corpus, texts
 from papers.gto.tree_reward import MODES, draft_tree_reward, longest_accepted_path
 
 HELDOUT_SEED, POSITION_SEED = 2_000_000, 5

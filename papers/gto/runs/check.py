@@ -12,9 +12,9 @@ from common.speculative.target import Target
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
 from common.tasks.tridomain import DOMAINS, Item, items
-from papers.gto.arms import read_recipe
-from papers.gto.evaluate import HELDOUT_SEED
-from papers.gto.target import corpus, encode, load, texts, tokenizer
+from common.tasks.tridomain.warm_start import corpus, encode, load, texts, tokenizer
+from papers.gto.runs.evaluation import HELDOUT_SEED
+from papers.gto.runs.training import read_recipe
 
 
 def target(job: Job, _workspace: Path) -> Record:

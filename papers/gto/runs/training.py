@@ -16,10 +16,10 @@ from torch import Tensor
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.tree import TreePolicy
 from common.study.jobs import Job, Record
-from papers.gto.drafts import EAGLE_TREE, DraftRecipe, new_network, target_for, trained, training_texts
-from papers.gto.evaluate import Measured, heldout, measure, oracle_acceptance
+from common.tasks.tridomain.warm_start import TargetRecipe
 from papers.gto.method import GTOConfig, GTOTrainer
-from papers.gto.target import TargetRecipe
+from papers.gto.runs.drafts import EAGLE_TREE, DraftRecipe, new_network, target_for, trained, training_texts
+from papers.gto.runs.evaluation import Measured, heldout, measure, oracle_acceptance
 from papers.gto.tree_reward import Mode
 
 LOGGED = {

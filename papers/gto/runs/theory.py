@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from common.study.jobs import Job, Record
-from papers.gto.enumeration import (
+from papers.gto.runs.enumeration import (
     Target,
     block_probability,
     leaves,

@@ -23,10 +23,10 @@ from common.speculative.unroll import eagle3_loss, unroll_text
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
 from common.tasks.tridomain import DOMAINS, items
-from papers.gto.arms import TuneRecipe, read_recipe, tuned
-from papers.gto.drafts import EAGLE_TREE, stacked, target_for, trained, training_texts
+from common.tasks.tridomain.warm_start import TargetRecipe, corpus, encode, load, tokenizer
 from papers.gto.method import GTOTrainer
-from papers.gto.target import TargetRecipe, corpus, encode, load, tokenizer
+from papers.gto.runs.drafts import EAGLE_TREE, stacked, target_for, trained, training_texts
+from papers.gto.runs.training import TuneRecipe, read_recipe, tuned
 
 PROMPT_SEED = 4_000_000
 LOOKUP, CHAIN = TreePolicy(8, 1, 8), TreePolicy(4, 1, 4)  # of PLD and SPS
