@@ -29,8 +29,8 @@ from papers.gto.report.measures import (
     gain,
     gradient_spread,
     main,
-    other,
-    speed,
+    tabular,
+    tabular_gain,
     theory,
 )
 
@@ -99,7 +99,7 @@ def from_others(frame: pd.DataFrame) -> dict[str, Select]:
     """Rows of Table 2: HASS-like and GRIFFIN-like drafts."""
     suffixes = {"untuned": "", "continual": " + continual", "gto": " + GTO"}
     return {
-        name + suffix: partial(other, frame, "inits", arm, kind=kind)
+        name + suffix: partial(main, frame, arm, sweep="inits", kind=kind)
         for kind, name in KINDS.items()
         for arm, suffix in suffixes.items()
     }
@@ -107,7 +107,7 @@ def from_others(frame: pd.DataFrame) -> dict[str, Select]:
 
 def aggregators(frame: pd.DataFrame) -> dict[str, Select]:
     """Rows of Table 3; LSE is GTO itself."""
-    arms = {name: partial(other, frame, "aggregators", arm) for arm, name in AGGREGATORS.items()}
+    arms = {name: partial(main, frame, arm, sweep="aggregators") for arm, name in AGGREGATORS.items()}
     return arms | {
         "LSE": partial(main, frame, "gto"),
         "continual": partial(main, frame, "continual"),
@@ -117,7 +117,7 @@ def aggregators(frame: pd.DataFrame) -> dict[str, Select]:
 def group_sizes(frame: pd.DataFrame) -> dict[str, Select]:
     """Rows of Table 4; taken literally a group of one has advantage 0."""
     swept = frame.loc[frame["sweep"] == "sizes", "arm"].drop_duplicates()
-    arms: dict[str, Select] = {arm: partial(other, frame, "sizes", arm) for arm in swept}
+    arms: dict[str, Select] = {arm: partial(main, frame, arm, sweep="sizes") for arm in swept}
     arms["m=1, that is continual training"] = partial(main, frame, "continual")
     arms["m=8"] = partial(main, frame, "gto")
     ordered = sorted(arms, key=lambda row: (int(row.removeprefix("m=").split(",")[0]), "," not in row))
@@ -128,8 +128,8 @@ def every_draft(frame: pd.DataFrame) -> dict[str, Select]:
     """Every arm, and the target as its own draft."""
     return {
         **{name: partial(main, frame, arm) for arm, name in NAMES.items()},
-        "EAGLE-2": partial(other, frame, "eagle", "untuned"),
-        "EAGLE, static tree, fewer prefixes": lambda key: other(frame, "eagle", "untuned", f"{key}@static"),
+        "EAGLE-2": partial(main, frame, "untuned", sweep="eagle"),
+        "EAGLE, static tree, fewer prefixes": lambda key: main(frame, "untuned", f"{key}@static", "eagle"),
         "target as its own draft, fewer prefixes": partial(scalar, frame, "oracle"),
     }
 
@@ -140,7 +140,7 @@ def decoded(frame: pd.DataFrame) -> pd.DataFrame:
         (
             name,
             f"{'mean' if domain == 'all' else domain} {column} T={temperature}",
-            estimate(speed(frame, arm, kind, temperature, domain)),
+            estimate(main(frame, arm, f"{kind}{temperature}/{domain}", "speed")),
         )
         for arm, name in DECODERS.items()
         for temperature in (0, 1)
@@ -154,7 +154,8 @@ def debiasing(frame: pd.DataFrame) -> pd.DataFrame:
 
     def cells() -> Iterator[Cell]:
         for row, where in {"with": ("main", "gto"), "without": ("debias", "no debiasing")}.items():
-            yield from taus(row, partial(other, frame, *where))
+            sweep, arm = where
+            yield from taus(row, partial(main, frame, arm, sweep=sweep))
             yield row, "variance of the gradient norm", estimate(gradient_spread(frame, *where))
 
     return long_table(cells())
@@ -166,11 +167,15 @@ def orders(frame: pd.DataFrame) -> pd.DataFrame:
     def cells() -> Iterator[Cell]:
         for mode, name in AGGREGATORS.items():
             yield name, "random trees: wrong way", estimate(discordance(frame, mode))
-            yield name, "before and after GTO: wrong way", estimate(main(frame, "gto", f"discordant/{mode}"))
-            yield name, "before and after GTO: Kendall τ", estimate(main(frame, "gto", f"kendall/{mode}"))
+            yield (
+                name,
+                "before and after GTO: wrong way",
+                estimate(main(frame, "gto", "discordant", mode=mode)),
+            )
+            yield name, "before and after GTO: Kendall τ", estimate(main(frame, "gto", "kendall", mode=mode))
         for tree in ("A", "A+", "B"):
             for column, kind in {"reward": "reward", "expected length": "expected"}.items():
-                value = theory("counterexample", f"{kind}/{tree}")(frame)[0]
+                value = theory("counterexample", kind, tree=tree)(frame)[0]
                 yield f"counterexample, tree {tree}", column, exact(value)
 
     return long_table(cells())
@@ -233,7 +238,7 @@ TABLES: dict[str, Twin] = {
     ),
     "orders": orders,
     "tabular": lambda f: long_table(
-        (name, f"rank {rank:g}", estimate(scalar(f, "tabular", arm, rank=rank)))
+        (name, f"rank {rank:g}", estimate(tabular(f, arm, rank)))
         for arm, name in TABULAR.items()
         for rank in levels(f, "tabular", "rank")
     ),
@@ -243,13 +248,12 @@ TABLES: dict[str, Twin] = {
 
 # Figures
 
-WORDS = ("It", "is", "has", "a", "the", "to", "been")
 DRAFT = {
     "": {"is": 0.6, "has": 0.4},
     "is": {"a": 0.6, "the": 0.4},
     "has": {"to": 0.95, "been": 0.05},
 }
-ACCEPTED = ("is", "the")
+ACCEPTED, BUDGET = ("is", "the"), 3
 LOGGED = {
     "reward": "Reward over the reference's",
     "equal_groups": "Share of groups of equal rewards",
@@ -266,41 +270,26 @@ GAPS = {
 
 
 def small_tree(_frame: pd.DataFrame) -> pd.DataFrame:
-    """The nodes of a small tree, grown by the engine: cumulative probability, kept or pruned.
+    """The nodes of a small tree: cumulative probability, kept or pruned.
 
     The draft continues "It" by the probabilities `DRAFT`; of four candidates of two levels three are kept.
     The greedy path "is a" is not among them, and the target would have accepted "is the".
     """
-    import torch  # here, so that a report that does not grow trees loads without the engine
-
-    from common.speculative.tree import TreePolicy
-
-    logits = {word: torch.full((len(WORDS),), -30.0) for word in DRAFT}
-    for word, following in DRAFT.items():
-        for token, probability in following.items():
-            logits[word][WORDS.index(token)] = float(np.log(probability))
-
-    def expand(tokens: torch.Tensor, _parents: torch.Tensor, _visible: torch.Tensor) -> torch.Tensor:
-        return torch.stack([torch.stack([logits[WORDS[token]] for token in row]) for row in tokens.tolist()])
-
-    tree = TreePolicy(2, 2, 3).grow(logits[""][None], expand)
-    chosen = [
-        tuple(WORDS[token] for token in tree.tokens[0][tree.ancestor[0, node + 1, 1:]].tolist())
-        for node in range(tree.tokens.shape[1])
-    ]
     first = {(word,): chance for word, chance in DRAFT[""].items()}
     second = {(*path, w): p * q for path, p in first.items() for w, q in DRAFT[path[0]].items()}
+    candidates = first | second
+    best = sorted(candidates, key=lambda path: -candidates[path])[:BUDGET]
     return pd.DataFrame(
         [
             {
                 "path": " ".join(("It", *path)),
                 "level": len(path),
                 "probability": probability,
-                "kept": path in chosen,
+                "kept": path in best,
                 "greedy": path in (("is",), ("is", "a")),
                 "accepted": path == ACCEPTED[: len(path)],
             }
-            for path, probability in (first | second).items()
+            for path, probability in candidates.items()
         ]
     )
 
@@ -332,7 +321,7 @@ def paths_and_trees(frame: pd.DataFrame) -> pd.DataFrame:
 def speed_ups(frame: pd.DataFrame) -> pd.DataFrame:
     """Speed-up over plain decoding, mean of the domains."""
     return points(
-        (f"T={t}", DECODERS[arm], estimate(speed(frame, arm, "sr", t)))
+        (f"T={t}", DECODERS[arm], estimate(main(frame, arm, f"sr{t}/all", "speed")))
         for t in (0, 1)
         for arm in ("eagle2", "eagle3", "continual", "gto")
     )
@@ -353,9 +342,7 @@ def gaps(frame: pd.DataFrame) -> pd.DataFrame:
         (
             f"rank {rank:g}",
             name,
-            estimate(
-                scalar(frame, "tabular", arm, rank=rank) - scalar(frame, "tabular", "target", rank=rank)
-            ),
+            estimate(tabular_gain(frame, rank, arm, "target")),
         )
         for rank in levels(frame, "tabular", "rank")
         for arm, name in GAPS.items()

@@ -43,19 +43,11 @@ SHAPES = {
 AS_MANY = "5:4:5"  # a tree of as many nodes as the greedy path
 
 
-def main(frame: pd.DataFrame, arm: str, name: str = "tau1/all") -> pd.Series:
-    """A scalar of an EAGLE-3 arm, by default its exact τ at T=1."""
-    return scalar(frame, "main", name, arm=arm)
-
-
-def other(frame: pd.DataFrame, sweep: str, arm: str, name: str = "tau1/all", **labels: str) -> pd.Series:
-    """A scalar of an arm outside `main`."""
+def main(
+    frame: pd.DataFrame, arm: str, name: str = "tau1/all", sweep: str = "main", **labels: str
+) -> pd.Series:
+    """A scalar of an arm, by default the exact τ at T=1 of one from EAGLE-3."""
     return scalar(frame, sweep, name, arm=arm, **labels)
-
-
-def speed(frame: pd.DataFrame, arm: str, kind: str, temperature: int, domain: str = "all") -> pd.Series:
-    """``speed``, ``sr`` or ``tau`` of the wall-clock measurement."""
-    return scalar(frame, "speed", f"{kind}{temperature}/{arm}/{domain}")
 
 
 # Measures: one number per seed
@@ -101,25 +93,24 @@ def tree_excess(frame: pd.DataFrame, arm: str) -> pd.Series:
 
 def gains_from_others(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     """An arm minus continual training, from two other drafts."""
-    return pd.DataFrame(
-        {
-            kind: other(frame, "inits", arm, kind=kind) - other(frame, "inits", "continual", kind=kind)
-            for kind in KINDS
-        }
+    first, second = (
+        pd.DataFrame({kind: main(frame, each, sweep="inits", kind=kind) for kind in KINDS})
+        for each in (arm, "continual")
     )
+    return first - second
 
 
 def aggregator_order(frame: pd.DataFrame) -> pd.DataFrame:
     """LSE minus Max, Max minus Average."""
     lse = main(frame, "gto")
-    largest, average = (other(frame, "aggregators", arm) for arm in ("max", "average"))
+    largest, average = (main(frame, arm, sweep="aggregators") for arm in ("max", "average"))
     return pd.DataFrame({"LSE - Max": lse - largest, "Max - Average": largest - average}).dropna()
 
 
 def around_eight(frame: pd.DataFrame) -> pd.DataFrame:
     """m=8 minus continual training (m=1), and minus m=32."""
     eight = main(frame, "gto")
-    ends = {"1": main(frame, "continual"), "32": other(frame, "sizes", "m=32")}
+    ends = {"1": main(frame, "continual"), "32": main(frame, "m=32", sweep="sizes")}
     return pd.DataFrame({size: eight - end for size, end in ends.items()}).dropna()
 
 
@@ -148,8 +139,8 @@ def on_shapes(frame: pd.DataFrame, arm: str, *over: str) -> pd.DataFrame:
 def literal_falls(frame: pd.DataFrame) -> Errors:
     """Fall of the expected length where the reward rises, from A and from A+ to B."""
 
-    def rise(kind: str, tree: str) -> float:
-        before, after = (theory("counterexample", f"{kind}/{name}")(frame)[0] for name in (tree, "B"))
+    def rise(name: str, tree: str) -> float:
+        before, after = (theory("counterexample", name, tree=each)(frame)[0] for each in (tree, "B"))
         return float(after - before)
 
     falls = {tree: max(0.0, -rise("expected", tree)) for tree in ("A", "A+")}
@@ -158,17 +149,28 @@ def literal_falls(frame: pd.DataFrame) -> Errors:
 
 def discordance(frame: pd.DataFrame, mode: str) -> pd.Series:
     """Share of random pairs of trees that a reward orders the wrong way."""
-    return scalar(frame, "theory", f"discordance/{mode}", analysis="discordance")
+    return scalar(frame, "theory", "discordant", analysis="discordance", mode=mode)
 
 
-def tabular_gain(frame: pd.DataFrame, rank: int, arm: str, over: str) -> pd.Series:
-    """Expected accepted tokens of the low-rank draft, difference of two arms."""
-    return scalar(frame, "tabular", arm, rank=rank) - scalar(frame, "tabular", over, rank=rank)
+def tabular(frame: pd.DataFrame, arm: str, rank: float) -> pd.Series:
+    """Expected accepted tokens of the low-rank draft."""
+    return scalar(frame, "tabular", "accepted", arm=arm, rank=rank)
 
 
-def theory(analysis: str, *names: str) -> Callable[[pd.DataFrame], Errors]:
+def tabular_gain(frame: pd.DataFrame, rank: float, arm: str, over: str) -> pd.Series:
+    """`tabular`, difference of two arms."""
+    return tabular(frame, arm, rank) - tabular(frame, over, rank)
+
+
+def theory(analysis: str, *names: str, **labels: str) -> Callable[[pd.DataFrame], Errors]:
     """Values of an exact check."""
-    return lambda frame: values(frame, "theory", *names, analysis=analysis)
+    return lambda frame: values(frame, "theory", *names, analysis=analysis, **labels)
+
+
+def of_verifiers(name: str) -> Callable[[pd.DataFrame], Errors]:
+    """Values of the enumeration of both verifiers."""
+    each = [theory("verifiers", name, verifier=rule) for rule in ("matching", "rejection")]
+    return lambda frame: np.concatenate([measure(frame) for measure in each])
 
 
 # Audits of the paper's own numbers
@@ -207,7 +209,10 @@ CLAIMS: dict[str, Measure] = {
     "c1": lambda f, arm="gto": domain_gain(f, arm, "untuned"),
     "c1_greedy": lambda f, arm="gto": gain(f, arm, "untuned", "tau0/all"),
     "c1_speed": lambda f: pd.DataFrame(
-        {f"T={t}": speed(f, "gto", "speed", t) / speed(f, "eagle3", "speed", t) for t in (0, 1)}
+        {
+            f"T={t}": main(f, "gto", f"speed{t}/all", "speed") / main(f, "eagle3", f"speed{t}/all", "speed")
+            for t in (0, 1)
+        }
     ),
     "c2_steps": lambda f, arm="gto": gain(f, arm, "continual"),
     "c2_time": lambda f, arm="gto": gain(f, arm, "continual_time"),
@@ -223,7 +228,7 @@ CLAIMS: dict[str, Measure] = {
     "c5": aggregator_order,
     "c5_null": lambda f: gain(f, "shuffled", "continual"),
     "c6": around_eight,
-    "c7": lambda f: paired(main(f, "gto"), other(f, "debias", "no debiasing")),
+    "c7": lambda f: paired(main(f, "gto"), main(f, "no debiasing", sweep="debias")),
     "c7_null": lambda f: gain(f, "shuffled", "continual"),
     "c7_spread": lambda f: spread_ratio(f, ("main", "gto"), ("debias", "no debiasing")),
     "c7_spread_max": lambda f: spread_ratio(f, ("aggregators", "max"), ("main", "gto")),
@@ -236,8 +241,8 @@ CLAIMS: dict[str, Measure] = {
     "c9_orders": lambda f: pd.DataFrame({mode: discordance(f, mode) for mode in ("lse", "max", "average")}),
     "c9_node_sum": lambda f: discordance(f, "node_sum"),
     "c10_greedy": lambda f: values(f, "lossless", "differs"),
-    "c10_sampled": theory("verifiers", "law/matching", "law/rejection"),
-    "c11": theory("verifiers", "length/matching", "length/rejection"),
+    "c10_sampled": of_verifiers("law"),
+    "c11": of_verifiers("length"),
     "tab_gap": lambda f: tabular_gain(f, 1, "best", "cross_entropy"),
     "tab_gap_full": lambda f: tabular_gain(f, 4, "best", "cross_entropy"),
     "tab_gto": lambda f, arm="gto": tabular_gain(f, 1, arm, "continual"),

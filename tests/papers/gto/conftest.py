@@ -14,9 +14,9 @@ from common.speculative.target import Target
 from common.study.jobs import Job, Record
 from common.study.study import tidy
 from common.tasks.tridomain import DOMAINS, TriDomainConfig, items
+from common.tasks.tridomain.warm_start import texts, tokenizer
 from papers.gto.experiment import PROFILES, Config, exact_jobs, jobs
 from papers.gto.report.measures import DECODERS
-from papers.gto.target import texts, tokenizer
 
 SHAPE = TinyConfig(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64)
 FAST = ("theory", "tabular", "lossless")

@@ -8,10 +8,10 @@ from common.speculative.unroll import unroll_text
 from common.study.card import load_card
 from common.study.configuration import configure
 from common.study.errors import StudyError
-from papers.gto import arms, drafts
-from papers.gto.arms import TuneRecipe, read_recipe
-from papers.gto.drafts import DraftRecipe, aligned, new_network
 from papers.gto.experiment import PROFILES, Config, jobs
+from papers.gto.runs import drafts, training
+from papers.gto.runs.drafts import DraftRecipe, aligned, new_network
+from papers.gto.runs.training import TuneRecipe, read_recipe
 
 CARD = load_card("gto")
 TRAINED = ("main", "inits", "aggregators", "sizes", "debias")
@@ -86,7 +86,7 @@ def test_phase_one_and_two_end_to_end(small):
         assert 1.0 <= record.scalars["tau1/all"][0] <= 4.0
     assert records["gto"].series["grad_norm"].shape == (1, 2)
     assert "reward" not in records["continual"].series
-    again = arms.evaluate(small["gto"], None)
+    again = training.evaluate(small["gto"], None)
     assert again.scalars == records["gto"].scalars  # from the weights on disk
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from papers.gto import check, drafts, speed, target
+from common.tasks.tridomain import warm_start
 from papers.gto.experiment import PROFILES, Config, jobs, speed_jobs
 from papers.gto.report.measures import DECODERS
+from papers.gto.runs import check, drafts, speed
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def test_the_check_of_the_target_counts_answers_only(small):
 
 
 def test_the_target_is_trained_once_and_on_answers_only(small, monkeypatch):
-    recipe = target.TargetRecipe(layers=2, hidden=32, ffn=32, steps=2, batch=4)
-    first = target.load(recipe)
-    monkeypatch.setattr(target, "train", lambda recipe: pytest.fail("trained twice"))
-    again = target.load(recipe)
+    recipe = warm_start.TargetRecipe(layers=2, hidden=32, ffn=32, steps=2, batch=4)
+    first = warm_start.load(recipe)
+    monkeypatch.setattr(warm_start, "train", lambda recipe: pytest.fail("trained twice"))
+    again = warm_start.load(recipe)
     assert all((a == b).all() for a, b in zip(first.parameters(), again.parameters(), strict=True))
     assert not any(weight.requires_grad for weight in again.parameters())

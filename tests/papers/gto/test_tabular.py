@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from common.study.jobs import Job
-from papers.gto import tabular
-from papers.gto.enumeration import Target, children, node_sum
-from papers.gto.tabular import Draft, World, random_world
+from papers.gto.runs import tabular
+from papers.gto.runs.enumeration import Target, children, node_sum
+from papers.gto.runs.tabular import Draft, World, random_world
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_cross_entropy_at_full_rank_reaches_the_target(world):
 def test_the_study_orders_what_it_must():
     config = {"contexts": 4, "tokens": 3, "depth": 3, "rank": 1, "phase_one": 60, "phase_two": 5}
     config |= {"rate_one": 0.05, "rate_two": 0.01, "omega": 0.5, "climbs": 20, "restarts": 1}
-    job = Job("tabular", {}, "papers.gto.tabular:study", config, (0, 1))
+    job = Job("tabular", {}, "papers.gto.runs.tabular:study", config, (0, 1))
     record = job.function()(job, None)
     for arm in ("cross_entropy", *tabular.ARMS):
         assert (record.scalars[arm] <= record.scalars["best"] + 1e-12).all()

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from common.study.jobs import Job
-from papers.gto import enumeration, theory
+from papers.gto.runs import enumeration, theory
 
 
 def record(name: str, draws: int = 50, seeds: tuple[int, ...] = (0,)):
-    job = Job("theory", {}, f"papers.gto.theory:{name}", {"draws": draws}, seeds)
+    job = Job("theory", {}, f"papers.gto.runs.theory:{name}", {"draws": draws}, seeds)
     return job.function()(job, None)
 
 

@@ -4,7 +4,7 @@ import torch
 from common.speculative.texts import grow_trees, read_texts
 from common.speculative.tree import DraftTree, TreePolicy
 from common.tasks.tridomain import DOMAINS
-from papers.gto.evaluate import (
+from papers.gto.runs.evaluation import (
     Prefixes,
     concordance,
     heldout,

@@ -1,4 +1,4 @@
-"""The frozen target: sixteen layers, 64 wide, trained from scratch on three domains and kept by recipe."""
+"""The target that learns the three domains: sixteen layers, 64 wide, trained from scratch, kept by recipe."""
 
 from __future__ import annotations
 
