@@ -1,7 +1,7 @@
 """The study of FastGRPO: configuration with the paper's values, profiles as differences, jobs by sweep.
 
-Exact checks (`exact`), measurements without training (`speed`), and real GRPO loops with a replay of all arms
-(`train`); at the `paper` profile the loops run on mathematics (`real`).
+Exact checks (`theory`), measurements without training (`speed`), and real GRPO loops with a replay of all
+arms (`training`); at the `paper` profile the loops run on mathematics (`real`).
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 
-TRAIN = "papers.fastgrpo.train:train"
-ENTRIES = {name: f"papers.fastgrpo.exact:{name}" for name in ("lossless", "greedy", "roofline", "rule")}
+TRAIN = "papers.fastgrpo.runs.training:train"
+ENTRIES = {name: f"papers.fastgrpo.runs.theory:{name}" for name in ("lossless", "greedy", "roofline", "rule")}
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
@@ -197,7 +197,7 @@ def speed_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -
     counts = {"profile": config.speed_seeds, "static": config.speed_seeds, "still": config.loop_seeds}
     for name, count in counts.items():
         for seed in seeds[:count]:
-            yield Job(name, {"arm": name}, f"papers.fastgrpo.speed:{name}", settings, (seed,))
+            yield Job(name, {"arm": name}, f"papers.fastgrpo.runs.speed:{name}", settings, (seed,))
 
 
 def loop_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) -> Iterator[Job]:
@@ -227,5 +227,9 @@ def real_jobs(config: Config, settings: dict[str, Any], seeds: Sequence[int]) ->
             length = config.vanilla_iterations if arm == "vanilla" else config.iterations
             arguments = settings | {"arm": arm, "iterations": length}
             yield Job(
-                "loops", {"arm": arm, "variant": "grpo"}, "papers.fastgrpo.real:train", arguments, (seed,)
+                "loops",
+                {"arm": arm, "variant": "grpo"},
+                "papers.fastgrpo.runs.real:train",
+                arguments,
+                (seed,),
             )

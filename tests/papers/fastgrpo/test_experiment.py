@@ -5,8 +5,8 @@ import pytest
 from common.study.card import load_card
 from common.study.configuration import configure
 from common.study.errors import StudyError
-from papers.fastgrpo import real
 from papers.fastgrpo.experiment import PROFILES, Config, jobs
+from papers.fastgrpo.runs import real
 
 CARD = load_card("fastgrpo")
 

@@ -7,9 +7,8 @@ import torch
 
 from common.models.tiny import IGNORED, TinyConfig, tiny_qwen3
 from common.tasks import ladder
-from common.tasks.ladder import Item, LadderConfig, TraceLaw
-from papers.fastgrpo import policy
-from papers.fastgrpo.policy import PolicyRecipe, decode, encode, tokenizer
+from common.tasks.ladder import Item, LadderConfig, TraceLaw, warm_start
+from common.tasks.ladder.warm_start import PolicyRecipe, decode, encode, tokenizer
 
 
 @pytest.mark.parametrize("text", ["<bos>sum:a7b3c9=", "7+b3=10;10+c9=19;ans 19<eos>"])
@@ -22,7 +21,7 @@ def test_one_token_a_character_and_back(text):
 
 
 def test_labels_are_the_response_and_nothing_else():
-    for batch in itertools.islice(policy.batches(TraceLaw(), LadderConfig(seed=1), 4), 3):
+    for batch in itertools.islice(warm_start.batches(TraceLaw(), LadderConfig(seed=1), 4), 3):
         for ids, labels in zip(*batch, strict=True):
             kept = labels != IGNORED
             text = decode(ids[ids != tokenizer().pad_token_id])
@@ -35,12 +34,12 @@ def test_labels_are_the_response_and_nothing_else():
 def test_a_few_steps_lower_the_loss_and_the_seed_fixes_the_weights():
     shape = TinyConfig(hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=64, context=256)
     recipe = PolicyRecipe(shape, steps=30, batch=4, learning_rate=5e-3)
-    first, second = policy.train(recipe), policy.train(recipe)
+    first, second = warm_start.train(recipe), warm_start.train(recipe)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    batch = next(policy.batches(recipe.law, LadderConfig(seed=9), 16))
+    batch = next(warm_start.batches(recipe.law, LadderConfig(seed=9), 16))
     with torch.no_grad():
-        before = policy.next_token_loss(tiny_qwen3(shape, tokenizer(), 0), *batch)
-        after = policy.next_token_loss(first, *batch)
+        before = warm_start.next_token_loss(tiny_qwen3(shape, tokenizer(), 0), *batch)
+        after = warm_start.next_token_loss(first, *batch)
     assert after < before - 1
 
 
@@ -58,8 +57,8 @@ def test_answers_are_read_from_the_response(monkeypatch):
 
             return SimpleNamespace(tokens=[encode("7+b3=10;ans 10<eos>") for _ in prompts])
 
-    monkeypatch.setattr(policy, "SpeculativeGenerator", Fixed)
-    found = policy.answer(model, [Item((7, 3)), Item((7, 4)), Item((1, 2, 7))])
+    monkeypatch.setattr(warm_start, "SpeculativeGenerator", Fixed)
+    found = warm_start.answer(model, [Item((7, 3)), Item((7, 4)), Item((1, 2, 7))])
     assert found.correct.tolist() == [True, False, True]
     assert found.verbose.all()
     assert set(found.length.tolist()) == {15}

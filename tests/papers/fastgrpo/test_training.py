@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from common.speculative.generate import Generation, Stats
+from common.tasks.ladder.warm_start import encode, load, policy_folder
 from papers.fastgrpo import grid
 from papers.fastgrpo.experiment import PROFILES, Config, jobs
-from papers.fastgrpo.observe import shuffled
-from papers.fastgrpo.policy import encode, load, policy_folder
-from papers.fastgrpo.replay import arms, replay
 from papers.fastgrpo.report.measures import DRAFTS, NAMES, PARTS
-from papers.fastgrpo.train import arguments, recipe, train, training_items
+from papers.fastgrpo.runs.observers import shuffled
+from papers.fastgrpo.runs.replay import arms, replay
+from papers.fastgrpo.runs.training import arguments, recipe, train, training_items
 
 TINY = Config(**PROFILES["smoke"] | {"draws": 5})
 

@@ -21,8 +21,7 @@ from common.speculative.target import Target
 from common.speculative.texts import read_texts
 from common.speculative.unroll import eagle3_loss, eagle_loss, unroll_text
 from common.tasks.ladder import LadderConfig, TraceLaw
-from papers.fastgrpo.method import TwoHeadEagleNetwork, draft_loss
-from papers.fastgrpo.policy import (
+from common.tasks.ladder.warm_start import (
     DATA_SEED,
     PolicyRecipe,
     Texts,
@@ -30,6 +29,7 @@ from papers.fastgrpo.policy import (
     load,
     policy_folder,
 )
+from papers.fastgrpo.method import TwoHeadEagleNetwork, draft_loss
 
 Kind = Literal["two_head", "eagle2", "hass", "eagle3"]
 NETWORKS: Mapping[Kind, type[DraftNetwork]] = {

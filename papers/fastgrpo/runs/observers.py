@@ -20,9 +20,9 @@ from common.speculative.networks import DraftNetwork
 from common.speculative.target import Target
 from common.speculative.texts import score_trees
 from common.speculative.tree import TreePolicy
-from papers.fastgrpo.drafts import roots
 from papers.fastgrpo.method import FastGRPOTrainer, OnlineDraftLearner
-from papers.fastgrpo.replay import tree_of
+from papers.fastgrpo.runs.drafts import roots
+from papers.fastgrpo.runs.replay import tree_of
 
 PROBE_TOKENS = 16
 """Tokens of a row in the trees by which drafts are compared."""

@@ -21,10 +21,10 @@ from common.speculative.verify import SamplingParams, probabilities, verify_gree
 from common.study.jobs import Job, Record
 from common.tasks import ladder
 from common.tasks.ladder import LadderConfig
-from papers.fastgrpo.drafts import new_network, pretrained, target_for
-from papers.fastgrpo.policy import encode, load, policy_folder, tokenizer
+from common.tasks.ladder.warm_start import encode, load, policy_folder, tokenizer
+from papers.fastgrpo.runs.drafts import new_network, pretrained, target_for
+from papers.fastgrpo.runs.training import draft_recipe, recipe
 from papers.fastgrpo.systems import intensity
-from papers.fastgrpo.train import draft_recipe, recipe
 
 VOCABULARY, LENGTH, NODES = 4, 3, 3
 ROWS_OF_THE_RULE, PEAKS = range(1, 513), (16, 64, 160, 1000)

@@ -22,11 +22,19 @@ from common.speculative.networks import DraftNetwork
 from common.study.jobs import Job, Record
 from common.tasks import ladder
 from common.tasks.ladder import Item, LadderConfig, TraceLaw
-from papers.fastgrpo.drafts import DraftRecipe, new_network, pretrained
+from common.tasks.ladder.warm_start import (
+    PolicyRecipe,
+    answer,
+    decode,
+    encode,
+    load,
+    policy_folder,
+    tokenizer,
+)
 from papers.fastgrpo.method import FastGRPOConfig, OnlineDraftLearner
-from papers.fastgrpo.observe import Clock, ObservedTrainer, Observer
-from papers.fastgrpo.policy import PolicyRecipe, answer, decode, encode, load, policy_folder, tokenizer
-from papers.fastgrpo.replay import PUBLISHED, arms, replay
+from papers.fastgrpo.runs.drafts import DraftRecipe, new_network, pretrained
+from papers.fastgrpo.runs.observers import Clock, ObservedTrainer, Observer
+from papers.fastgrpo.runs.replay import PUBLISHED, arms, replay
 
 LOGGED = {
     "reward": "reward",

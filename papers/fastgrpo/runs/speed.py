@@ -28,7 +28,7 @@ from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
 from common.tasks import ladder
 from common.tasks.ladder import LadderConfig
-from papers.fastgrpo.drafts import pretrained, target_for
+from common.tasks.ladder.warm_start import encode, load, policy_folder, tokenizer
 from papers.fastgrpo.grid import (
     ALPHAS,
     BATCHES,
@@ -44,11 +44,11 @@ from papers.fastgrpo.grid import (
     TOKENS,
     TOP_KS,
 )
-from papers.fastgrpo.observe import Probe
-from papers.fastgrpo.policy import encode, load, policy_folder, tokenizer
-from papers.fastgrpo.replay import STATIC, tree_of
+from papers.fastgrpo.runs.drafts import pretrained, target_for
+from papers.fastgrpo.runs.observers import Probe
+from papers.fastgrpo.runs.replay import STATIC, tree_of
+from papers.fastgrpo.runs.training import draft_recipe, recipe, training_items
 from papers.fastgrpo.systems import Costs, candidates, interpolate, oracle_schedule, regret
-from papers.fastgrpo.train import draft_recipe, recipe, training_items
 
 Values = dict[str, float]
 

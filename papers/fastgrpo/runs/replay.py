@@ -22,8 +22,8 @@ from common.speculative.scheduler import ConcurrencyAwareScheduler, Scheduler, S
 from common.speculative.target import Target
 from common.speculative.tree import TreePolicy
 from common.speculative.verify import SamplingParams
-from papers.fastgrpo.drafts import Kind, target_for
-from papers.fastgrpo.policy import LONGEST, tokenizer
+from common.tasks.ladder.warm_start import LONGEST, tokenizer
+from papers.fastgrpo.runs.drafts import Kind, target_for
 from papers.fastgrpo.systems import early_termination_speedup, interpolate
 
 PUBLISHED: tuple[Kind, ...] = ("eagle2", "hass", "eagle3")
