@@ -28,7 +28,7 @@ from common.tasks import opchain
 from papers.fcp.method import FCPConfig
 from papers.qae import experiment, quantile
 from papers.rl_zvp import zero_variance
-from papers.rlhf_exploration import simulate
+from papers.rlhf_exploration.runs import tabular
 from tests.common.study.conftest import make_repository
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -124,7 +124,7 @@ def trained_under_praise(patch):
 
 def repeated_labels(patch):
     """The winner of a comparison is always the first response."""
-    patch.setattr(simulate, "first_wins", lambda margin, uniforms: uniforms >= 0)
+    patch.setattr(tabular, "first_wins", lambda margin, uniforms: uniforms >= 0)
 
 
 def eager_acceptance(patch):
@@ -188,7 +188,7 @@ GATES: dict[Patch, tuple[str, str]] = {
         "papers/fcp/test_trainers.py",
         "test_the_loss_sees_the_fresh_critique_and_never_the_praise",
     ),
-    repeated_labels: ("papers/rlhf_exploration/test_simulate.py", "test_the_loop_is_the_algorithm"),
+    repeated_labels: ("papers/rlhf_exploration/test_tabular.py", "test_the_loop_is_the_algorithm"),
     group_order: (
         "common/rl/test_trainer.py",
         "test_unscored_completions_and_weighted_functions_equal_stock_trl",
