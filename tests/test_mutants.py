@@ -29,7 +29,7 @@ from papers.fcp.method import FCPConfig
 from papers.qae import experiment
 from papers.qae import method as qae
 from papers.rl_zvp import method as rl_zvp
-from papers.rlhf_exploration import simulate
+from papers.rlhf_exploration.runs import tabular
 from tests.common.study.conftest import make_repository
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -125,7 +125,7 @@ def trained_under_praise(patch):
 
 def repeated_labels(patch):
     """The winner of a comparison is always the first response."""
-    patch.setattr(simulate, "first_wins", lambda margin, uniforms: uniforms >= 0)
+    patch.setattr(tabular, "first_wins", lambda margin, uniforms: uniforms >= 0)
 
 
 def eager_acceptance(patch):
@@ -189,7 +189,7 @@ GATES: dict[Patch, tuple[str, str]] = {
         "papers/fcp/test_trainers.py",
         "test_the_loss_sees_the_fresh_critique_and_never_the_praise",
     ),
-    repeated_labels: ("papers/rlhf_exploration/test_simulate.py", "test_the_loop_is_the_algorithm"),
+    repeated_labels: ("papers/rlhf_exploration/test_tabular.py", "test_the_loop_is_the_algorithm"),
     group_order: (
         "common/rl/test_trainer.py",
         "test_unscored_completions_and_weighted_functions_equal_stock_trl",

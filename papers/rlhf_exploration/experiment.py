@@ -10,7 +10,7 @@ from typing import Any
 
 from common.study.configuration import Settings
 from common.study.jobs import Job, Scalar
-from papers.rlhf_exploration.protocols import PROTOCOLS
+from papers.rlhf_exploration.method import PROTOCOLS
 
 LIMITS = {
     "smoke": {"seconds": 120.0, "memory": 1800.0},
@@ -25,7 +25,7 @@ HARD_GAP = 8.0
 PAIR = ("vpo", "xpo", "proposed")
 LM_PROTOCOLS = ("passive", "xpo", "vpo", "proposed")
 LM_INSTANCES = {"rare": 4.0, "pattern": 1.0}  # instance to the range of its reward
-SIMULATE = "papers.rlhf_exploration.simulate:simulate"
+SIMULATE = "papers.rlhf_exploration.runs.tabular:simulate"
 
 
 class Config(Settings):
@@ -162,7 +162,7 @@ def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         "comparisons": {"gaps": gaps},
     }
     for name, arguments in analyses.items():
-        entry = f"papers.rlhf_exploration.theory:{name}"
+        entry = f"papers.rlhf_exploration.runs.theory:{name}"
         yield Job("theory", {"analysis": name}, entry, arguments, tuple(seeds[:1]))
 
 
@@ -216,7 +216,7 @@ def envelope_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
                 }
                 labels: dict[str, Scalar] = {"protocol": protocol, "beta": beta, "horizon": horizon}
                 for part in _parts(chosen):
-                    entry = "papers.rlhf_exploration.simulate:envelope"
+                    entry = "papers.rlhf_exploration.runs.tabular:envelope"
                     yield Job("envelope", labels, entry, setting, part)
 
 
@@ -256,7 +256,7 @@ def lm_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
                 labels = {"instance": instance, "protocol": protocol, "policy": policy}
                 for seed in seeds[: config.lm_seeds]:
                     setting = {**shared, **labels, "scale": scale}
-                    yield Job("lm", labels, "papers.rlhf_exploration.tinylm:train", setting, (seed,))
+                    yield Job("lm", labels, "papers.rlhf_exploration.runs.training:train", setting, (seed,))
 
 
 def _ce1(config: Config, beta: float) -> dict[str, Scalar]:

@@ -1,16 +1,48 @@
-"""The optimistic preference loss in DPO form: the reward is r = β log(π / π_ref) + const.
+"""The algorithms as pairs (who calibrates the bonus, who is compared) and the optimistic loss in DPO form.
 
-With that reward the bonus is J*(r) - ⟨π_cal, r⟩ = -β E_{a ~ π_cal} log(π(a) / π_ref(a)): optimism pushes the
-calibration policy's responses down. The algorithms differ in who calibrates and who is compared
-(`papers.rlhf_exploration.protocols`), not in this function.
+The reward is r = β log(π / π_ref) + const, with which the bonus is J*(r) - ⟨π_cal, r⟩ =
+-β E_{a ~ π_cal} log(π(a) / π_ref(a)): optimism pushes the calibration policy's responses down. The
+algorithms differ in `PROTOCOLS`, not in the loss.
 """
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
 from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Bonus = Literal["none", "fixed", "prev"]
+Partner = Literal["self", "ref", "prev", "uniform", "extremes"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One algorithm.
+
+    Attributes:
+        bonus: π_cal of the bonus: a fixed policy, the previous iterate π_{t-1}, or no bonus at all.
+        partner: The second response: from π_t itself, π_ref, π_{t-1}, or uniform. "extremes" draws a batch of
+            four from π_t and compares its best with its worst by the fitted reward.
+    """
+
+    bonus: Bonus
+    partner: Partner
+
+
+PROTOCOLS = {
+    "proposed": Protocol("prev", "prev"),
+    "xpo": Protocol("fixed", "ref"),
+    "vpo": Protocol("fixed", "self"),
+    "selm": Protocol("fixed", "extremes"),
+    "ablation_a": Protocol("prev", "self"),
+    "ablation_b": Protocol("fixed", "prev"),
+    "uniform": Protocol("fixed", "uniform"),
+    "passive": Protocol("none", "self"),
+}
 
 
 def optimistic_dpo_loss(
@@ -38,6 +70,9 @@ def optimistic_dpo_loss(
     Raises:
         ValueError: no comparison, or no calibration response although α is not 0.
     """
+    import torch  # with the loss: bandits and reports read `PROTOCOLS` and never wait for torch
+    from torch.nn.functional import logsigmoid
+
     if not len(chosen):
         raise ValueError("the loss needs at least one comparison")
     loss = -logsigmoid(beta * (chosen - rejected)).mean()

@@ -14,12 +14,11 @@ from matplotlib.axes import Axes
 from common.plotting.style import label, legend, panels, png
 from common.preference.bradley_terry import contrast_information, information
 from common.preference.tabular import gibbs_policy
-from papers.rlhf_exploration.instances import Bandit, saturated, two_arms
-from papers.rlhf_exploration.protocols import PROTOCOLS
+from papers.rlhf_exploration.method import PROTOCOLS
 from papers.rlhf_exploration.report import COLOURS
 from papers.rlhf_exploration.report.measures import NAMES
-from papers.rlhf_exploration.simulate import History, noise, run_online
-from papers.rlhf_exploration.solvers import Lattice
+from papers.rlhf_exploration.runs.solvers import Bandit, Lattice
+from papers.rlhf_exploration.runs.tabular import History, noise, run_online, saturated, two_arms
 
 SHOWN = ("proposed", "xpo", "vpo")
 SEEDS = (0, 1, 2, 3)

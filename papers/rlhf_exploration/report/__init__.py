@@ -28,7 +28,6 @@ from papers.rlhf_exploration.report.measures import (
     jackknife,
     regret,
 )
-from papers.rlhf_exploration.simulate import CHECKPOINTS
 
 __all__ = ["CLAIMS", "COLOURS", "FIGURES", "TABLES"]
 
@@ -156,7 +155,9 @@ def over_rounds(
 ) -> pd.DataFrame:
     """A series of a bandit run at its rounds."""
     part = curve(rows(frame, sweep, name, protocol=protocol, **labels), panel=panel, arm=NAMES[protocol])
-    return part.assign(step=part["step"].astype(float) * levels(frame, sweep, "horizon")[0] / CHECKPOINTS)
+    return part.assign(
+        step=part["step"].astype(float) * levels(frame, sweep, "horizon")[0] / part["step"].max()
+    )
 
 
 def on_ce1(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pytest
 from common.study.card import load_card
 from common.study.configuration import configure, paper_values
 from papers.rlhf_exploration.experiment import COIN_BETA, HARD_BETA, HARD_GAP, PROFILES, Config, jobs
-from papers.rlhf_exploration.protocols import PROTOCOLS
+from papers.rlhf_exploration.method import PROTOCOLS
 
 CARD = load_card("rlhf_exploration")
 

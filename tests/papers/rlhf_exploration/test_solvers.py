@@ -11,10 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from common.preference.bradley_terry import log_likelihood
 from common.preference.tabular import gibbs_policy, kl, soft_value
-from papers.rlhf_exploration.instances import Bandit, random_bandits, saturated, two_arms
-from papers.rlhf_exploration.protocols import PROTOCOLS
-from papers.rlhf_exploration.simulate import noise, run_online
-from papers.rlhf_exploration.solvers import Ascent, Lattice, corners, lattice
+from papers.rlhf_exploration.method import PROTOCOLS
+from papers.rlhf_exploration.runs.solvers import Ascent, Bandit, Lattice, corners, lattice
+from papers.rlhf_exploration.runs.tabular import noise, random_bandits, run_online, saturated, two_arms
 
 KINDS = ("random", "benign", "hard_prior")
 LAPTOP_ALPHA = 0.3 * 1000**0.5

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from common.study.jobs import Job
-from papers.rlhf_exploration.theory import comparisons, horizons, identities
+from papers.rlhf_exploration.runs.theory import comparisons, horizons, identities
 
 
 def run(entry, seeds=(0,), **config):

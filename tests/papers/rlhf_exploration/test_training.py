@@ -9,7 +9,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from common.study.jobs import Job
-from papers.rlhf_exploration.tinylm import (
+from papers.rlhf_exploration.runs.training import (
     SYMBOLS,
     EnumeratedModel,
     Setting,

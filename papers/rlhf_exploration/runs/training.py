@@ -20,8 +20,7 @@ from common.models.pocket import PocketConfig, build_model, build_tokenizer
 from common.preference.bradley_terry import first_wins
 from common.preference.tabular import draw, gibbs_policy, kl
 from common.study.jobs import Job, Record
-from papers.rlhf_exploration.method import optimistic_dpo_loss
-from papers.rlhf_exploration.protocols import PROTOCOLS, Protocol
+from papers.rlhf_exploration.method import PROTOCOLS, Protocol, optimistic_dpo_loss
 
 SYMBOLS = 8
 RARE = (6, 7)  # first symbols of the two good families of the "rare" instance

@@ -8,6 +8,7 @@ is a local search from many starts; its docstring says where its maximum is the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,6 @@ from jaxtyping import Bool, Float, Int
 
 from common.preference.bradley_terry import log_likelihood, log_sigmoid
 from common.preference.tabular import gibbs_policy, kl, soft_value
-from papers.rlhf_exploration.instances import Bandit
 
 TIE = 1e-9  # weight of the tie-break: of equally good rewards the one nearest to a constant wins
 POINTS = 201  # lattice of a difference of two rewards
@@ -23,6 +23,25 @@ ENUMERABLE = 10  # arms up to which all corners of the box are scored
 LEADING = 16  # corners from which an ascent starts
 Rows = Float[np.ndarray, "S K"]
 Points = Float[np.ndarray, "P K"]
+
+
+@dataclass(frozen=True)
+class Bandit:
+    """One bandit per run, all with K arms; prompts are dropped.
+
+    Attributes:
+        rewards: True rewards r*.
+        reference: π_ref.
+        calibration: The fixed calibration policy, also π_0 of the methods that calibrate on the last iterate.
+        beta: KL weight.
+        width: Largest max(r) - min(r) that an estimate may have, R, one per run.
+    """
+
+    rewards: Rows
+    reference: Rows
+    calibration: Rows
+    beta: float
+    width: Float[np.ndarray, " S"]
 
 
 class Solver(Protocol):

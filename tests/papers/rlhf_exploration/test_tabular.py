@@ -9,18 +9,20 @@ from numpy.testing import assert_allclose, assert_array_equal
 from common.preference.bradley_terry import log_sigmoid
 from common.preference.tabular import gibbs_policy, soft_value, value
 from common.study.jobs import Job
-from papers.rlhf_exploration.instances import random_bandits, saturated, two_arms
-from papers.rlhf_exploration.protocols import PROTOCOLS
-from papers.rlhf_exploration.simulate import (
+from papers.rlhf_exploration.method import PROTOCOLS
+from papers.rlhf_exploration.runs.solvers import Ascent, Lattice, lattice
+from papers.rlhf_exploration.runs.tabular import (
     bandit_of,
     envelope,
     noise,
     pair,
     partner_regret,
+    random_bandits,
     run_online,
+    saturated,
     simulate,
+    two_arms,
 )
-from papers.rlhf_exploration.solvers import Ascent, Lattice, lattice
 
 CE1 = {"instance": "ce1", "gap": 1.0, "horizon": 120, "alpha": 3.0, "coin": False}
 CE2 = {"instance": "ce2", "gap": 4.0, "mass": 0.01, "horizon": 60, "alpha": 4.0, "coin": False}
