@@ -54,6 +54,7 @@ RECORDED: dict[str, str] = {
     "transformers.core_model_loading:revert_weight_conversion": "7250cf613045bcbd",
     "trl.trainer.base_trainer:_BaseTrainer.create_model_card": "1e539ccd6f9dec9d",
     "transformers.trainer:Trainer._load_from_checkpoint": "40f3bcb1fd40e99b",
+    "transformers.trainer:Trainer.save_model": "371e1f0ad756f17a",
     "transformers.trainer:Trainer.train": "ba108812aef548cd",
 }
 
