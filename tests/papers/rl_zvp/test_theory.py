@@ -128,14 +128,7 @@ def test_advantage_rules_hold_on_random_groups():
 
 
 def test_equation_5_is_zero_for_a_mixed_group_and_ignores_padding():
-    rows = [np.array([0.5, 2.0, np.nan]), np.array([1.0, np.nan, np.nan])]
+    rows = np.array([[0.5, 2.0, np.nan], [1.0, np.nan, np.nan]])
     np.testing.assert_allclose(equation_5(np.array([0.0, 0.0]), rows, 1.0), [[-1.5, 0, 0], [0, 0, 0]])
     np.testing.assert_allclose(equation_5(np.array([1.0, 1.0]), rows, 1.0), [[0.5, 2, 0], [1, 0, 0]])
     assert (equation_5(np.array([1.0, 0.0]), rows, 1.0) == 0).all()
-
-
-def test_a_job_with_two_seeds_is_refused():
-    with pytest.raises(ValueError, match="exact checks take one seed"):
-        advantage_rules(
-            Job("t", {}, "", {"draws": 3, "group_size": 4, "length": 2, "alpha": 0.1}, (0, 1)), Path()
-        )
