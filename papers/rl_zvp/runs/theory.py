@@ -73,19 +73,20 @@ def halves(job: Job, _workspace: Path) -> Record:
     start, correct = draw(tree, job.config["policies"], rng)
     middle = RATES.index(0.5)
     # From one half outwards: both ends are reached along the gradient of p, each rate from its neighbour.
-    at_rate: dict[float, Enumeration] = {}
+    by_rate: dict[float, Enumeration] = {}
     for path in (RATES[middle:], RATES[middle - 1 :: -1]):
-        policy = at_rate.get(0.5, start)
+        policy = by_rate.get(0.5, start)
         for rate in path:
-            policy = at_rate[rate] = moved(policy, correct, rate)
-    parts = [_at_rate(at_rate[rate], correct, rate) for rate in RATES]
+            policy = by_rate[rate] = moved(policy, correct, rate)
+    parts = [at_rate(by_rate[rate], correct, rate) for rate in RATES]
     series = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Record.of_one_seed({"policies": len(correct)}, series)
 
 
-def _at_rate(
+def at_rate(
     policy: Enumeration, correct: Bool[np.ndarray, "D Q"], rate: float
 ) -> dict[str, Float[np.ndarray, " D"]]:
+    """What `halves` emits at one success rate."""
     entropies, right = policy.entropies, correct[..., None].astype(float)
     mean_top = (policy.sequences * entropies.max(axis=-1)).sum(axis=-1)[:, None, None]
     weights = {
