@@ -14,12 +14,7 @@ from common.rl.run import Run, fit_to_model
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job, Scalar, portions
 
-LIMITS = {
-    "smoke": {"seconds": 300.0, "memory": 1800.0},
-    "laptop": {"seconds": 900.0, "memory": 1800.0},
-    "gpu": {"seconds": 7 * 86400.0, "memory": 120_000.0},
-    "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
-}
+LIMITS = run.LIMITS
 EPSILON_HIGH_SWEEP = (0.20, 0.22, 0.24, 0.26, 0.28)
 K_SWEEP = (0.2, 0.4, 0.6, 0.8)
 BASES = ("clip_higher", "clip_cov", "kl_cov", "gspo")

@@ -14,12 +14,7 @@ from common.rl.run import Run, fit_to_model
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job, Scalar, portions
 
-LIMITS = {
-    "smoke": {"seconds": 300.0, "memory": 1800.0},
-    "laptop": {"seconds": 900.0, "memory": 1800.0},
-    "gpu": {"seconds": 7 * 86400.0, "memory": 120_000.0},
-    "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
-}
+LIMITS = run.LIMITS
 ALPHAS = (0.05, 0.1, 0.2, 0.3, 1.0)
 SEEDS_PER_JOB = 10
 MIXES = {"hard": "0.05,0.05,0.40,0.50", "easy": "0.60,0.30,0.10,0.00"}
