@@ -27,6 +27,14 @@ CURVE = (0.0, 20 / 300, 80 / 300, 200 / 300, 1.0)
 MATH_SETS = "AIME25=math-ai/aime25,AIME24=math-ai/aime24,AMC23=math-ai/amc23"
 """Evaluation sets of mathematics, ``NAME=SOURCE`` with commas between."""
 
+LIMITS: Mapping[str, Mapping[str, float]] = {
+    "smoke": {"seconds": 300.0, "memory": 1800.0},
+    "laptop": {"seconds": 900.0, "memory": 1800.0},
+    "gpu": {"seconds": 7 * 86400.0, "memory": 120_000.0},
+    "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
+}
+"""Seconds and MiB of a job, by profile, of a study that trains pocket models on a laptop."""
+
 ONE_GPU: Mapping[str, Any] = {
     "run.task": "math",
     "run.learning_rate": 1e-6,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -54,6 +54,12 @@ class Job:
         labels = " ".join(f"{key}={value}" for key, value in self.labels.items())
         seeds = f"seed={self.seeds[0]}" if len(self.seeds) == 1 else f"seeds={len(self.seeds)}"
         return " ".join(part for part in (self.sweep, labels, seeds) if part)
+
+
+def portions(seeds: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """The seeds of jobs that run `size` of them together, fewer in the last."""
+    for start in range(0, len(seeds), size):
+        yield tuple(seeds[start : start + size])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The study of QAE: configuration with the paper's values, profiles as differences, jobs by sweep.
 
-Three tiers share one advantage function: exact theory (`theory`), a tabular policy (`simulate`), and language
-models trained through `QAETrainer` (`train`).
+Three tiers share one advantage function: exact checks (`runs.theory`), a tabular policy (`runs.tabular`), and
+language models trained through `QAETrainer` (`runs.training`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,9 @@ from typing import Any, Self
 from common.rl import run
 from common.rl.run import Run, fit_to_model
 from common.study.configuration import Settings, paper
-from common.study.jobs import Job, Scalar
+from common.study.jobs import Job, Scalar, portions
 
-LIMITS = {
-    "smoke": {"seconds": 300.0, "memory": 1800.0},
-    "laptop": {"seconds": 900.0, "memory": 1800.0},
-    "gpu": {"seconds": 7 * 86400.0, "memory": 120_000.0},
-    "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
-}
+LIMITS = run.LIMITS
 EPSILON_HIGH_SWEEP = (0.20, 0.22, 0.24, 0.26, 0.28)
 K_SWEEP = (0.2, 0.4, 0.6, 0.8)
 BASES = ("clip_higher", "clip_cov", "kl_cov", "gspo")
@@ -256,11 +251,9 @@ def _tabular(
         "matched_grad_norm": False,
         **changes,
     }
-    told = ("mix", "baseline", "k", "epsilon_high", "inner_steps", "optimizer", "matched_grad_norm")
-    labels = {name: setting[name] for name in told}
-    chosen = seeds[: config.tabular.seeds]
-    for start in range(0, len(chosen), SEEDS_PER_JOB):
-        part = tuple(chosen[start : start + SEEDS_PER_JOB])
+    columns = ("mix", "baseline", "k", "epsilon_high", "inner_steps", "optimizer", "matched_grad_norm")
+    labels = {name: setting[name] for name in columns}
+    for part in portions(seeds[: config.tabular.seeds], SEEDS_PER_JOB):
         yield Job(sweep, labels, "papers.qae.runs.tabular:simulate", setting, part)
 
 

@@ -55,21 +55,14 @@ def draw(axes: Axes, correct: int, size: int, k: float) -> None:
     label(axes, f"K = {k:g}, p = {correct}/{size}: {regime}", x="response", y="advantage", integer=True)
 
 
-def picture(correct: int, size: int = 16, k: float = 0.4) -> Image:
-    """`draw` as an image."""
-    figure, axes = panels(1, width=5.0)
-    draw(axes[0], correct, size, k)
-    axes[0].set_ylim(-6, 6)  # 1 of 32 correct reaches 5.7
-    legend(figure)
-    return Image(data=png(figure), alt=axes[0].get_title())
-
-
-def grid(levels: Sequence[float], counts: Sequence[int], size: int) -> Image:
+def grid(
+    levels: Sequence[float], counts: Sequence[int], size: int, *, width: float = 2.9, limit: float = 3.7
+) -> Image:
     """`draw` for every K (rows) and number of correct responses (columns)."""
-    figure, axes = panels(len(counts), len(levels), width=2.9, height=1.9)
+    figure, axes = panels(len(counts), len(levels), width=width, height=1.9)
     for axis, (k, correct) in zip(axes, ((k, n) for k in levels for n in counts), strict=True):
         draw(axis, correct, size, k)
-        axis.set_ylim(-3.7, 3.7)
+        axis.set_ylim(-limit, limit)
     legend(figure)
     return Image(data=png(figure), alt="Advantages of both baselines for several K and success rates")
 
@@ -88,13 +81,14 @@ def weights(k: float, points: int = 200) -> Image:
 
 
 def slider() -> ipywidgets.Widget:
-    """Sliders over K, G and the number of correct responses that redraw `picture`."""
+    """Sliders over K, G and the number of correct responses that redraw one panel of `grid`."""
     k = ipywidgets.FloatSlider(value=0.4, min=0.05, max=0.95, step=0.05, description="K")
     size = ipywidgets.IntSlider(value=16, min=2, max=32, description="G")
     correct = ipywidgets.IntSlider(value=5, min=0, max=16, description="correct")
     size.observe(lambda change: setattr(correct, "max", change["new"]), "value")
-    shown = ipywidgets.interactive_output(
-        lambda k, size, correct: display(picture(min(correct, size), size, k)),
+    image = ipywidgets.interactive_output(
+        # 1 of 32 correct reaches 5.7
+        lambda k, size, correct: display(grid((k,), (min(correct, size),), size, width=5.0, limit=6.0)),
         {"k": k, "size": size, "correct": correct},
     )
-    return ipywidgets.VBox([ipywidgets.HBox([k, size, correct]), shown])
+    return ipywidgets.VBox([ipywidgets.HBox([k, size, correct]), image])

@@ -1,7 +1,7 @@
 """The study of RL-ZVP: configuration with the paper's values, profiles as differences, jobs by sweep.
 
-Three tiers share one advantage function: exact theory (`theory`), a tabular policy (`simulate`, `filtering`),
-and language models trained through `RLZVPTrainer` (`train`).
+Three tiers share one advantage function: exact checks (`runs.theory`), a tabular policy (`runs.tabular`), and
+language models trained through `RLZVPTrainer` (`runs.training`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,9 @@ from typing import Any, Self
 from common.rl import run
 from common.rl.run import Run, fit_to_model
 from common.study.configuration import Settings, paper
-from common.study.jobs import Job, Scalar
+from common.study.jobs import Job, Scalar, portions
 
-LIMITS = {
-    "smoke": {"seconds": 300.0, "memory": 1800.0},
-    "laptop": {"seconds": 900.0, "memory": 1800.0},
-    "gpu": {"seconds": 7 * 86400.0, "memory": 120_000.0},
-    "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
-}
+LIMITS = run.LIMITS
 ALPHAS = (0.05, 0.1, 0.2, 0.3, 1.0)
 SEEDS_PER_JOB = 10
 MIXES = {"hard": "0.05,0.05,0.40,0.50", "easy": "0.60,0.30,0.10,0.00"}
@@ -267,9 +262,7 @@ def _tabular(
     }
     labels: dict[str, Scalar] = {"mix": mix, "arm": arm, "alpha": alpha}
     entry = "simulate_filter" if sweep == "filters" else "simulate"
-    chosen = seeds[: config.tabular.seeds]
-    for start in range(0, len(chosen), SEEDS_PER_JOB):
-        part = tuple(chosen[start : start + SEEDS_PER_JOB])
+    for part in portions(seeds[: config.tabular.seeds], SEEDS_PER_JOB):
         yield Job(sweep, labels, f"papers.rl_zvp.runs.tabular:{entry}", setting, part)
 
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from common.plotting.style import GREY, HUES, label, legend, panels, png
 from common.tabular.tree import PrefixTree
 from papers.rl_zvp.method import rl_zvp_advantages
-from papers.rl_zvp.runs.theory import Enumeration, draw, grpo_coefficient, moved
+from papers.rl_zvp.runs.theory import at_rate, draw, moved
 
 TOKENS = ("so", "3", "*", "4", "=", "1", ";", "let", "1", "+", "5", "=", "6", "<eos>")
 ENTROPIES = torch.tensor([0.69, 0.05, 0.1, 0.08, 0.02, 1.05, 0.03, 0.66, 0.06, 0.09, 0.04, 0.02, 0.22, 0.01])
@@ -27,12 +27,8 @@ def response(correct: int, size: int, alpha: float, **options: Any) -> dict[str,
     rewards = (torch.arange(size) < correct).float()
     entropies, mask = ENTROPIES.repeat(size, 1), torch.ones(size, len(ENTROPIES))
     advantages = rl_zvp_advantages(rewards, entropies, mask, size, alpha, std="population", **options)
-    found = {}
-    if correct:
-        found["correct"] = advantages[0]
-    if correct < size:
-        found["wrong"] = advantages[-1]
-    return found
+    kinds = {"correct": correct > 0, "wrong": correct < size}
+    return {name: advantages[row] for row, (name, there) in zip((0, -1), kinds.items(), strict=True) if there}
 
 
 def table(alpha: float = 0.1) -> pd.DataFrame:
@@ -78,21 +74,15 @@ def shapes(names: Sequence[str], alpha: float = 0.1) -> Image:
     return Image(data=png(figure), alt="Advantages of a wrong response under ablations and controls")
 
 
-def contributions(p: float, alpha: float, size: int = 8, policies: int = 20) -> dict[str, float]:
-    """Mean size of the expected updates of GRPO and both halves, and the cosines with the gradient of p."""
-    policy, right, ascent = _policies(p, policies)
-    entropies = policy.entropies
-    top = entropies.max(axis=-1, keepdims=True)
-    halves = {
-        "positive": (p ** (size - 1), policy.expected_update(alpha * right * entropies)),
-        "negative": ((1 - p) ** (size - 1), policy.expected_update(-alpha * (1 - right) * (top - entropies))),
-    }
-    values = {"GRPO": float(grpo_coefficient(p, size) * _norms(ascent).mean())}
-    for name, (frequency, update) in halves.items():
-        values[name] = float(frequency * _norms(update).mean())
-        cosines = (update * ascent).sum(axis=(1, 2)) / (_norms(update) * _norms(ascent))
-        values[f"{name} cosine"] = float(cosines.mean())
-    return values
+def contributions(p: float, alpha: float, policies: int = 20) -> dict[str, float]:
+    """Mean size of the expected updates of GRPO and both halves, G = 8, and the cosines with ∇p."""
+    start, correct = draw(PrefixTree(3, 3), policies, np.random.default_rng(0))
+    values = at_rate(moved(start, correct, p), correct, p)
+    means = {"GRPO": values["grpo_group_8"].mean()}
+    for half in ("positive", "negative"):
+        means[half] = alpha * values[f"{half}_group_8"].mean()
+        means[f"{half} cosine"] = values[f"{half}_cosine"].mean()
+    return means
 
 
 def by_success(rates: Sequence[float], alpha: float = 0.1) -> pd.DataFrame:
@@ -101,11 +91,11 @@ def by_success(rates: Sequence[float], alpha: float = 0.1) -> pd.DataFrame:
     return rows.round(5)
 
 
-def picture(alpha: float, p: float, size: int = 8) -> Image:
+def picture(alpha: float, p: float) -> Image:
     """One response's advantages in a group of that success rate, and what such a prompt contributes."""
     figure, axes = panels(2, width=4.2)
-    draw_response(axes[0], round(p * size), size, alpha)
-    values = contributions(float(np.clip(p, 0.01, 0.99)), alpha, size)
+    draw_response(axes[0], round(8 * p), 8, alpha)
+    values = contributions(float(np.clip(p, 0.01, 0.99)), alpha)
     names = ("GRPO", "positive", "negative")
     axes[1].bar(names, [values[name] for name in names], color=(GREY, HUES["green"], HUES["vermilion"]))
     axes[1].set_yscale("log")
@@ -118,17 +108,7 @@ def slider() -> ipywidgets.Widget:
     """Sliders over α and the success rate of a group that redraw `picture`."""
     alpha = ipywidgets.FloatSlider(value=0.1, min=0.0, max=1.0, step=0.05, description="alpha")
     p = ipywidgets.FloatSlider(value=1.0, min=0.0, max=1.0, step=0.125, description="p")
-    shown = ipywidgets.interactive_output(
+    image = ipywidgets.interactive_output(
         lambda alpha, p: display(picture(alpha, p)), {"alpha": alpha, "p": p}
     )
-    return ipywidgets.VBox([ipywidgets.HBox([alpha, p]), shown])
-
-
-def _policies(p: float, policies: int) -> tuple[Enumeration, np.ndarray, np.ndarray]:
-    start, correct = draw(PrefixTree(3, 3), policies, np.random.default_rng(0))
-    policy = moved(start, correct, p)
-    return policy, correct[..., None].astype(float), policy.success_gradient(correct)
-
-
-def _norms(update: np.ndarray) -> np.ndarray:
-    return np.sqrt((update**2).sum(axis=(1, 2)))
+    return ipywidgets.VBox([ipywidgets.HBox([alpha, p]), image])

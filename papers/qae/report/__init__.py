@@ -101,16 +101,19 @@ def drop_in(frame: pd.DataFrame) -> pd.DataFrame:
 def coefficients(frame: pd.DataFrame) -> pd.DataFrame:
     """Coefficient of the positive-sample gradient at a few success rates, by group size and baseline."""
 
-    def cells() -> Iterator[tuple[str, str, Interval]]:
-        for size in (8, 16, 32):
-            labels = {"analysis": "expected_coefficients", "group_size": size}
-            p = rows(frame, "theory", "p", **labels)["value"]
-            for rate in (0.05, 0.25, 0.5, 0.75, 0.95):
-                for name, column in COEFFICIENTS.items():
-                    value = rows(frame, "theory", name, **labels)["value"][np.isclose(p, rate)]
-                    yield f"G={size}, p={rate:.2f}", column, exact(value.iloc[0])
-
-    return long_table(cells())
+    tables = {
+        size: {
+            name: rows(frame, "theory", name, analysis="expected_coefficients", group_size=size)["value"]
+            for name in ("p", *COEFFICIENTS)
+        }
+        for size in (8, 16, 32)
+    }
+    return long_table(
+        (f"G={size}, p={rate:.2f}", column, exact(table[name][np.isclose(table["p"], rate)].item()))
+        for size, table in tables.items()
+        for rate in (0.05, 0.25, 0.5, 0.75, 0.95)
+        for name, column in COEFFICIENTS.items()
+    )
 
 
 def mismatches(frame: pd.DataFrame) -> pd.DataFrame:
@@ -172,7 +175,7 @@ def arm_name(arm: Mapping[Any, Any]) -> str:
         "matched gradient norm": arm["matched_grad_norm"],
         small: arm["sweep"] == "tabular_small_steps",
     }
-    return ", ".join(text for text, said in parts.items() if said)
+    return ", ".join(text for text, differs in parts.items() if differs)
 
 
 TABLES: dict[str, Twin] = {

@@ -59,10 +59,15 @@ def entropy_at(frame: pd.DataFrame, iterations: int, arm: str) -> pd.Series:
     Raises:
         StudyError: the run was shorter.
     """
-    reached = after(tabular(frame, "entropy", arm), iterations)
-    if reached.empty:
+    entropy = after(tabular(frame, "entropy", arm), iterations)
+    if entropy.empty:
         raise StudyError(f"this claim reads the entropy after {iterations} iterations; the run was shorter")
-    return reached
+    return entropy
+
+
+def over_arms(frame: pd.DataFrame, **arms: str) -> pd.DataFrame:
+    """`entropy_at` after five iterations, one column per arm."""
+    return pd.DataFrame({name: entropy_at(frame, 5, arm) for name, arm in arms.items()})
 
 
 def early_entropy(frame: pd.DataFrame, arm: str, k: float) -> pd.Series:
@@ -186,12 +191,8 @@ CLAIMS: dict[str, Measure] = {
         {f"k{round(10 * k):02d}": early_entropy(f, arm, k) for k in K_SWEEP}
     ),
     "c7a": lambda f, arm="quantile": entropy_at(f, 15, arm) - entropy_at(f, 15, "mean"),
-    "c7b": lambda f: pd.DataFrame(
-        {name: entropy_at(f, 5, arm) for name, arm in {"mean": "mean", "pos_mask": "pos", "b1": "b1"}.items()}
-    ),
-    "c7b_positives": lambda f: pd.DataFrame(
-        {name: entropy_at(f, 5, arm) for name, arm in {"mean": "mean", "neg_mask": "neg", "b0": "b0"}.items()}
-    ),
+    "c7b": lambda f: over_arms(f, mean="mean", pos_mask="pos", b1="b1"),
+    "c7b_positives": lambda f: over_arms(f, mean="mean", neg_mask="neg", b0="b0"),
     "c8a": lambda f: success(f, "neg") - success(f, "quantile"),
     "c8b": lambda f, arm="quantile": success(f, arm) - success(f, "pos"),
     "c8c": lambda f: success(f, "pos", NARROW) - success(f, "neg", NARROW),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -22,15 +23,7 @@ from common.tabular.start import World, draw_start
 from papers.qae.method import TOLERANCE, Mask, check_quantile, quantile_advantages
 
 RATES = {"hard": (0.01, 0.03, 0.1), "broad": (0.02, 0.1, 0.3, 0.6)}
-MASKS: dict[str, Mask] = {
-    "quantile": "none",
-    "pos": "pos",
-    "neg": "neg",
-    "b0": "b0",
-    "b1": "b1",
-    "random_gate": "random_gate",
-    "inverted": "inverted",
-}
+MASKS: dict[str, Mask] = {"quantile": "none", **{mask: mask for mask in get_args(Mask) if mask != "none"}}
 BASELINES = ("mean", "sparse_mean", *MASKS)
 AVERAGES = ("grad_norm", "clip_low", "clip_high")
 DENSITY = 0.2  # share of the responses that the sparsity-matched control leaves their advantage

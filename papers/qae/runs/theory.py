@@ -44,7 +44,6 @@ def threshold_switch(job: Job, _workspace: Path) -> Record:
     The reference is integer arithmetic on the CDF: b = 0 iff n_wrong · grid >= j · G, with K = j / grid.
 
     Config: `max_group` (groups of 2 to this size), `grid` (0 < j < grid).
-
     Emits per (G, K), G outermost: `group_size`, `k`, `baseline_error` and `advantage_error`, the largest
     absolute errors over the compositions (the advantage against ±1/sqrt(p(1-p)) or 0); scalar `instances`.
     """
@@ -69,7 +68,6 @@ def linear_mismatches(job: Job, _workspace: Path) -> Record:
     """Where the official code's linear interpolation leaves Eq. 4: every (G, K, n_wrong) where b differs.
 
     Config: `max_group`, `grid` as in `threshold_switch`.
-
     Emits one step per mismatch, ordered by K, G: `k`, `group_size`, `wrong`, `linear` and `inverted_cdf` (the
     baselines); scalars `mismatches`, `instances` and `most_per_pair`, the largest count for one (G, K).
     """
@@ -98,7 +96,6 @@ def objective_rewriting(job: Job, _workspace: Path) -> Record:
     Config: `draws`, `vocabulary`, `length`, `copies` (group size over number of sequences), `noise` (standard
     deviation of the logit changes), `k`, `epsilon_low`, `epsilon_high`. Boundary instances follow the random
     ones: uniform π_old with every possible number of correct sequences, p = 1 - K among them.
-
     Emits per instance the absolute errors `<objective>_clipped` and `<objective>_unclipped` of the objectives
     mean, quantile, pos, neg, and `success_rate`; scalars `clipped_low`, `clipped_high`, shares of tokens.
     """
@@ -129,7 +126,6 @@ def on_policy_gradients(job: Job, _workspace: Path) -> Record:
     """Companion of C2: at π = π_old the gradients of Eq. 5 and Eq. 6 agree if the group's p is the true p.
 
     Config: `draws`, `vocabulary`, `length`, `copies`, `k` as in `objective_rewriting`.
-
     Emits per instance `difference`, the largest absolute difference between the logit gradients of the mean
     and the quantile objective; `gradient`, the largest absolute entry of the former; and the control
     `sampled_difference`, the difference for groups sampled from π_old, whose p is not the true one.
@@ -160,7 +156,6 @@ def entropy_safety(job: Job, _workspace: Path) -> Record:
     """C3: entropy changes of softmax bandits under the uncentred update (Prop. 4.2) and the true gradient.
 
     Config: `draws`, `arms`, `points` (baselines from 0 to 1), `step_size`.
-
     Emits per instance, in nats: `increment`, the smallest growth of ΔH from a baseline to the next (exact
     entropies before and after the uncentred step; positive means monotone), and `first_order_increment`, the
     same for the closed form; `uncentred_spread`, ΔH(b=1) - ΔH(b=0), and the control `centred_spread`, the
@@ -198,7 +193,6 @@ def weight_curves(job: Job, _workspace: Path) -> Record:
     """C4: weights on positives and negatives over the success rate (Fig. 4b-c), closed form against the code.
 
     Config: `k`, `points` (p = i / points for 0 < i < points).
-
     Emits over the grid `p`: `mean_positive`, `mean_negative`, `quantile_positive`, `quantile_negative`, and
     `error`, the largest absolute deviation of the four from p A+ and -(1 - p) A- of groups of `points`.
     """
@@ -208,10 +202,10 @@ def weight_curves(job: Job, _workspace: Path) -> Record:
     for name, k in (("mean", None), ("quantile", job.config["k"])):
         advantages = quantile_advantages(compositions(points), points, k, std="population")
         mixed = advantages.view(-1, points)[1:-1]
-        measured = mixed[:, 0] * p, -mixed[:, -1] * (1 - p)
+        implied = mixed[:, 0] * p, -mixed[:, -1] * (1 - p)
         weights = objective_weights(p, k)
         series |= {f"{name}_positive": weights[0], f"{name}_negative": weights[1]}
-        errors += [(weight - value).abs() for weight, value in zip(weights, measured, strict=True)]
+        errors += [(weight - value).abs() for weight, value in zip(weights, implied, strict=True)]
     series["error"] = torch.stack(errors).amax(dim=0)
     return Record.of_one_seed({}, series)
 
@@ -222,7 +216,6 @@ def expected_coefficients(job: Job, _workspace: Path) -> Record:
     A sum over n_correct ~ Bin(G, p) with g- = -p g+ / (1 - p) put in; groups of equal rewards contribute 0.
 
     Config: `group_size`, `k`, `points` (p = i / points for 0 < i < points).
-
     Emits over the grid `p`: `mean`, `quantile`, `b0`, `b1`.
     """
     size, points = job.config["group_size"], job.config["points"]
@@ -245,7 +238,6 @@ def zero_advantage_share(job: Job, _workspace: Path) -> Record:
     """Share of responses with zero advantage over the success rate (companion of Fig. 5c).
 
     Config: `k`, `points` (p = (i + 1/2) / points). Groups have 2 · points responses: every p occurs exactly.
-
     Emits over the grid `p`: `zero_share`; scalar `uniform_average`, its mean for p ~ U(0, 1), which is
     1/2 + K (1 - K) if 1 - K is a multiple of 1 / points.
     """

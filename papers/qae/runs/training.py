@@ -8,10 +8,11 @@ from typing import Any
 
 from common.rl.harness import LOGGED, shared_arguments, train_arm
 from common.rl.run import Run
+from common.study.errors import unknown
 from common.study.jobs import Job, Record
 from papers.qae.method import QAEConfig, QAETrainer
 
-Settings = Mapping[str, Any]
+ArmConfig = Mapping[str, Any]
 """The config of a job: the fields of `Run`, the arm (`base`, `baseline`) and its knobs."""
 
 
@@ -25,7 +26,7 @@ def train(job: Job, workspace: Path) -> Record:
     )
 
 
-def run_of(config: Settings) -> Run:
+def run_of(config: ArmConfig) -> Run:
     """The run of an arm; GSPO has its own number of optimizer steps per rollout batch."""
     run = Run.read(config)
     if config["base"] == "gspo":
@@ -33,7 +34,7 @@ def run_of(config: Settings) -> Run:
     return run
 
 
-def training_arguments(config: Settings, seed: int, workspace: Path) -> QAEConfig:
+def training_arguments(config: ArmConfig, seed: int, workspace: Path) -> QAEConfig:
     """The arm as a trainer configuration; everything but base and baseline is equal across arms."""
     return QAEConfig(
         **shared_arguments(run_of(config), seed, workspace),
@@ -42,51 +43,35 @@ def training_arguments(config: Settings, seed: int, workspace: Path) -> QAEConfi
     )
 
 
-def base_arguments(config: Settings) -> dict[str, Any]:
+def base_arguments(config: ArmConfig) -> dict[str, Any]:
     """Loss of the base algorithm, with its authors' values.
 
     Row skipping changes no gradient beyond rounding; the covariance losses need every row.
     """
     clips = {"epsilon": config["epsilon_low"], "epsilon_high": config["epsilon_high"]}
-    match config["base"]:
-        case "clip_higher":
-            return {**clips, "loss_type": "dapo", "row_skipping": True}
-        case "clip_cov":
-            return {
-                "loss_type": "dapo",
-                "loss_variant": "clip_cov",
-                "clip_cov_ratio": config["clip_cov_ratio"],
-                "epsilon": 1.0,
-                "epsilon_high": 1.0,
-            }
-        case "kl_cov":
-            return {
-                **clips,
-                "loss_type": "dapo",
-                "loss_variant": "kl_cov",
-                "kl_cov_ratio": config["kl_cov_ratio"],
-                "kl_cov_coefficient": config["kl_cov_coefficient"],
-            }
-        case "gspo":
-            return {
-                "loss_type": "grpo",
-                "importance_sampling_level": "sequence",
-                "epsilon": config["gspo_epsilon_low"],
-                "epsilon_high": config["gspo_epsilon_high"],
-                "row_skipping": True,
-            }
-    raise ValueError(
-        f"unknown base algorithm '{config['base']}'; choose clip_higher, clip_cov, kl_cov or gspo"
-    )
+    open_range = {"epsilon": 1.0, "epsilon_high": 1.0}
+    sequence_clips = {"epsilon": config["gspo_epsilon_low"], "epsilon_high": config["gspo_epsilon_high"]}
+    sequence_level = {"importance_sampling_level": "sequence", "loss_type": "grpo"}
+    knobs = {name: config[name] for name in ("clip_cov_ratio", "kl_cov_ratio", "kl_cov_coefficient")}
+    bases: dict[str, dict[str, Any]] = {
+        "clip_higher": {**clips, "row_skipping": True},
+        "clip_cov": {**open_range, "loss_variant": "clip_cov"},
+        "kl_cov": {**clips, "loss_variant": "kl_cov"},
+        "gspo": {**sequence_clips, **sequence_level, "row_skipping": True},
+    }
+    if config["base"] not in bases:
+        raise unknown("base algorithm", config["base"], bases)
+    return {"loss_type": "dapo", **knobs, **bases[config["base"]]}
 
 
-def baseline_arguments(config: Settings) -> dict[str, Any]:
+def baseline_arguments(config: ArmConfig) -> dict[str, Any]:
     """The advantage baseline: the only thing that differs between two arms of one base."""
-    match config["baseline"]:
-        case "mean":
-            return {"quantile_k": None}
-        case "quantile":
-            return {"quantile_k": config["quantile_k"]}
-        case "random_gate":
-            return {"quantile_k": config["quantile_k"], "advantage_mask": "random_gate"}
-    raise ValueError(f"unknown baseline '{config['baseline']}'; choose mean, quantile or random_gate")
+    k = config["quantile_k"]
+    baselines = {
+        "mean": {"quantile_k": None},
+        "quantile": {"quantile_k": k},
+        "random_gate": {"quantile_k": k, "advantage_mask": "random_gate"},
+    }
+    if config["baseline"] not in baselines:
+        raise unknown("baseline", config["baseline"], baselines)
+    return baselines[config["baseline"]]

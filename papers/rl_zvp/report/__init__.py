@@ -51,10 +51,11 @@ COLOURS = {
     "DS-g": HUES["purple"],
     "GRESO-r": HUES["brown"],
     "GRESO-g": HUES["brown"],
-    **{
-        NAMES[arm]: HUES[hue] for arm, hue in {"no_negative": "green", "unit": "blue", "const": "sky"}.items()
-    },
-    **{NAMES[arm]: HUES[hue] for arm, hue in {"shuffle": "pink", "flip": "vermilion"}.items()},
+    NAMES["no_negative"]: HUES["green"],
+    NAMES["unit"]: HUES["blue"],
+    NAMES["const"]: HUES["sky"],
+    NAMES["shuffle"]: HUES["pink"],
+    NAMES["flip"]: HUES["vermilion"],
 }
 
 # Tables
@@ -136,9 +137,9 @@ def rollouts(frame: pd.DataFrame) -> pd.DataFrame:
     """Rollouts, their factor to RL-ZVP's, and gradient steps of the tabular arms."""
 
     def cells() -> Iterator[Cell]:
-        for mix, name, _, steps, drawn in methods(frame):
-            yield f"{mix}: {name}", "rollouts", estimate(drawn)
-            yield f"{mix}: {name}", "factor", estimate(drawn / budget(frame, mix))
+        for mix, name, _, steps, total in methods(frame):
+            yield f"{mix}: {name}", "rollouts", estimate(total)
+            yield f"{mix}: {name}", "factor", estimate(total / budget(frame, mix))
             yield f"{mix}: {name}", "gradient steps", estimate(steps * TABULAR["inner_steps"])
 
     return long_table(cells())
@@ -235,7 +236,7 @@ HALF_PANELS = {
 WEIGHTED = {"GRPO": "grpo", "RL-ZVP, positive half": "positive", "RL-ZVP, negative half": "negative"}
 GROUP_SIZES = (8, 16)  # that `halves` weights by
 BATCHES = 4  # of a language model, averaged in a figure
-SHOWN = ("zvp", "no_negative", "unit", "const", "shuffle", "flip")
+COMPARISON = ("zvp", "no_negative", "unit", "const", "shuffle", "flip")
 NARROWEST = 2.0  # percentage points of an axis
 
 
@@ -311,7 +312,7 @@ def ablations(frame: pd.DataFrame) -> pd.DataFrame:
     def parts() -> Iterator[pd.DataFrame]:
         for mix in reversed(MIXES):
             base = tabular(frame, "success", mix, "grpo").set_index(["seed", "step"])["value"]
-            for arm in SHOWN:
+            for arm in COMPARISON:
                 own = tabular(frame, "success", mix, arm).set_index(["seed", "step"])["value"]
                 yield curve((own - base).reset_index(), panel=f"{mix} mix", arm=NAMES[arm])
 
@@ -359,54 +360,28 @@ TABULAR_NOTE = "tabular policy in a language model's place"
 OPCHAIN = "OpChain, 0.1 M parameters"
 POLICIES = "enumerated policies of 3 tokens, length 3, in the place of seeds"
 
+BATCH_MEANS = f"{OPCHAIN}; entropy and length are means of four training batches"
+SHARES = f"left: {TABULAR_NOTE}; right: {OPCHAIN}, means of four batches"
+METHODS = f"{TABULAR_NOTE}; -r: as many rollouts as RL-ZVP, -g: as many gradient steps"
+UPDATE = "norm of the expected update"
+ACC = dots(OPCHAIN, y="Acc@8 (%)", width=3.0, fixed=COLOURS, finish=percent)
+SHARE = lines(SHARES, x="batch", y="zero-variance prompts", rates=("policy", "OpChain"))
+TRAINING = lines(BATCH_MEANS, x="batch", fixed=COLOURS, rates=("Acc@8",))
+METHOD = dots(METHODS, columns=2, width=4.2, fixed=COLOURS, finish=percent)
+HALF = lines(f"{POLICIES}; alpha = 1", x="success rate p", fixed=COLOURS, finish=success_rates)
+GROUP = lines(
+    f"{POLICIES}; alpha = 0.1", x="success rate p", y=UPDATE, log="y", fixed=COLOURS, finish=logarithmic
+)
+GAIN = lines(
+    TABULAR_NOTE, x="batch", y="success minus GRPO's", width=4.4, columns=2, fixed=COLOURS, level=0.0
+)
+
 FIGURES: dict[str, Figure] = {
-    "fig1": Figure(accuracies, dots(OPCHAIN, y="Acc@8 (%)", width=3.0, fixed=COLOURS, finish=percent)),
-    "fig3": Figure(
-        zero_variance,
-        lines(
-            f"left: {TABULAR_NOTE}; right: {OPCHAIN}, means of four batches",
-            x="batch",
-            y="zero-variance prompts",
-            rates=("policy", "OpChain"),
-        ),
-    ),
-    "fig4": Figure(
-        over_batches,
-        lines(
-            f"{OPCHAIN}; entropy and length are means of four training batches",
-            x="batch",
-            fixed=COLOURS,
-            rates=("Acc@8",),
-        ),
-    ),
-    "fig6": Figure(
-        six_methods,
-        dots(
-            f"{TABULAR_NOTE}; -r: as many rollouts as RL-ZVP, -g: as many gradient steps",
-            columns=2,
-            width=4.2,
-            fixed=COLOURS,
-            finish=percent,
-        ),
-    ),
-    "halves": Figure(
-        halves, lines(f"{POLICIES}; alpha = 1", x="success rate p", fixed=COLOURS, finish=success_rates)
-    ),
-    "groups": Figure(
-        groups,
-        lines(
-            f"{POLICIES}; alpha = 0.1",
-            x="success rate p",
-            y="norm of the expected update",
-            log="y",
-            fixed=COLOURS,
-            finish=logarithmic,
-        ),
-    ),
-    "ablations": Figure(
-        ablations,
-        lines(
-            TABULAR_NOTE, x="batch", y="success minus GRPO's", width=4.4, columns=2, fixed=COLOURS, level=0.0
-        ),
-    ),
+    "fig1": Figure(accuracies, ACC),
+    "fig3": Figure(zero_variance, SHARE),
+    "fig4": Figure(over_batches, TRAINING),
+    "fig6": Figure(six_methods, METHOD),
+    "halves": Figure(halves, HALF),
+    "groups": Figure(groups, GROUP),
+    "ablations": Figure(ablations, GAIN),
 }

@@ -76,15 +76,15 @@ def stop(frame: pd.DataFrame, mix: str, arm: str) -> pd.Series:
     """
     part = filtered(frame, "rollouts", mix, arm)
     table = part.pivot_table(index="seed", columns="step", values="value")
-    reached = table.ge(budget(frame, mix), axis=0).to_numpy()
-    steps = np.where(reached.any(axis=1), reached.argmax(axis=1), reached.shape[1] - 1)
+    enough = table.ge(budget(frame, mix), axis=0).to_numpy()
+    steps = np.where(enough.any(axis=1), enough.argmax(axis=1), enough.shape[1] - 1)
     return pd.Series(steps, index=table.index)
 
 
 def at(part: pd.DataFrame, steps: pd.Series) -> pd.Series:
     """Value of each seed at its own step."""
-    joined = part.merge(steps.rename("wanted"), left_on="seed", right_index=True)
-    return joined[joined["step"] == joined["wanted"]].set_index("seed")["value"]
+    joined = part.merge(steps.rename("own"), left_on="seed", right_index=True)
+    return joined[joined["step"] == joined["own"]].set_index("seed")["value"]
 
 
 def batch_quarter(part: pd.DataFrame) -> pd.Series:
@@ -126,8 +126,8 @@ def over_filters(frame: pd.DataFrame, arm: str, *, same_rollouts: bool) -> pd.Da
     columns = {}
     for name in FILTERS:
         series = filtered(frame, "success", "hard", name)
-        reached = at(series, stop(frame, "hard", name)) if same_rollouts else final(series)
-        columns[name] = success(frame, arm) - reached
+        end = at(series, stop(frame, "hard", name)) if same_rollouts else final(series)
+        columns[name] = success(frame, arm) - end
     return pd.DataFrame(columns)
 
 
@@ -140,12 +140,12 @@ def oversampling(frame: pd.DataFrame) -> pd.DataFrame:
     """Groups rolled out per group trained on, times the share of mixed groups, dynamic sampling."""
     columns = {}
     for mix in MIXES:
-        used, trained_on, shares = (
+        rolled_out, trained_on, shares = (
             filtered(frame, name, mix, "ds").pivot_table(index="seed", columns="step", values="value")
             for name in ("used", "kept", "zero_variance")
         )
-        mixed = (used * (1.0 - shares)).sum(axis=1) / used.sum(axis=1)
-        columns[mix] = used.sum(axis=1) / trained_on.sum(axis=1) * mixed
+        mixed = (rolled_out * (1.0 - shares)).sum(axis=1) / rolled_out.sum(axis=1)
+        columns[mix] = rolled_out.sum(axis=1) / trained_on.sum(axis=1) * mixed
     return pd.DataFrame(columns)
 
 

@@ -6,7 +6,6 @@ V tokens, Q sequences, L positions; logits are ``[D, N, V]``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import comb
@@ -40,15 +39,15 @@ def identities(job: Job, _workspace: Path) -> Record:
     component of -B- + ∇E[max H] - E[1{R=1} Σ_t (max H - H_t) ∇log π_t], with H held constant and B- as in
     `halves`.
     """
-    tree = PrefixTree(int(job.config["vocabulary"]), int(job.config["length"]))
-    policy, correct = draw(tree, int(job.config["policies"]), np.random.default_rng(job.seeds[0]))
+    tree = PrefixTree(job.config["vocabulary"], job.config["length"])
+    policy, correct = draw(tree, job.config["policies"], np.random.default_rng(job.seeds[0]))
     right, gaps = correct[..., None].astype(float), _gaps(policy)
     negative = -policy.expected_update((1.0 - right) * gaps)
     series = {
         "zero_mean": _largest(policy.expected_update(policy.entropies)),
         "drift": _largest(negative - _drift(policy) - policy.expected_update(right * gaps)),
     }
-    return _record(job, {"policies": len(correct)}, series)
+    return Record.of_one_seed({"policies": len(correct)}, series)
 
 
 def halves(job: Job, _workspace: Path) -> Record:
@@ -70,22 +69,24 @@ def halves(job: Job, _workspace: Path) -> Record:
         grpo_group_<G>: Norm of GRPO's expected update.
     """
     rng = np.random.default_rng(job.seeds[0])
-    tree = PrefixTree(int(job.config["vocabulary"]), int(job.config["length"]))
-    start, correct = draw(tree, int(job.config["policies"]), rng)
+    tree = PrefixTree(job.config["vocabulary"], job.config["length"])
+    start, correct = draw(tree, job.config["policies"], rng)
     middle = RATES.index(0.5)
-    reached: dict[float, Enumeration] = {}
+    # From one half outwards: both ends are reached along the gradient of p, each rate from its neighbour.
+    by_rate: dict[float, Enumeration] = {}
     for path in (RATES[middle:], RATES[middle - 1 :: -1]):
-        policy = reached.get(0.5, start)
+        policy = by_rate.get(0.5, start)
         for rate in path:
-            policy = reached[rate] = moved(policy, correct, rate)
-    parts = [_at_rate(reached[rate], correct, rate) for rate in RATES]
+            policy = by_rate[rate] = moved(policy, correct, rate)
+    parts = [at_rate(by_rate[rate], correct, rate) for rate in RATES]
     series = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return _record(job, {"policies": len(correct)}, series)
+    return Record.of_one_seed({"policies": len(correct)}, series)
 
 
-def _at_rate(
+def at_rate(
     policy: Enumeration, correct: Bool[np.ndarray, "D Q"], rate: float
 ) -> dict[str, Float[np.ndarray, " D"]]:
+    """What `halves` emits at one success rate."""
     entropies, right = policy.entropies, correct[..., None].astype(float)
     mean_top = (policy.sequences * entropies.max(axis=-1)).sum(axis=-1)[:, None, None]
     weights = {
@@ -147,8 +148,7 @@ def advantage_rules(job: Job, _workspace: Path) -> Record:
     GRPO.
     """
     rng = np.random.default_rng(job.seeds[0])
-    draws, size, length = (int(job.config[name]) for name in ("draws", "group_size", "length"))
-    alpha = float(job.config["alpha"])
+    draws, size, length, alpha = (job.config[name] for name in ("draws", "group_size", "length", "alpha"))
     rewards = _group_rewards(rng, draws, size)
     entropies = rng.exponential(1.0, (draws * size, length))
     lengths = rng.integers(1, length + 1, draws * size)
@@ -158,32 +158,28 @@ def advantage_rules(job: Job, _workspace: Path) -> Record:
         torch.from_numpy(entropies),
         torch.from_numpy(mask.astype(int)),
     )
-    used = rl_zvp_advantages(*tensors, size, alpha)
+    own = rl_zvp_advantages(*tensors, size, alpha)
     grpo = rl_zvp_advantages(*tensors, size, alpha, use_positive=False, use_negative=False)
-    expected = np.concatenate(
-        [
-            equation_5(group, rows, alpha)
-            for group, rows in zip(rewards, _rows(entropies, mask, size), strict=True)
-        ]
-    ).reshape(draws * size, -1)
+    padded = np.where(mask, entropies, np.nan).reshape(draws, size, length)
+    expected = [equation_5(*group, alpha) for group in zip(rewards, padded, strict=True)]
     equal = rewards.min(axis=1) == rewards.max(axis=1)
     log_ratio = torch.from_numpy(OLD_NOISE * rng.standard_normal(entropies.shape))
-    difference = np.abs(used.numpy() - expected) * mask
-    mixed = np.abs((used - grpo).numpy())
+    difference = np.abs(own.numpy() - np.concatenate(expected)) * mask
+    mixed = np.abs((own - grpo).numpy())
     series = {
         "pattern_error": _per_group(difference, draws)[equal],
         "mixed_difference": _per_group(mixed, draws)[~equal],
         "grpo_gradient": _per_group(_loss_gradient(log_ratio, grpo, tensors[2]), draws)[equal],
-        "zvp_gradient": _per_group(_loss_gradient(log_ratio, used, tensors[2]), draws)[equal],
+        "zvp_gradient": _per_group(_loss_gradient(log_ratio, own, tensors[2]), draws)[equal],
     }
-    return _record(job, {"instances": draws}, series)
+    return Record.of_one_seed({"instances": draws}, series)
 
 
 def equation_5(
-    rewards: Float[np.ndarray, " G"], rows: list[Float[np.ndarray, " T"]], alpha: float
+    rewards: Float[np.ndarray, " G"], rows: Float[np.ndarray, "G T"], alpha: float
 ) -> Float[np.ndarray, "G T"]:
     """Eq. 5 of one group as it is written; 0 if the group is mixed. Padding is NaN in `rows`."""
-    values = np.zeros((len(rows), len(rows[0])))
+    values = np.zeros(rows.shape)
     if len(set(rewards.tolist())) > 1:
         return values
     for index, (reward, row) in enumerate(zip(rewards, rows, strict=True)):
@@ -198,13 +194,6 @@ def _group_rewards(rng: np.random.Generator, draws: int, size: int) -> Float[np.
     correct = rng.integers(1, size, size=(draws, 1))
     correct[0::4], correct[1::4] = size, 0
     return np.where(np.arange(size) < correct, 1.0, low)
-
-
-def _rows(
-    entropies: Float[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"], size: int
-) -> list[list[Float[np.ndarray, " T"]]]:
-    padded = np.where(mask, entropies, np.nan)
-    return [list(padded[start : start + size]) for start in range(0, len(padded), size)]
 
 
 def _loss_gradient(
@@ -226,15 +215,6 @@ def _norm(update: Float[np.ndarray, "D N V"]) -> Float[np.ndarray, " D"]:
 
 def _largest(update: Float[np.ndarray, "D N V"]) -> Float[np.ndarray, " D"]:
     return np.abs(update).max(axis=(1, 2))
-
-
-def _record(job: Job, scalars: Mapping[str, float], series: Mapping[str, np.ndarray]) -> Record:
-    if len(job.seeds) != 1:
-        raise ValueError(f"exact checks take one seed; got {list(job.seeds)}")
-    return Record(
-        {name: np.array([value], dtype=float) for name, value in scalars.items()},
-        {name: values[None] for name, values in series.items()},
-    )
 
 
 @dataclass(frozen=True)
@@ -266,12 +246,18 @@ class Enumeration:
         """E_{o~π}[Σ_t w_t(o) ∇ log π(o_t | o_<t)] with respect to the logits; the weights are constants."""
         nodes, tokens = self.tree.path(np.arange(self.tree.sequences))
         mass = self.sequences[..., None] * weights
-        chosen = np.zeros_like(self.logits)
-        np.add.at(chosen, (slice(None), nodes, tokens), mass)  # type: ignore[arg-type]  # NumPy's stub: no slice
-        return chosen - chosen.sum(axis=-1, keepdims=True) * self.probabilities
+        # ∇ log π(y | prefix) is 1 at y minus π: the mass of each choice, less the prefix's mass times π.
+        # `add.at` and not `+=`, because sequences share prefixes, and repeated indices have to add up.
+        choices = np.zeros_like(self.logits)
+        np.add.at(choices, (slice(None), nodes, tokens), mass)  # type: ignore[arg-type]  # NumPy's stub: no slice
+        return choices - choices.sum(axis=-1, keepdims=True) * self.probabilities
 
     def second_moment(self, weights: Float[np.ndarray, "D Q L"]) -> Float[np.ndarray, " D"]:
-        """E_{o~π} of the squared norm of Σ_t w_t ∇ log π(o_t | o_<t); prefixes of a path are distinct."""
+        """E_{o~π} of the squared norm of Σ_t w_t ∇ log π(o_t | o_<t).
+
+        The prefixes of a path are distinct, so that the gradients of its tokens are orthogonal; the norm of
+        one is |1_y - π|² = 1 - 2 π(y) + |π|².
+        """
         nodes, tokens = self.tree.path(np.arange(self.tree.sequences))
         squares = (self.probabilities**2).sum(axis=-1)[:, nodes]
         norms = 1.0 - 2.0 * self.probabilities[:, nodes, tokens] + squares
@@ -301,12 +287,13 @@ def moved(policy: Enumeration, correct: Bool[np.ndarray, "D Q"], success: float)
     Raises:
         ArithmeticError: a policy does not get there.
     """
-    wanted = np.log(success) - np.log1p(-success)
+    target = np.log(success) - np.log1p(-success)
     for _ in range(NEWTON_STEPS):
         p = policy.success(correct)
-        gap = wanted - (np.log(p) - np.log1p(-p))
+        gap = target - (np.log(p) - np.log1p(-p))
         if np.abs(gap).max() < 1e-9:
             return policy
+        # Newton in the logit of p: its gradient is ∇p / (p (1 - p)); a step along it moves it by the square.
         gradient = policy.success_gradient(correct) / (p * (1.0 - p))[:, None, None]
         square = (gradient**2).sum(axis=(1, 2))
         step = np.clip(gap, -LARGEST_STEP, LARGEST_STEP) / square

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.rl.harness import LOGGED, shared_arguments, train_arm
 from common.rl.run import Run
+from common.study.errors import unknown
 from common.study.jobs import Job, Record
 from papers.rl_zvp.method import VARIANTS, RLZVPConfig, RLZVPTrainer
 
@@ -35,16 +36,16 @@ def training_arguments(config: Mapping[str, Any], seed: int, workspace: Path) ->
     Row skipping changes no gradient beyond rounding.
 
     Raises:
-        ValueError: unknown arm.
+        StudyError: unknown arm.
     """
-    arm = "grpo" if config["arm"] == "ds" else config["arm"]
-    if arm not in VARIANTS:
-        raise ValueError(f"unknown arm '{arm}'; choose ds or one of {', '.join(VARIANTS)}")
+    variants = {**VARIANTS, "ds": VARIANTS["grpo"]}
+    if config["arm"] not in variants:
+        raise unknown("arm", config["arm"], variants)
     shared = shared_arguments(Run.read(config), seed, workspace)
     schedule = {"lr_scheduler_type": config["schedule"], "warmup_steps": config["warmup_steps"]}
     return RLZVPConfig(
         **{**shared, **schedule},
-        **{f"zvp_{name}": value for name, value in asdict(VARIANTS[arm]).items()},
+        **{f"zvp_{name}": value for name, value in asdict(variants[config["arm"]]).items()},
         zvp_alpha=config["zvp_alpha"],
         epsilon=config["epsilon_low"],
         epsilon_high=config["epsilon_high"],

@@ -13,8 +13,8 @@ CARD = load_card("qae")
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_sweep_of_the_card_has_jobs_at_every_profile(profile):
-    found = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
-    assert CARD.needs() == found
+    sweeps = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
+    assert CARD.needs() == sweeps
 
 
 def test_judged_profiles_use_judged_seeds_only():
@@ -48,8 +48,8 @@ def test_a_model_at_the_gpu_profile_brings_mathematics_for_one_gpu():
 
 
 def test_what_the_user_set_stands_beside_a_model():
-    chosen = {"model": "a/b", "batch": "64", "evaluation_sets": "mine=mine.jsonl", "main_seeds": "4"}
-    swapped = configure(Config, PROFILES, "gpu", chosen)
+    changes = {"model": "a/b", "batch": "64", "evaluation_sets": "mine=mine.jsonl", "main_seeds": "4"}
+    swapped = configure(Config, PROFILES, "gpu", changes)
     run = swapped.run
     assert (run.batch, run.evaluation_sets, swapped.main_seeds) == (64, "mine=mine.jsonl", 4)
     assert run.max_response == ONE_GPU["run.max_response"]

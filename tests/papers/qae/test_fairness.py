@@ -10,7 +10,7 @@ from papers.qae.runs.training import run_of
 
 SEEDS = load_card("qae").seeds
 DIFFERS = {"baseline", "k", "quantile_k", "advantage_mask", "matched_grad_norm"}
-WATCHED = {"curve_samples"}  # measures on the way; `test_train` shows that training does not notice
+WATCHED = {"curve_samples"}  # measures on the way; `test_training` shows that training does not notice
 """What two arms may differ in; `k` and `quantile_k` only describe the gate when the baseline is the mean."""
 
 
@@ -53,9 +53,9 @@ def test_arms_of_a_base_have_equal_budgets_and_seeds(profile, base):
                 job.inputs,
                 {k: v for k, v in job.config.items() if k not in DIFFERS | WATCHED},
             )
-            for job in found
+            for job in arm
         ]
-        for name, found in arms.items()
+        for name, arm in arms.items()
     }
     assert all(plan == plans["mean"] for plan in plans.values())
     assert len({seeds for seeds, *_ in plans["mean"]}) == len(plans["mean"])
@@ -63,10 +63,10 @@ def test_arms_of_a_base_have_equal_budgets_and_seeds(profile, base):
 
 @pytest.mark.parametrize("sweep", ["tabular_hard", "tabular_broad", "tabular_small_steps"])
 def test_tabular_arms_have_equal_budgets_and_seeds(sweep):
-    found = [job for job in jobs(configure(Config, PROFILES, "laptop"), SEEDS.judged) if job.sweep == sweep]
+    tabular = [job for job in jobs(configure(Config, PROFILES, "laptop"), SEEDS.judged) if job.sweep == sweep]
     swept = {"epsilon_high", "optimizer", "inner_steps"}
     plans = {}
-    for job in found:
+    for job in tabular:
         part = plans.setdefault(tuple(job.labels.items()), [])
         part.append((job.seeds, {k: v for k, v in job.config.items() if k not in DIFFERS | swept}))
     assert len(plans) >= 6

@@ -41,13 +41,13 @@ class Place:
         return output
 
     def checkpoints(self, complete: bool) -> list[Path]:
-        found = (self.root / "store").glob("*/workspace/checkpoint-*")
-        return [path for path in found if (path / MARKER).is_file() is complete and path.is_dir()]
+        paths = (self.root / "store").glob("*/workspace/checkpoint-*")
+        return [path for path in paths if (path / MARKER).is_file() is complete and path.is_dir()]
 
     def newest(self) -> dict[Path, int]:
         """Step of the last complete checkpoint by workspace."""
-        found = sorted(self.checkpoints(complete=True), key=step)
-        return {path.parent: step(path) for path in found}
+        paths = sorted(self.checkpoints(complete=True), key=step)
+        return {path.parent: step(path) for path in paths}
 
     def inside_a_buffer(self) -> list[Path]:
         return [path for path in self.checkpoints(complete=True) if step(path) % MU]
@@ -68,9 +68,9 @@ def step(checkpoint: Path) -> int:
 def uninterrupted(tmp_path_factory) -> dict[str, bytes]:
     place = Place(tmp_path_factory.mktemp("uninterrupted"))
     place.finish(place.start())
-    found = place.artefacts()
-    assert {"values.parquet", "claims.json", "figures/fig3.csv", "tables/coefficients.csv"} <= set(found)
-    return found
+    artefacts = place.artefacts()
+    assert {"values.parquet", "claims.json", "figures/fig3.csv", "tables/coefficients.csv"} <= set(artefacts)
+    return artefacts
 
 
 wait_for = partial(reach, pause=0.002)
@@ -99,11 +99,11 @@ def half_written(place: Place, process: subprocess.Popen) -> list[Path]:
         with suppress(psutil.NoSuchProcess):  # a neighbour of the worker killed before may still be leaving
             worker.suspend()
     complete = place.newest()
-    found = [path for path in place.checkpoints(complete=False) if path.parent in complete]
-    for worker in stopped if not found else []:
+    unfinished = [path for path in place.checkpoints(complete=False) if path.parent in complete]
+    for worker in stopped if not unfinished else []:
         with suppress(psutil.NoSuchProcess):
             worker.resume()
-    return found
+    return unfinished
 
 
 def stopped_jobs(process: subprocess.Popen) -> list[psutil.Process]:

@@ -86,8 +86,8 @@ def test_linear_interpolation_leaves_the_definition_at_one_composition_at_most(s
     rewards = binary_groups(size)
     linear, exact = quantile_baseline(rewards, size, k, "linear"), quantile_baseline(rewards, size, k)
     correct = ((linear - exact).abs() > 1e-9).nonzero().flatten().tolist()
-    found = [(size - n, round(linear[n].item(), 9)) for n in correct]
-    assert found == ([MISMATCHES[size, k]] if (size, k) in MISMATCHES else [])
+    mismatches = [(size - n, round(linear[n].item(), 9)) for n in correct]
+    assert mismatches == ([MISMATCHES[size, k]] if (size, k) in MISMATCHES else [])
 
 
 def test_unscored_rewards_are_left_out_of_the_distribution():

@@ -25,7 +25,7 @@ def test_the_papers_zero_share_is_drawn(made):
     lines = [
         [line for line in axis.lines if line.get_label() == "paper: 80% zero share"] for axis in figure.axes
     ]
-    assert [len(found) for found in lines] == [1, 1, 1, 0]
+    assert [len(panel) for panel in lines] == [1, 1, 1, 0]
     assert list(lines[0][0].get_ydata()) == [0.8, 0.8]
     assert "paper: 80% zero share" in [text.get_text() for text in figure.legends[0].get_texts()]
 
@@ -39,7 +39,7 @@ def test_exact_claims_hold_on_real_records(study_frame):
 
 def test_mismatches_are_those_of_the_sheet(made):
     block = made["mismatches"].pivot_table(index="row", columns="column", values="mean")
-    found = {row: tuple(values) for row, values in block.iterrows()}
+    cells = {row: tuple(values) for row, values in block.iterrows()}
     expected = {
         "K=0.2, G=4": (0, 0.6, 1), "K=0.2, G=8": (0, 0.4, 2), "K=0.2, G=32": (0, 0.2, 7),
         "K=0.4, G=4": (0, 0.2, 2), "K=0.4, G=8": (1, 0.8, 3), "K=0.4, G=32": (0, 0.4, 13),
@@ -47,9 +47,9 @@ def test_mismatches_are_those_of_the_sheet(made):
         "K=0.8, G=4": (1, 0.4, 3), "K=0.8, G=8": (1, 0.6, 6), "K=0.8, G=32": (1, 0.8, 25),
     }  # fmt: skip
     assert list(block.columns) == ["Eq. 4", "linear quantile", "wrong responses"]
-    assert set(found) == set(expected)
+    assert set(cells) == set(expected)
     for row, values in expected.items():
-        assert found[row] == pytest.approx(values), row
+        assert cells[row] == pytest.approx(values), row
 
 
 def test_coefficients_are_those_of_the_sheet(made):

@@ -8,6 +8,7 @@ import pytest
 from common.rl import harness
 from common.rl.harness import Curve, logged_series
 from common.study.configuration import configure
+from common.study.errors import StudyError
 from common.study.jobs import Job, Record
 from papers.qae.experiment import PROFILES, Config, training_jobs
 from papers.qae.runs.training import train, training_arguments
@@ -26,9 +27,9 @@ MU = TINY.run.optimizer_steps
 
 
 def job(base: str = "clip_higher", baseline: str = "quantile", config: Config = TINY) -> Job:
-    found = [each for each in training_jobs(config, (1,)) if each.sweep in ("main", "bases")]
-    wanted = {"base": base, "baseline": baseline}
-    return next(each for each in found if wanted.items() <= each.labels.items())
+    labels = {"base": base, "baseline": baseline}
+    jobs = [each for each in training_jobs(config, (1,)) if each.sweep in ("main", "bases")]
+    return next(each for each in jobs if labels.items() <= each.labels.items())
 
 
 def assert_equal(left: Record, right: Record) -> None:
@@ -104,14 +105,14 @@ def test_a_value_that_was_not_defined_is_nan():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"base": "reinforce"}, "unknown base algorithm 'reinforce'; choose clip_higher, clip_cov"),
-        ({"baseline": "median"}, "unknown baseline 'median'; choose mean, quantile or random_gate"),
+        ({"base": "reinforce"}, "unknown base algorithm 'reinforce', known: clip_cov, clip_higher"),
+        ({"baseline": "median"}, "unknown baseline 'median', did you mean 'mean'"),
         ({"vllm": True}, "vllm=true needs a GPU and vLLM"),
     ],
     ids=["base", "baseline", "vllm"],
 )
 def test_what_cannot_be_trained_is_a_clear_error(change, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((StudyError, ValueError), match=message):
         training_arguments({**job().config, **change}, 0, tmp_path)
 
 

@@ -17,14 +17,14 @@ def test_the_papers_rollouts_and_steps():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_sweep_of_the_card_has_jobs_at_every_profile(profile):
-    found = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
-    assert CARD.needs() == found
+    sweeps = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
+    assert CARD.needs() == sweeps
 
 
 def test_judged_profiles_use_judged_seeds_only():
-    found = jobs(configure(Config, PROFILES, "laptop"), CARD.seeds.judged)
-    assert {seed for job in found for seed in job.seeds} == set(CARD.seeds.judged)
-    assert len({(job.sweep, *job.labels.values(), job.seeds) for job in found}) == len(found)
+    laptop = jobs(configure(Config, PROFILES, "laptop"), CARD.seeds.judged)
+    assert {seed for job in laptop for seed in job.seeds} == set(CARD.seeds.judged)
+    assert len({(job.sweep, *job.labels.values(), job.seeds) for job in laptop}) == len(laptop)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -46,8 +46,8 @@ def test_arms_of_a_sweep_have_equal_budgets_and_seeds(profile):
 
 
 def test_a_model_of_the_users_own_brings_mathematics_and_the_papers_nucleus():
-    chosen = {"model": "Qwen/Qwen3-0.6B-Base", "max_response": "2048"}
-    config = configure(Config, PROFILES, "gpu", chosen)
+    changes = {"model": "Qwen/Qwen3-0.6B-Base", "max_response": "2048"}
+    config = configure(Config, PROFILES, "gpu", changes)
     assert (config.run.task, config.run.evaluation_top_p, config.run.max_response) == ("math", 0.7, 2048)
     datasets = {job.sweep: job.config["dataset"] for job in jobs(config, (0,)) if "dataset" in job.config}
     assert datasets == {"easy": config.run.dataset, "hard": config.hard_dataset}

@@ -36,24 +36,24 @@ def test_the_maximum_is_over_the_responses_own_tokens():
     """The padding of the second row has the largest entropy of all, the second row a larger one than the
     first.
     """
-    found = advantages([0.0, 0.0])
-    assert (found.amax(dim=1) == 0).all()
+    values = advantages([0.0, 0.0])
+    assert (values.amax(dim=1) == 0).all()
     louder = H.clone()
     louder[1, 2] = 1e9
     changed = rl_zvp_advantages(torch.zeros(2), louder, MASK, 2, 0.5)
-    assert torch.equal(changed, found)
+    assert torch.equal(changed, values)
 
 
 def test_one_token_of_a_wrong_response_gets_nothing():
-    found = rl_zvp_advantages(torch.zeros(2), torch.tensor([[3.0], [0.5]]), torch.ones(2, 1), 2)
-    assert (found == 0).all()
+    values = rl_zvp_advantages(torch.zeros(2), torch.tensor([[3.0], [0.5]]), torch.ones(2, 1), 2)
+    assert (values == 0).all()
 
 
 @pytest.mark.parametrize("rewards", [[1.0, 0.0], [1.0, -1.0], [0.5, 0.25]])
 @pytest.mark.parametrize("std", ["trl", "population", "unbiased"])
 def test_mixed_groups_are_grpos_bit_for_bit(rewards, std):
-    found = advantages(rewards, std=std)
-    assert torch.equal(found, mean_advantages(torch.tensor(rewards), 2, std)[:, None].expand(2, 3))
+    values = advantages(rewards, std=std)
+    assert torch.equal(values, mean_advantages(torch.tensor(rewards), 2, std)[:, None].expand(2, 3))
 
 
 def test_equality_decides_and_not_a_small_standard_deviation():
@@ -95,11 +95,11 @@ def test_local_rows_of_gathered_rewards():
 def test_scale_matched_controls_keep_the_mean_of_each_response(shape, sign):
     signs = torch.full((2,), sign)
     plain = token_weights(H, MASK, signs, 0.5)
-    found = token_weights(H, MASK, signs, 0.5, shape, torch.Generator().manual_seed(3))
-    torch.testing.assert_close(found.sum(dim=1), plain.sum(dim=1))
-    assert (found[MASK == 0] == 0).all()
+    values = token_weights(H, MASK, signs, 0.5, shape, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(values.sum(dim=1), plain.sum(dim=1))
+    assert (values[MASK == 0] == 0).all()
     if shape == "shuffle":
-        torch.testing.assert_close(found.sort(dim=1).values, plain.sort(dim=1).values)
+        torch.testing.assert_close(values.sort(dim=1).values, plain.sort(dim=1).values)
 
 
 def test_other_shapes():
@@ -115,12 +115,12 @@ def test_other_shapes():
 
 def test_a_shuffle_is_uniform_over_places():
     entropies, mask = torch.tensor([[1.0, 2.0, 3.0, 9.0]]).repeat(6000, 1), torch.tensor([[1, 0, 1, 1]])
-    found = token_weights(
+    values = token_weights(
         entropies, mask.repeat(6000, 1), torch.ones(6000), 1.0, "shuffle", torch.Generator().manual_seed(0)
     )
-    assert (found[:, 1] == 0).all()
+    assert (values[:, 1] == 0).all()
     for place in (0, 2, 3):
-        shares = [(found[:, place] == value).double().mean().item() for value in (1.0, 3.0, 9.0)]
+        shares = [(values[:, place] == value).double().mean().item() for value in (1.0, 3.0, 9.0)]
         assert shares == pytest.approx([1 / 3] * 3, abs=0.03)
 
 
@@ -142,13 +142,13 @@ def test_signs_zeros_and_finiteness_for_any_group(case, shape):
     entropies = torch.from_numpy(np.random.default_rng(seed).exponential(size=mask.shape))
     rewards = torch.tensor(rewards, dtype=torch.float64)
     own = torch.from_numpy(mask)
-    found = rl_zvp_advantages(
+    values = rl_zvp_advantages(
         rewards, entropies, own.long(), 3, shape=shape, generator=torch.Generator().manual_seed(0)
     )
     signs = zero_variance_signs(rewards, 3)
-    assert found.isfinite().all()
-    assert (found[(signs != 0)[:, None] & ~own] == 0).all()
-    assert (found[signs > 0] >= 0).all()
+    assert values.isfinite().all()
+    assert (values[(signs != 0)[:, None] & ~own] == 0).all()
+    assert (values[signs > 0] >= 0).all()
     if shape != "constant_max":
-        assert (found[signs < 0] <= 0).all()
-    assert torch.equal(found[signs == 0], mean_advantages(rewards, 3)[signs == 0][:, None].expand(-1, 4))
+        assert (values[signs < 0] <= 0).all()
+    assert torch.equal(values[signs == 0], mean_advantages(rewards, 3)[signs == 0][:, None].expand(-1, 4))

@@ -57,8 +57,8 @@ def filled(seed: int) -> tuple[Snapshot, Batch]:
 def test_correct_sets_have_the_rates_sizes_and_resemble_each_other():
     start = read_start(job(prompts=10, mix="unsolvable"))
     sizes = start.targets.correct.sum(axis=-1)
-    wanted = [round(rate * 125) for rate in RATES["unsolvable"]] * 2
-    assert sizes.tolist() == [wanted, wanted]
+    rates = [round(rate * 125) for rate in RATES["unsolvable"]] * 2
+    assert sizes.tolist() == [rates, rates]
     first, second = start.targets.correct[0, 1], start.targets.correct[0, 6]  # both at rate 0.6
     assert np.corrcoef(first, second)[0, 1] > 0.3
     assert (start.targets.correct[0] != start.targets.correct[1]).any()

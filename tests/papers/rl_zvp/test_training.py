@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from common.study.configuration import configure
+from common.study.errors import StudyError
 from papers.rl_zvp.experiment import PROFILES, Config, training_jobs
 from papers.rl_zvp.runs.training import train, training_arguments
 
@@ -48,5 +49,5 @@ def test_arms_differ_in_the_method_only(tmp_path):
 
 
 def test_an_unknown_arm_is_a_clear_error(tmp_path):
-    with pytest.raises(ValueError, match="unknown arm 'ppo'; choose ds or one of grpo, zvp"):
-        training_arguments({**job("easy", "zvp").config, "arm": "ppo"}, 0, tmp_path)
+    with pytest.raises(StudyError, match="unknown arm 'reinforce', known: alpha, const"):
+        training_arguments({**job("easy", "zvp").config, "arm": "reinforce"}, 0, tmp_path)

@@ -1,0 +1,49 @@
+"""What entry points use of jobs and records."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from common.study.configuration import Settings
+from common.study.jobs import Job, Record, portions
+
+JOB = Job("s", {}, "", {"length": 3, "rate": 0.5, "arm": "a"}, (4,))
+
+
+@dataclass
+class World:
+    length: int
+    rates: tuple[float, ...]
+    prompts: int = 8
+
+
+def test_a_job_reads_what_a_dataclass_has_a_field_for():
+    assert JOB.read(World, rates=(0.1,)) == World(3, (0.1,), 8)
+    with pytest.raises(TypeError, match="rates"):
+        JOB.read(World)
+
+
+def test_a_record_of_one_seed_has_one_row():
+    record = Record.of_one_seed({"share": 0.25}, {"p": [0, 1], "none": []})
+    assert record.scalars["share"].shape == (1,)
+    np.testing.assert_array_equal(record.series["p"], [[0.0, 1.0]])
+    assert record.frame(JOB.seeds)["seed"].unique().tolist() == [4]
+    with pytest.raises(ValueError, match="one row per seed"):
+        record.frame(replace(JOB, seeds=(0, 1)).seeds)
+
+
+def test_portions_hold_every_seed_once_and_in_order():
+    assert list(portions(range(5), 2)) == [(0, 1), (2, 3), (4,)]
+    assert list(portions((), 2)) == []
+
+
+def test_a_flat_configuration_has_dotted_names():
+    class Group(Settings):
+        batch: int = 2
+
+    class Config(Settings):
+        run: Group = Group()
+        seeds: int = 1
+
+    assert Config().flat() == {"run.batch": 2, "seeds": 1}
