@@ -126,7 +126,7 @@ def test_a_batch_costs_its_share_of_the_offline_stage(monkeypatch, tmp_path):
     now = iter([100.0, 108.0])
     pool = FeedbackPool([Critique("", "", "correct", 10)])
     monkeypatch.setattr(fcp.time, "perf_counter", lambda: next(now))
-    monkeypatch.setattr(fcp, "offline_stage", lambda *_: fcp.Offline(pool, {}))
+    monkeypatch.setattr(fcp, "offline_stage", lambda *_: (pool, {}))
 
     class Trainer:
         def __init__(self, *_, callbacks, **__):
