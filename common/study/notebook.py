@@ -11,6 +11,7 @@ from IPython.display import Image
 from common.plotting.style import png
 from common.study import ledger
 from common.study.artefacts import Artefacts, side_by_side
+from common.study.card import Card
 from common.study.errors import unknown
 from common.study.study import Options, Study, parse_parameters
 
@@ -61,6 +62,11 @@ class Notebook:
         notebook = cls.__new__(cls)
         notebook.study, notebook.artefacts = artefacts.study, artefacts
         return notebook
+
+    @property
+    def card(self) -> Card:
+        """The paper's card."""
+        return self.study.card
 
     @property
     def frame(self) -> pd.DataFrame:
