@@ -41,7 +41,7 @@ def make_frame(seeds=(0, 1, 2)):
             values |= {name: np.full(4, 0.5) for name in ("reward", "entropy", "share_zero", "length")}
             if objective == "dapo":
                 values["rollouts_generated"] = np.full(4, 200.0)
-            parts += [series(name, list(found), objective, seed) for name, found in values.items()]
+            parts += [series(name, list(curve), objective, seed) for name, curve in values.items()]
             parts.append(series("batch", 100.0, objective, seed))
     for objective in OBJECTIVES:
         pace = 2.0 if objective == "gspo" else 1.0
@@ -77,9 +77,9 @@ def test_the_questions_are_differences_by_seed(frame):
 
 
 def test_costs_are_relative_to_the_reference(frame):
-    drawn = report.TABLES["table2"](frame).set_index(["row", "column"])["mean"]
-    assert drawn["DAPO", "rollouts per iteration"] == 200
-    assert drawn["GSPO", "time, GRPO = 1"] == 2
+    cells = report.TABLES["table2"](frame).set_index(["row", "column"])["mean"]
+    assert cells["DAPO", "rollouts per iteration"] == 200
+    assert cells["GSPO", "time, GRPO = 1"] == 2
 
 
 def test_a_new_objective_leaves_the_records_of_the_others_alone(monkeypatch):
@@ -99,9 +99,9 @@ def test_a_new_objective_leaves_the_records_of_the_others_alone(monkeypatch):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_arms_differ_in_their_objective_only(name, tmp_path):
     """Everything that is not named in the table of objectives equals GRPO's."""
-    found = {job.labels["objective"]: job for job in jobs(SMOKE, SEEDS[:1]) if job.sweep == "train"}
+    arms = {job.labels["objective"]: job for job in jobs(SMOKE, SEEDS[:1]) if job.sweep == "train"}
     own, reference = (
-        build(found[arm].config, Run.read(found[arm].config), 0, tmp_path)[1].to_dict()
+        build(arms[arm].config, Run.read(arms[arm].config), 0, tmp_path)[1].to_dict()
         for arm in (name, "grpo")
     )
     different = {key for key in reference if own[key] != reference[key]}
