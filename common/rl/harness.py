@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
 from common.models.pocket import PocketConfig, load_policy
 from common.models.warmstart import WarmstartConfig, cached_warm_start
@@ -55,6 +55,27 @@ def unpublished(trainer: GroupTrainer) -> GroupTrainer:
     return trainer
 
 
+def make_trainer(
+    trainer: type[GroupTrainer],
+    args: GroupConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    *callbacks: TrainerCallback,
+) -> GroupTrainer:
+    """A trainer of `model` on the prompts and the verifier of `task`."""
+    return unpublished(
+        trainer(
+            model=model,
+            reward_funcs=task.reward,
+            args=args,
+            train_dataset=task.dataset,
+            processing_class=tokenizer,
+            callbacks=list(callbacks),
+        )
+    )
+
+
 def train_arm(
     run: Run,
     seed: int,
@@ -81,16 +102,7 @@ def train_arm(
     model, tokenizer = load_policy(policy_path(run, seed))
     task = build_task(run, seed, tokenizer)
     curve = Curve(task, run, seed, workspace, tokenizer)
-    training = unpublished(
-        trainer(
-            model=model,
-            reward_funcs=task.reward,
-            args=args,
-            train_dataset=task.dataset,
-            processing_class=tokenizer,
-            callbacks=[curve],
-        )
-    )
+    training = make_trainer(trainer, args, model, tokenizer, task, curve)
     resumed = latest_complete_checkpoint(workspace) if args.exact_resume else None
     training.train(resume_from_checkpoint=resumed)
     final = curve.point(run.iterations)
@@ -165,23 +177,32 @@ class Curve(TrainerCallback):
 
     Evaluation draws from generators of its own, so training does not depend on it, and a resumed job finds
     the points it has passed.
+
+    Args:
+        offset: Rollout batches of the run that were spent before this training began.
     """
 
-    def __init__(self, task: Task, run: Run, seed: int, workspace: Path, tokenizer: Any) -> None:
+    def __init__(
+        self, task: Task, run: Run, seed: int, workspace: Path, tokenizer: Any, offset: int = 0
+    ) -> None:
         self.task, self.run, self.seed, self.workspace, self.tokenizer = task, run, seed, workspace, tokenizer
+        self.offset = offset
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
         """The warm start, unless a resumed run has it."""
-        if state.global_step == 0 and 0 in self.run.points:
-            self._measure(others["model"], 0)
+        if state.global_step == 0:
+            self.measure(others["model"], self.offset)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
         """A point after the last optimizer step of its rollout batch."""
         iteration, rest = divmod(state.global_step, self.run.optimizer_steps)
-        if rest == 0 and iteration in self.run.points:
-            self._measure(others["model"], iteration)
+        if rest == 0:
+            self.measure(others["model"], self.offset + iteration)
 
-    def _measure(self, model: PreTrainedModel, iteration: int) -> None:
+    def measure(self, model: PreTrainedModel, iteration: int) -> None:
+        """Evaluate the policy after `iteration` rollout batches, if the curve has a point there."""
+        if iteration not in self.run.points:
+            return
         last = iteration == self.run.iterations
         samples = self.run.evaluation_samples if last else self.run.curve_samples
         training = model.training

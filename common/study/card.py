@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -67,12 +67,16 @@ class Seeds(Model):
 
 
 class Card(Model):
-    """A paper as this repository sees it; one per folder, in ``paper.yaml``."""
+    """A paper as this repository sees it; one per folder, in ``paper.yaml``.
+
+    A ``study`` is our own question across papers: it has no arXiv id, and alone may import papers.
+    """
 
     slug: str = Field(pattern=r"^_?[a-z][a-z0-9_]*$")
+    kind: Literal["paper", "study"] = "paper"
     title: str
     authors: tuple[str, ...] = Field(min_length=1)
-    arxiv: str = Field(pattern=r"^(\d{4}\.\d{5})?$")  # empty for a study of our own
+    arxiv: str = Field(default="", pattern=r"^(\d{4}\.\d{5})?$")
     year: int
     bibtex: str
     code: str | None = None
@@ -94,6 +98,8 @@ class Card(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Card:
+        if (self.kind == "paper") != bool(self.arxiv):
+            raise ValueError("a paper has its arXiv id in 'arxiv'; a study of our own (kind: study) has none")
         twice = [name for name, count in Counter(self.ids()).items() if count > 1]
         if twice:
             raise ValueError(f"id '{twice[0]}' stands twice among tables, figures and claims; rename one")

@@ -190,13 +190,14 @@ def list_command(paper: str | None) -> None:
         )
         shown = ", ".join(name for name in done if is_committed(name)) or "-"
         sizes = [str(len(part)) for part in (card.claims, card.tables, card.figures)]
-        table.add_row(slug, card.title, card.arxiv, *sizes, shown)
+        table.add_row(slug, card.title, card.arxiv or card.kind, *sizes, shown)
     CONSOLE.print(table)
 
 
 def _list_entries(paper: str) -> None:
     card = load_card(paper)
-    table = Table(title=f"{card.title} (arXiv:{card.arxiv})")
+    source = f"arXiv:{card.arxiv}" if card.kind == "paper" else card.kind
+    table = Table(title=f"{card.title} ({source})")
     for heading in ("id", "kind", "what", "from"):
         table.add_column(heading)
     for name, entry in card.tables.items():

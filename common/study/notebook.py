@@ -65,7 +65,7 @@ class Notebook:
 
     @property
     def card(self) -> Card:
-        """What the paper says of itself in `paper.yaml`."""
+        """The paper's card."""
         return self.study.card
 
     @property

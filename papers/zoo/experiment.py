@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.rl.run import Run
 from common.study.configuration import Settings
 from common.study.jobs import Job
-from papers.zoo.objectives import OBJECTIVES
 
 LIMITS = {
     "smoke": {"seconds": 300.0, "memory": 1800.0},
@@ -17,6 +17,50 @@ LIMITS = {
     "gpu": {"seconds": 86400.0, "memory": 120_000.0},
     "paper": {"seconds": 86400.0, "memory": 120_000.0},
 }
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A trainer with the arguments that make it this objective.
+
+    Attributes:
+        name: As its authors write it.
+        source: arXiv id.
+        method: Name of trainer and configuration in `papers.zoo.runs.methods`, which holds the classes.
+        arguments: Fields of the trainer's configuration.
+        optimizer_steps: Optimizer steps per rollout batch; 0 is the study's own number.
+    """
+
+    name: str
+    source: str
+    method: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    optimizer_steps: int = 0
+
+    def changes(self, batch: int) -> dict[str, Any]:
+        """What a job's configuration says of it, so that a new objective leaves the other jobs alone."""
+        own = {"method": self.method, "arguments": json.dumps(self.arguments, sort_keys=True)}
+        return {**own, "mini_batch": batch // self.optimizer_steps} if self.optimizer_steps else own
+
+
+SYMMETRIC = {"epsilon": 0.2}
+HIGHER = {"epsilon": 0.2, "epsilon_high": 0.28, "loss_type": "dapo"}
+GSPO = {"epsilon": 3e-4, "epsilon_high": 4e-4, "importance_sampling_level": "sequence", "loss_type": "grpo"}
+CLIP_COV = {"loss_variant": "clip_cov", "epsilon": 1.0, "epsilon_high": 1.0, "loss_type": "dapo"}
+KL_COV = {**HIGHER, "loss_variant": "kl_cov"}
+
+OBJECTIVES: dict[str, Objective] = {
+    "grpo": Objective("GRPO", "2402.03300", "group", {**SYMMETRIC, "loss_type": "grpo"}),
+    "dapo": Objective("DAPO", "2503.14476", "group", {**HIGHER, "dynamic_sampling_rounds": 2}),
+    "dr_grpo": Objective("Dr. GRPO", "2503.20783", "dr_grpo", SYMMETRIC),
+    "gspo": Objective("GSPO", "2507.18071", "group", GSPO, optimizer_steps=4),
+    "clip_cov": Objective("Clip-Cov", "2505.22617", "group", CLIP_COV),
+    "kl_cov": Objective("KL-Cov", "2505.22617", "group", KL_COV),
+    "qae": Objective("QAE", "2509.22611", "qae", HIGHER),
+    "rl_zvp": Objective("RL-ZVP", "2509.21880", "rl_zvp", HIGHER),
+    "fcp": Objective("FCP", "2509.22638", "fcp", optimizer_steps=4),
+}
+REFERENCE = "grpo"
 
 
 class OpChainRun(Run):
@@ -91,7 +135,7 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """Sweeps ``train`` (one job per objective and seed) and ``cost`` (one job, objectives interleaved)."""
     run = config.run.model_dump()
     changes = {name: objective.changes(config.run.batch) for name, objective in OBJECTIVES.items()}
-    found = [
+    training = [
         Job(
             "train",
             {"objective": name},
@@ -99,15 +143,10 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
             {**run, **changes[name]},
             (seed,),
             config.run.inputs(seed),
-            (objective.module,),
         )
-        for name, objective in OBJECTIVES.items()
+        for name in OBJECTIVES
         for seed in seeds[: config.train_seeds]
     ]
-    timed = {**run, "objectives": json.dumps(changes), "timed_iterations": config.cost_iterations}
-    modules = tuple(sorted({objective.module for objective in OBJECTIVES.values()}))
+    timing = {**run, "objectives": json.dumps(changes), "timed_iterations": config.cost_iterations}
     rounds = tuple(seeds[: config.cost_seeds])
-    return [
-        *found,
-        Job("cost", {}, "papers.zoo.runs.training:cost", timed, rounds, config.run.inputs(0), modules),
-    ]
+    return [*training, Job("cost", {}, "papers.zoo.runs.training:cost", timing, rounds, config.run.inputs(0))]

@@ -27,7 +27,7 @@ from common.study.frame import (
     summarise,
 )
 from common.study.report import Figure, Measure, Twin
-from papers.zoo.objectives import OBJECTIVES, REFERENCE
+from papers.zoo.experiment import OBJECTIVES, REFERENCE
 
 BOOTSTRAP_SEED = 0
 GRID = 21
@@ -63,9 +63,9 @@ def evaluations(frame: pd.DataFrame, objective: str, metric: str) -> Curve:
 def rollouts(frame: pd.DataFrame, objective: str) -> dict[int, Float[np.ndarray, " T"]]:
     """Completions sampled after 0..T iterations, by seed; dynamic sampling logs how many it drew."""
     dynamic = OBJECTIVES[objective].arguments.get("dynamic_sampling_rounds")
-    drawn = rows(frame, "train", "rollouts_generated" if dynamic else "reward", objective=objective)
+    batches = rows(frame, "train", "rollouts_generated" if dynamic else "reward", objective=objective)
     batch = scalar(frame, "train", "batch", objective=objective)
-    runs: Any = drawn.groupby("seed")
+    runs: Any = batches.groupby("seed")
     return {
         int(seed): np.cumsum([0.0, *(part["value"] if dynamic else [batch[seed]] * len(part))])
         for seed, part in runs
@@ -74,14 +74,14 @@ def rollouts(frame: pd.DataFrame, objective: str) -> dict[int, Float[np.ndarray,
 
 def seconds_per_batch(frame: pd.DataFrame, objective: str) -> float:
     """Seconds of one iteration: the median over the rounds of the timing."""
-    return float(rows(frame, "cost", f"seconds/{objective}")["value"].median())
+    return float(scalar(frame, "cost", "seconds", objective=objective).median())
 
 
 def against_rollouts(frame: pd.DataFrame, objective: str, metric: str = "pass@1") -> Curve:
     """A learning curve over sampled completions."""
-    drawn = rollouts(frame, objective)
+    completions = rollouts(frame, objective)
     curve = evaluations(frame, objective, metric)
-    return {seed: (drawn[seed][at.astype(int)], score) for seed, (at, score) in curve.items()}
+    return {seed: (completions[seed][at.astype(int)], score) for seed, (at, score) in curve.items()}
 
 
 def against_time(frame: pd.DataFrame, objective: str, metric: str = "pass@1") -> Curve:
@@ -100,11 +100,12 @@ def read_off(curve: Curve, at: float) -> pd.Series:
     return pd.Series({seed: float(np.interp(at, where, score)) for seed, (where, score) in curve.items()})
 
 
-def at_equal(budgeted: str, frame: pd.DataFrame, metric: str = "pass@1") -> pd.DataFrame:
+def at_equal(quantity: str, frame: pd.DataFrame, metric: str = "pass@1") -> pd.DataFrame:
     """Scores at the largest common budget, ``rollouts`` or ``time``: a column an objective, a row a seed."""
-    against = {"rollouts": against_rollouts, "time": against_time}[budgeted]
-    found = {name: against(frame, name, metric) for name in OBJECTIVES}
-    return pd.DataFrame({name: read_off(one, budget(list(found.values()))) for name, one in found.items()})
+    against = {"rollouts": against_rollouts, "time": against_time}[quantity]
+    curves = {name: against(frame, name, metric) for name in OBJECTIVES}
+    allowed = budget(list(curves.values()))
+    return pd.DataFrame({name: read_off(curve, allowed) for name, curve in curves.items()})
 
 
 def at_the_start(frame: pd.DataFrame) -> pd.DataFrame:
@@ -135,11 +136,6 @@ def improvement(scores: pd.DataFrame, objective: str) -> Interval:
     return probability_of_improvement(own, reference, np.random.default_rng(BOOTSTRAP_SEED))
 
 
-def middle_mean(values: pd.Series) -> Interval:
-    """Interquartile mean, with its bootstrap interval."""
-    return iqm_interval(values.to_numpy()[:, None], np.random.default_rng(BOOTSTRAP_SEED))
-
-
 def at_both_budgets(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean, interquartile mean and probability of improvement over GRPO, at both budgets (percent)."""
 
@@ -149,7 +145,8 @@ def at_both_budgets(frame: pd.DataFrame) -> pd.DataFrame:
             for key, objective in OBJECTIVES.items():
                 row, column = objective.name, f"equal {name}"
                 yield row, f"{column}: pass@1", estimate(100 * scores[key])
-                yield row, f"{column}: pass@1 (IQM)", middle_mean(100 * scores[key])
+                rng = np.random.default_rng(BOOTSTRAP_SEED)
+                yield row, f"{column}: pass@1 (IQM)", iqm_interval(100 * scores[[key]].to_numpy(), rng)
                 yield row, f"{column}: P(better than GRPO)", improvement(scores, key)
                 yield row, f"{column}: pass@16", estimate(100 * wide[key])
 
@@ -160,14 +157,14 @@ def costs(frame: pd.DataFrame) -> pd.DataFrame:
     """Seconds per iteration against GRPO's, rollouts per iteration, entropy and zero-advantage share."""
 
     def cells() -> Iterator[tuple[str, str, Interval]]:
-        reference = scalar(frame, "cost", f"seconds/{REFERENCE}")
+        reference = scalar(frame, "cost", "seconds", objective=REFERENCE)
         for key, objective in OBJECTIVES.items():
-            own = scalar(frame, "cost", f"seconds/{key}")
-            drawn = {seed: total[-1] / (len(total) - 1) for seed, total in rollouts(frame, key).items()}
+            own = scalar(frame, "cost", "seconds", objective=key)
+            pace = {seed: total[-1] / (len(total) - 1) for seed, total in rollouts(frame, key).items()}
             entropy, zero = (rows(frame, "train", part, objective=key) for part in ("entropy", "share_zero"))
             yield objective.name, "seconds per iteration", estimate(own)
             yield objective.name, "time, GRPO = 1", estimate(own / reference)
-            yield objective.name, "rollouts per iteration", estimate(pd.Series(drawn))
+            yield objective.name, "rollouts per iteration", estimate(pd.Series(pace))
             yield objective.name, "entropy at the end (nats)", estimate(final(entropy))
             yield objective.name, "zero-advantage share", estimate(average(zero))
 
@@ -179,12 +176,12 @@ TABLES: dict[str, Twin] = {"table1": at_both_budgets, "table2": costs}
 # Figures
 
 
-def on_a_grid(found: Curve, allowed: float, panel: str, arm: str) -> pd.DataFrame:
+def on_a_grid(curve: Curve, allowed: float, panel: str, arm: str) -> pd.DataFrame:
     """A learning curve at common positions up to a budget."""
     grid = np.linspace(0.0, allowed, GRID)
     parts = [
         pd.DataFrame({"seed": seed, "step": grid, "value": np.interp(grid, at, score)})
-        for seed, (at, score) in found.items()
+        for seed, (at, score) in curve.items()
     ]
     summary = summarise(stacked(parts), ["step"])
     return summary.assign(panel=panel, arm=arm)[["panel", "arm", *summary.columns]]
@@ -193,10 +190,10 @@ def on_a_grid(found: Curve, allowed: float, panel: str, arm: str) -> pd.DataFram
 def against_budgets(frame: pd.DataFrame) -> pd.DataFrame:
     """pass@1 on a common grid of sampled completions, then of seconds."""
     panels = {"pass@1 against rollouts": against_rollouts, "pass@1 against wall time": against_time}
-    found = {panel: {name: of(frame, name) for name in OBJECTIVES} for panel, of in panels.items()}
+    all_curves = {panel: {name: of(frame, name) for name in OBJECTIVES} for panel, of in panels.items()}
     return stacked(
         on_a_grid(one, budget(list(curves.values())), panel, OBJECTIVES[name].name)
-        for panel, curves in found.items()
+        for panel, curves in all_curves.items()
         for name, one in curves.items()
     )
 
@@ -214,8 +211,8 @@ def improvements(frame: pd.DataFrame) -> pd.DataFrame:
     """P(better than GRPO) of every other objective, at both budgets."""
     scores = {panel: at_equal(name, frame) for name, panel in BUDGETS.items()}
     return points(
-        (panel, OBJECTIVES[name].name, improvement(found, name))
-        for panel, found in scores.items()
+        (panel, OBJECTIVES[name].name, improvement(at_budget, name))
+        for panel, at_budget in scores.items()
         for name in OBJECTIVES
         if name != REFERENCE
     )

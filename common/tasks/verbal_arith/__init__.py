@@ -82,10 +82,10 @@ def draw(split: Split, rng: np.random.Generator) -> Item:
 def items(split: Split, size: int, seed: int) -> list[Item]:
     """Distinct items; a smaller `size` gives a prefix. No two (split, seed) share a generator."""
     rng = np.random.default_rng((SPLITS.index(split), seed))
-    chosen: dict[Item, None] = {}
-    while len(chosen) < size:
-        chosen[draw(split, rng)] = None
-    return list(chosen)
+    distinct: dict[Item, None] = {}
+    while len(distinct) < size:
+        distinct[draw(split, rng)] = None
+    return list(distinct)
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,13 @@ def parse(question: str, response: str) -> Attributes:
     item = Item.from_question(question)
     words = response.split()
     body = words[: len(words) - words[::-1].index("#") - 1] if "#" in words else words
-    kept = [word for word in body if word not in FILLER and word != CODE]
-    segments = [segment for segment in " ".join(kept).split(";") if segment.strip()]
-    found = {step for step in map(_step, segments) if step is not None}
+    sums = [word for word in body if word not in FILLER and word != CODE]
+    segments = [segment for segment in " ".join(sums).split(";") if segment.strip()]
+    steps = {step for step in map(_step, segments) if step is not None}
     needed = item.steps
     return Attributes(
         correct=words[-2:] == ["#", str(item.answer)],
-        rigorous=set(needed) <= found,
+        rigorous=set(needed) <= steps,
         concise=not set(words) & set(FILLER) and len(segments) <= len(needed),
         code=CODE in words,
     )
@@ -178,11 +178,11 @@ def _step(segment: str) -> tuple[int, int, int] | None:
     return None
 
 
-def score(found: Attributes) -> int:
+def score(response: Attributes) -> int:
     """The environment's score: 6 for a correct answer, 2 for rigour, 1 for brevity, 1 for no code."""
-    return 6 * found.correct + 2 * found.rigorous + found.concise + (not found.code)
+    return 6 * response.correct + 2 * response.rigorous + response.concise + (not response.code)
 
 
-def share(found: Sequence[Attributes], name: str) -> float:
+def share(responses: Sequence[Attributes], name: str) -> float:
     """Share of responses that have an attribute; NaN without responses."""
-    return float(np.mean([getattr(one, name) for one in found])) if found else np.nan
+    return float(np.mean([getattr(one, name) for one in responses])) if responses else np.nan

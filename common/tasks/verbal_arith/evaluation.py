@@ -32,17 +32,17 @@ class Responses:
     def rate(self, name: str, terms: int | None = None) -> float:
         """Share of responses with an attribute, over all items or those with so many terms."""
         samples = len(self.texts) // len(self.items)
-        chosen = [
-            found
-            for index, found in enumerate(self.attributes)
+        attributes = [
+            own
+            for index, own in enumerate(self.attributes)
             if terms is None or len(self.items[index // samples].operands) == terms
         ]
-        return share(chosen, name)
+        return share(attributes, name)
 
     @property
     def mean_score(self) -> float:
         """The environment's score over ten."""
-        return float(np.mean([score(found) for found in self.attributes])) / 10
+        return float(np.mean([score(own) for own in self.attributes])) / 10
 
     def both(self, first: str, second: str) -> float:
         """Share of responses with two attributes."""
@@ -75,5 +75,5 @@ def evaluate(
     )
     model.train(training)
     texts = tokenizer.batch_decode(completions.ids, skip_special_tokens=True)
-    found = [parse(items[index // samples].question, text) for index, text in enumerate(texts)]
-    return Responses(items, texts, found, completions.mask.sum(dim=1).cpu().numpy())
+    attributes = [parse(items[index // samples].question, text) for index, text in enumerate(texts)]
+    return Responses(items, texts, attributes, completions.mask.sum(dim=1).cpu().numpy())

@@ -109,9 +109,9 @@ def build(config: BaseConfig, seed: int, folder: Path) -> dict[str, Any]:
     heldout = items("heldout", 200, 0)
     rates = {}
     for temperature in (1.0, 0.0):
-        found = evaluate(model, tokenizer, heldout, [item.question for item in heldout], temperature, 0, 4)
-        by_terms = {f"terms={terms}": found.rate("correct", terms) for terms in TERMS}
-        rates[f"temperature={temperature:g}"] = {**by_terms, "all": found.rate("correct")}
+        sampled = evaluate(model, tokenizer, heldout, [item.question for item in heldout], temperature, 0, 4)
+        by_terms = {f"terms={terms}": sampled.rate("correct", terms) for terms in TERMS}
+        rates[f"temperature={temperature:g}"] = {**by_terms, "all": sampled.rate("correct")}
     card = {
         "task": NAME,
         "recipe": asdict(config),

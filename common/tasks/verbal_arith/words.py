@@ -1,4 +1,4 @@
-"""The words of VerbalArith's environment: critiques in two styles, and opaque tokens for controls."""
+"""The critic's vocabulary: critiques of VerbalArith in two styles, and opaque tokens for controls."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from common.judge.template import Lexicon, TemplateCritic
-from common.tasks.verbal_arith import SYMBOLS, parse, score
-from common.tasks.verbal_arith import Attributes as Attributes
+from common.tasks.verbal_arith import SYMBOLS, Attributes, parse, score
 
 LEXICON: Lexicon = {
     "correct": (("correct", "accurate"), ("wrong", "mistaken")),
@@ -31,7 +30,7 @@ WORDS = (
     *OPAQUE,
 )
 VOCABULARY = (*SYMBOLS, *WORDS)
-KEPT = {"correct": 1.0, "rigorous": 0.85, "concise": 0.85, "code": 0.85}
+MENTION_RATES = {"correct": 1.0, "rigorous": 0.85, "concise": 0.85, "code": 0.85}
 MOOD_MATCHES = 0.8
 PACE_REMARKED = 0.3
 
@@ -52,7 +51,7 @@ class ArithCritic(TemplateCritic):
     """
 
     def __init__(self, seed: int) -> None:
-        super().__init__(LEXICON, seed, KEPT)
+        super().__init__(LEXICON, seed, MENTION_RATES)
 
     def attributes(self, question: str, response: str, reference: str) -> dict[str, bool]:  # noqa: ARG002
         """From the parser; the sum is computed from the question."""

@@ -32,8 +32,6 @@ from papers.fcp.method import FEEDBACK_TOKENS, FCPBootstrapTrainer, FCPConfig, c
 from papers.fcp.runs.offline import train_offline
 from papers.zoo.runs.timing import Stopwatch
 
-__all__ = ["FCPConfig", "FCPTrainer", "seconds_per_batch", "train_arm"]
-
 LEXICON: Lexicon = {
     "correct": (("correct", "accurate"), ("wrong", "mistaken")),
     "concise": (("concise", "brief"), ("verbose", "wordy")),
@@ -84,8 +82,8 @@ class FCPTrainer(FCPBootstrapTrainer):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A chain asked under a critique, for the evaluation."""
+class ConditionedItem:
+    """A chain under a critique, for the evaluation."""
 
     item: Item
     critique: str
@@ -110,26 +108,13 @@ def praised_task(run: Run, seed: int, pool: FeedbackPool) -> OpChain:
     """OpChain whose held-out chains are asked under praise, one c+ each."""
     task = OpChain(run, seed)
     praise = pool.draw(np.random.default_rng([seed, 2]), len(task.heldout))
-    task.heldout = cast("tuple[Item, ...]", tuple(map(Asked, task.heldout, praise)))
+    task.heldout = cast("tuple[Item, ...]", tuple(map(ConditionedItem, task.heldout, praise)))
     return task
 
 
 def offline_batches(run: Run) -> int:
     """Rollout batches of the offline stage."""
     return max(1, round(OFFLINE_SHARE * run.iterations))
-
-
-@dataclass(frozen=True)
-class Offline:
-    """What the offline stage leaves behind, beside the trained policy.
-
-    Attributes:
-        pool: Praise without words on length.
-        series: Reward, length, entropy and share of responses that train nothing, by batch, ``[1, K]``.
-    """
-
-    pool: FeedbackPool
-    series: Mapping[str, np.ndarray]
 
 
 def offline_stage(
@@ -139,64 +124,44 @@ def offline_stage(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     task: OpChain,
-) -> Offline:
-    """Sample from the warm start, critique, add the words, and train in place on every response that ends."""
-    asked = task.training[: offline_batches(run) * run.batch // OFFLINE_SAMPLES]
-    found = evaluate(model, tokenizer, asked, OFFLINE_SAMPLES, 1.0, seed, max_new_tokens=run.max_response)
-    prompts = [item.prompt for item in asked for _ in range(OFFLINE_SAMPLES)]
+) -> tuple[FeedbackPool, dict[str, np.ndarray]]:
+    """Sample from the warm start, critique, add the words, and train in place on every response that ends.
+
+    Returns:
+        Praise without words on length; reward, length, entropy and share of responses that train nothing, by
+        rollout batch, shape ``[1, K]`` each.
+    """
+    items = task.training[: offline_batches(run) * run.batch // OFFLINE_SAMPLES]
+    sampled = evaluate(model, tokenizer, items, OFFLINE_SAMPLES, 1.0, seed, max_new_tokens=run.max_response)
+    prompts = [item.prompt for item in items for _ in range(OFFLINE_SAMPLES)]
     texts = [
-        " ".join(tokenizer.convert_ids_to_tokens(ids[kept]))
-        for ids, kept in zip(found.ids, found.mask, strict=True)
+        " ".join(tokenizer.convert_ids_to_tokens(ids[mask]))
+        for ids, mask in zip(sampled.ids, sampled.mask, strict=True)
     ]
     critic = OpChainCritic(seed)
     critiques = [critic(prompt, text, "") for prompt, text in zip(prompts, texts, strict=True)]
     add_special_tokens(model, tokenizer, (*FEEDBACK_TOKENS, *WORDS), seed)
-    ended = [place for place, text in enumerate(texts) if text.endswith(EOS)]
+    complete = [place for place, text in enumerate(texts) if text.endswith(EOS)]
     rows = {
-        "prompt": [prompts[place] for place in ended],
-        "completion": [f" {texts[place].removesuffix(f' {EOS}')}" for place in ended],
-        "critique": [critiques[place].summary for place in ended],
+        "prompt": [prompts[place] for place in complete],
+        "completion": [f" {texts[place].removesuffix(f' {EOS}')}" for place in complete],
+        "critique": [critiques[place].summary for place in complete],
     }
     settings = {**OFFLINE, "offline_learning_rate": run.learning_rate}
     train_offline(model, tokenizer, rows, settings, seed, workspace / "offline")
-    return Offline(FeedbackPool(critiques, exclude=LENGTH_WORDS), _series(found, critiques, run.batch))
+    return FeedbackPool(critiques, exclude=LENGTH_WORDS), _series(sampled, critiques, run.batch)
 
 
-def _series(found: Evaluation, critiques: Sequence[Critique], batch: int) -> dict[str, np.ndarray]:
-    tokens = found.mask.sum(axis=1).reshape(-1, batch)
+def _series(sampled: Evaluation, critiques: Sequence[Critique], batch: int) -> dict[str, np.ndarray]:
+    tokens = sampled.mask.sum(axis=1).reshape(-1, batch)
     right = np.reshape([critique.score >= 9 for critique in critiques], (-1, batch))
     columns = {
         "reward": right.mean(axis=1),
         "length": tokens.mean(axis=1),
-        "entropy": found.entropies.sum(axis=1).reshape(-1, batch).sum(axis=1) / tokens.sum(axis=1),
+        "entropy": sampled.entropies.sum(axis=1).reshape(-1, batch).sum(axis=1) / tokens.sum(axis=1),
         "share_zero": np.zeros(len(tokens)),
     }
     return {name: values[None] for name, values in columns.items()}
-
-
-class OnlineCurve(Curve):
-    """A curve whose online stage begins after `offset` rollout batches."""
-
-    def __init__(self, offset: int, *rest: Any) -> None:
-        super().__init__(*rest)
-        self.offset = offset
-
-    def measure(self, model: PreTrainedModel, iterations: Sequence[int]) -> None:
-        """The points of these iterations, with the policy as it is."""
-        for iteration in iterations:
-            if iteration in self.run.points:
-                self._measure(model, iteration)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
-        """The policy after the offline stage."""
-        if state.global_step == 0:
-            self.measure(others["model"], [self.offset])
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
-        """A point after the last optimizer step of its rollout batch."""
-        iteration, rest = divmod(state.global_step, self.run.optimizer_steps)
-        if rest == 0:
-            self.measure(others["model"], [self.offset + iteration])
 
 
 def train_arm(run: Run, seed: int, workspace: Path, trainer: type[FCPTrainer], args: FCPConfig) -> Record:
@@ -207,19 +172,17 @@ def train_arm(run: Run, seed: int, workspace: Path, trainer: type[FCPTrainer], a
     """
     model, tokenizer, task = _start(run, seed, seed)
     offset = offline_batches(run)
-    OnlineCurve(0, task, run, seed, workspace, tokenizer).measure(model, range(offset))
-    offline = offline_stage(run, seed, workspace, model, tokenizer, task)
-    curve = OnlineCurve(offset, praised_task(run, seed, offline.pool), run, seed, workspace, tokenizer)
+    start = Curve(task, run, seed, workspace, tokenizer)
+    for iteration in range(offset):
+        start.measure(model, iteration)
+    pool, offline = offline_stage(run, seed, workspace, model, tokenizer, task)
+    curve = Curve(praised_task(run, seed, pool), run, seed, workspace, tokenizer, offset)
     args.max_steps -= offset * run.optimizer_steps
-    online = unpublished(
-        trainer(
-            model, OpChainCritic(seed), offline.pool, args, task.dataset,
-            processing_class=tokenizer, callbacks=[curve],
-        )
-    )  # fmt: skip
+    others = {"processing_class": tokenizer, "callbacks": [curve]}
+    online = unpublished(trainer(model, OpChainCritic(seed), pool, args, task.dataset, **others))
     online.train(resume_from_checkpoint=latest_complete_checkpoint(workspace) if args.exact_resume else None)
     logged = logged_series(online.state.log_history)
-    series = {name: np.concatenate([first, logged[name]], axis=1) for name, first in offline.series.items()}
+    series = {name: np.concatenate([first, logged[name]], axis=1) for name, first in offline.items()}
     final = {name: value for name, value in curve.point(run.iterations).items() if name.startswith("pass_at")}
     scalars = {f"final/{name}": np.array([value]) for name, value in final.items()}
     return Record(scalars, {**series, **curve.series()})
@@ -231,15 +194,11 @@ def seconds_per_batch(
     """Mean seconds per rollout batch of `run`: its offline stage, and an online one as fast as `timed`."""
     model, tokenizer, task = _start(run, seed, 0)
     start = time.perf_counter()
-    offline = offline_stage(run, seed, workspace, model, tokenizer, task)
+    pool, _ = offline_stage(run, seed, workspace, model, tokenizer, task)
     spent = time.perf_counter() - start
     watch = Stopwatch(timed.optimizer_steps)
-    unpublished(
-        trainer(
-            model, OpChainCritic(seed), offline.pool, args, task.dataset,
-            processing_class=tokenizer, callbacks=[watch],
-        )
-    ).train()  # fmt: skip
+    others = {"processing_class": tokenizer, "callbacks": [watch]}
+    unpublished(trainer(model, OpChainCritic(seed), pool, args, task.dataset, **others)).train()
     online = run.iterations - offline_batches(run)
     return (spent + online * watch.seconds) / run.iterations
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
+
+from common.models.pocket import load_policy
+from common.rl.config import GroupConfig
+from common.rl.harness import make_trainer, policy_path
+from common.rl.run import Run
+from common.rl.tasks import build_task
+from common.rl.trainer import GroupTrainer
 
 
 class Stopwatch(TrainerCallback):
@@ -27,3 +35,15 @@ class Stopwatch(TrainerCallback):
     def seconds(self) -> float:
         """Median seconds per rollout batch; the first, which has no end before it, does not count."""
         return float(np.median(np.diff(self.times)))
+
+
+def seconds_per_batch(
+    _run: Run, timed: Run, seed: int, _workspace: Path, trainer: type[GroupTrainer], args: GroupConfig
+) -> float:
+    """Median seconds per rollout batch of `timed`, a short run that stands for the whole one."""
+    watch = Stopwatch(timed.optimizer_steps)
+    set_seed(seed)
+    model, tokenizer = load_policy(policy_path(timed, 0))
+    task = build_task(timed, seed, tokenizer)
+    make_trainer(trainer, args, model, tokenizer, task, watch).train()
+    return watch.seconds

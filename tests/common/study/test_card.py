@@ -3,7 +3,7 @@ import copy
 import pytest
 import yaml
 
-from common.study.card import parse_card
+from common.study.card import list_papers, load_card, parse_card
 from common.study.errors import StudyError
 
 from .conftest import CARD
@@ -30,6 +30,12 @@ def test_the_toy_card_is_valid(write):
     assert card.needs(("fig1",)) == {"noise"}
 
 
+def test_a_study_says_so_and_has_no_arxiv_id(write):
+    assert parse_card(write()).kind == "paper"
+    assert parse_card(write(lambda c: (c.pop("arxiv"), c.update(kind="study")))).kind == "study"
+    assert [slug for slug in list_papers() if load_card(slug).kind == "study"] == ["zoo"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -38,6 +44,9 @@ def test_the_toy_card_is_valid(write):
             r"papers/toy/paper.yaml: field 'title': required field is missing; add it",
         ),
         (lambda c: c.update(titel="x"), r"field 'titel': unknown field"),
+        (lambda c: c.pop("arxiv"), r"a paper has its arXiv id"),
+        (lambda c: c.update(kind="study"), r"a study of our own .* has none"),
+        (lambda c: c.update(kind="survey"), r"field 'kind': Input should be 'paper' or 'study'"),
         (
             lambda c: c["claims"]["up"].update(test={"bigger": 0}),
             r"field 'claims.up.test.bigger': unknown field",

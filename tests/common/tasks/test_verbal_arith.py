@@ -53,8 +53,8 @@ def test_attributes_by_hand(response, expected):
 
 @given(st.lists(st.sampled_from(VOCABULARY), max_size=12))
 def test_the_parser_reads_anything(words):
-    found = parse(QUESTION, " ".join(words))
-    assert 0 <= score(found) <= 10
+    attributes = parse(QUESTION, " ".join(words))
+    assert 0 <= score(attributes) <= 10
 
 
 def test_scores_are_those_of_the_four_attributes():
@@ -76,8 +76,8 @@ def test_a_clean_source_is_always_right_and_a_response_fits_its_bound():
 
 def test_the_source_has_its_rates():
     pairs = list(itertools.islice(stream(1), 4000))
-    found = [parse(item.question, response) for item, response in pairs]
-    assert share(found, "code") == pytest.approx(0.3, abs=0.03)
+    attributes = [parse(item.question, response) for item, response in pairs]
+    assert share(attributes, "code") == pytest.approx(0.3, abs=0.03)
     assert np.mean([bool(set(text.split()) & set(FILLER)) for _, text in pairs]) == pytest.approx(
         0.4, abs=0.03
     )
@@ -111,8 +111,8 @@ def test_no_critique_leaks_the_answer(seed):
 
 def test_user_style_matches_the_answer_four_times_in_five():
     critic, rng = ArithCritic(0), np.random.default_rng(0)
-    found = {"correct": True, "concise": True}
-    moods = [critic.user(found, rng).split() for _ in range(3000)]
+    attributes = {"correct": True, "concise": True}
+    moods = [critic.user(attributes, rng).split() for _ in range(3000)]
     happy = np.mean([mood[0] in ("happy", "glad", "pleased", "satisfied") for mood in moods])
     assert happy == pytest.approx(0.8, abs=0.03)
     assert np.mean([len(mood) == 2 for mood in moods]) == pytest.approx(0.3, abs=0.03)

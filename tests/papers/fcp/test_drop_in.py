@@ -152,8 +152,8 @@ BLOCKS = [
 
 def test_the_critique_stands_before_the_first_words_of_content_blocks():
     messages = [{"role": "user", "content": BLOCKS}]
-    (asked,) = conditioned(messages, "calm")
-    assert asked["content"] == [BLOCKS[0], {"type": "text", "text": "<EF>calm</EF>2+2?"}, BLOCKS[2]]
+    (message,) = conditioned(messages, "calm")
+    assert message["content"] == [BLOCKS[0], {"type": "text", "text": "<EF>calm</EF>2+2?"}, BLOCKS[2]]
     assert messages[0]["content"][1]["text"] == "2+2?"
     (silent,) = conditioned([{"role": "user", "content": BLOCKS[:1]}], "calm")
     assert silent["content"] == [BLOCKS[0], {"type": "text", "text": "<EF>calm</EF>"}]
@@ -193,9 +193,9 @@ def test_only_prompt_and_critique_of_a_dataset_change(stream):
 
 def test_every_dataset_by_name_is_conditioned_and_one_without_critiques_stays():
     plain = ROWS.remove_columns("critique")
-    found = conditioned_rows({"judged": ROWS, "plain": plain})
-    assert found["judged"]["prompt"][0] == "<EF>w5</EF>w1"
-    assert found["plain"] is plain
+    parts = conditioned_rows({"judged": ROWS, "plain": plain})
+    assert parts["judged"]["prompt"][0] == "<EF>w5</EF>w1"
+    assert parts["plain"] is plain
     assert conditioned_rows(None) is None
     assert conditioned_rows("judged") == "judged"
 

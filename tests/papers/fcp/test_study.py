@@ -74,8 +74,8 @@ def frame():
 
 @pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu"])
 def test_every_sweep_of_the_card_has_jobs_where_it_can(profile):
-    found = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
-    assert found == CARD.needs() - ({"ablations"} if profile != "gpu" else set())
+    sweeps = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
+    assert sweeps == CARD.needs() - ({"ablations"} if profile != "gpu" else set())
 
 
 def test_the_paper_profile_says_what_is_missing():
@@ -89,17 +89,17 @@ def test_more_controls_than_runs_is_refused():
 
 
 def test_seeds_take_turns_among_three_base_policies_and_controls_share_the_first_seeds():
-    found = jobs(configure(Config, PROFILES, "laptop"), CARD.seeds.judged)
-    main = [job for job in found if job.sweep == "main"]
+    every = jobs(configure(Config, PROFILES, "laptop"), CARD.seeds.judged)
+    main = [job for job in every if job.sweep == "main"]
     assert len(main) == 10
     assert [job.config["controls"] for job in main] == [True] * 5 + [False] * 5
     assert {job.inputs[0].split("/")[3] for job in main} == {f"verbal-arith-{index}" for index in range(3)}
-    assert {job.seeds for job in found if job.sweep == "controls"} == {job.seeds for job in main[:5]}
+    assert {job.seeds for job in every if job.sweep == "controls"} == {job.seeds for job in main[:5]}
 
 
 def test_keys_of_offline_jobs_do_not_depend_on_the_online_stage():
-    found = jobs(configure(Config, PROFILES, "laptop"), CARD.seeds.judged)
-    offline = next(job for job in found if job.sweep == "composition")
+    every = jobs(configure(Config, PROFILES, "laptop"), CARD.seeds.judged)
+    offline = next(job for job in every if job.sweep == "composition")
     assert not any(name.startswith("online") or name == "rounds" for name in offline.config)
 
 

@@ -89,10 +89,10 @@ def offline_rows():
 def offline(kind, folder, rows):
     torch.set_num_threads(1)
     model, tokenizer = policy()
-    kept = ("use_cpu", "bf16", "gradient_checkpointing", "report_to", "save_strategy", "disable_tqdm", "seed")
+    keep = ("use_cpu", "bf16", "gradient_checkpointing", "report_to", "save_strategy", "disable_tqdm", "seed")
     args = SFTConfig(
         output_dir=str(folder), per_device_train_batch_size=4, num_train_epochs=2, learning_rate=1e-2,
-        completion_only_loss=True, max_length=None, **{name: NEUTRAL[name] for name in kept},
+        completion_only_loss=True, max_length=None, **{name: NEUTRAL[name] for name in keep},
     )  # fmt: skip
     trainer = kind(model, args=args, train_dataset=Dataset.from_dict(rows), processing_class=tokenizer)
     trainer.train()
@@ -265,8 +265,8 @@ def test_what_the_loss_does_not_have_is_refused(tmp_path, fields, message):
 def test_the_critique_stands_first_in_the_users_turn():
     assert conditioned("2+2?", "right, calm") == "<EF>right, calm</EF>2+2?"
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "2+2?"}]
-    asked = conditioned(messages, "")
-    assert asked == [messages[0], {"role": "user", "content": "<EF></EF>2+2?"}]
+    prompt = conditioned(messages, "")
+    assert prompt == [messages[0], {"role": "user", "content": "<EF></EF>2+2?"}]
     assert messages[1]["content"] == "2+2?"
 
 

@@ -31,8 +31,8 @@ def record_of(objective, workspace, **changes):
 
 
 def job(objective, seed=0, **changes):
-    found = jobs(TINY.changed({f"run.{name}": value for name, value in changes.items()}), (seed,))
-    return next(each for each in found if each.labels.get("objective") == objective)
+    every = jobs(TINY.changed({f"run.{name}": value for name, value in changes.items()}), (seed,))
+    return next(each for each in every if each.labels.get("objective") == objective)
 
 
 @pytest.fixture
@@ -91,10 +91,10 @@ def test_held_out_chains_are_asked_under_praise_and_stay_what_they_are():
 def test_both_stages_share_the_budget_and_begin_where_grpo_begins(
     one_thread, monkeypatch, tmp_path, iterations
 ):
-    asked = []
-    monkeypatch.setattr(fcp.OpChainCritic, "__call__", counting(fcp.OpChainCritic.__call__, asked))
+    questions = []
+    monkeypatch.setattr(fcp.OpChainCritic, "__call__", counting(fcp.OpChainCritic.__call__, questions))
     record = record_of("fcp", tmp_path / "fcp", iterations=iterations)
-    assert len(asked) == iterations * TINY.run.batch
+    assert len(questions) == iterations * TINY.run.batch
     assert {record.series[name].shape for name in ("reward", "length", "entropy", "share_zero")} == {
         (1, iterations)
     }
@@ -105,9 +105,9 @@ def test_both_stages_share_the_budget_and_begin_where_grpo_begins(
     assert record.series["reward"].max() <= 1
 
 
-def counting(call, asked):
+def counting(call, questions):
     def counted(self, question, response, reference):
-        asked.append(question)
+        questions.append(question)
         return call(self, question, response, reference)
 
     return counted
@@ -126,7 +126,7 @@ def test_a_batch_costs_its_share_of_the_offline_stage(monkeypatch, tmp_path):
     now = iter([100.0, 108.0])
     pool = FeedbackPool([Critique("", "", "correct", 10)])
     monkeypatch.setattr(fcp.time, "perf_counter", lambda: next(now))
-    monkeypatch.setattr(fcp, "offline_stage", lambda *_: fcp.Offline(pool, {}))
+    monkeypatch.setattr(fcp, "offline_stage", lambda *_: (pool, {}))
 
     class Trainer:
         def __init__(self, *_, callbacks, **__):
@@ -136,8 +136,8 @@ def test_a_batch_costs_its_share_of_the_offline_stage(monkeypatch, tmp_path):
             self.watch.times = [0.0, 0.5, 1.0, 1.5]
 
     run = Run.read(job("fcp").config).changed({"iterations": 10})
-    found = fcp.seconds_per_batch(run, run.changed({"iterations": 4}), 0, tmp_path, Trainer, None)
-    assert found == pytest.approx((8.0 + 6 * 0.5) / 10)
+    seconds = fcp.seconds_per_batch(run, run.changed({"iterations": 4}), 0, tmp_path, Trainer, None)
+    assert seconds == pytest.approx((8.0 + 6 * 0.5) / 10)
 
 
 def test_another_task_is_refused(tmp_path):

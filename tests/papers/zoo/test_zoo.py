@@ -13,10 +13,10 @@ from common.study.card import load_card
 from common.study.configuration import configure
 from common.study.keys import job_key
 from papers.zoo import report
-from papers.zoo.experiment import PROFILES, Config, jobs
+from papers.zoo.experiment import OBJECTIVES, PROFILES, Config, Objective, jobs
 from papers.zoo.method import DrGRPOTrainer
-from papers.zoo.objectives import OBJECTIVES, Objective
-from papers.zoo.runs.training import build
+from papers.zoo.runs.methods import METHODS
+from papers.zoo.runs.training import build, cost
 
 SEEDS = load_card("zoo").seeds.development
 SMOKE = configure(Config, PROFILES, "smoke")
@@ -41,11 +41,11 @@ def make_frame(seeds=(0, 1, 2)):
             values |= {name: np.full(4, 0.5) for name in ("reward", "entropy", "share_zero", "length")}
             if objective == "dapo":
                 values["rollouts_generated"] = np.full(4, 200.0)
-            parts += [series(name, list(found), objective, seed) for name, found in values.items()]
+            parts += [series(name, list(curve), objective, seed) for name, curve in values.items()]
             parts.append(series("batch", 100.0, objective, seed))
     for objective in OBJECTIVES:
         pace = 2.0 if objective == "gspo" else 1.0
-        parts += [series(f"seconds/{objective}", pace, pd.NA, seed, "cost") for seed in seeds]
+        parts += [series("seconds", pace, objective, seed, "cost") for seed in seeds]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -77,9 +77,9 @@ def test_the_questions_are_differences_by_seed(frame):
 
 
 def test_costs_are_relative_to_the_reference(frame):
-    drawn = report.TABLES["table2"](frame).set_index(["row", "column"])["mean"]
-    assert drawn["DAPO", "rollouts per iteration"] == 200
-    assert drawn["GSPO", "time, GRPO = 1"] == 2
+    cells = report.TABLES["table2"](frame).set_index(["row", "column"])["mean"]
+    assert cells["DAPO", "rollouts per iteration"] == 200
+    assert cells["GSPO", "time, GRPO = 1"] == 2
 
 
 def test_a_new_objective_leaves_the_records_of_the_others_alone(monkeypatch):
@@ -99,9 +99,9 @@ def test_a_new_objective_leaves_the_records_of_the_others_alone(monkeypatch):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_arms_differ_in_their_objective_only(name, tmp_path):
     """Everything that is not named in the table of objectives equals GRPO's."""
-    found = {job.labels["objective"]: job for job in jobs(SMOKE, SEEDS[:1]) if job.sweep == "train"}
+    arms = {job.labels["objective"]: job for job in jobs(SMOKE, SEEDS[:1]) if job.sweep == "train"}
     own, reference = (
-        build(found[arm].config, Run.read(found[arm].config), 0, tmp_path)[1].to_dict()
+        build(arms[arm].config, Run.read(arms[arm].config), 0, tmp_path)[1].to_dict()
         for arm in (name, "grpo")
     )
     different = {key for key in reference if own[key] != reference[key]}
@@ -127,8 +127,32 @@ def test_the_study_trains_as_many_optimizer_steps_as_an_objective_asks_for():
     assert Config().run.optimizer_steps == 8
 
 
-def test_an_objective_is_found_by_its_prefix(tmp_path):
-    objective = Objective("X", "", "common.rl.trainer:Group", {"epsilon": 0.15})
+def test_an_objective_is_its_method_with_its_arguments(tmp_path):
+    assert {objective.method for objective in OBJECTIVES.values()} == set(METHODS)
+    objective = Objective("X", "", "group", {"epsilon": 0.15})
     run = SMOKE.run
-    trainer, args = build({**run.model_dump(), **objective.changes(run.batch)}, run, 0, tmp_path)
-    assert (trainer.__name__, args.epsilon, args.optimizer_steps_per_rollout) == ("GroupTrainer", 0.15, 2)
+    method, args = build({**run.model_dump(), **objective.changes(run.batch)}, run, 0, tmp_path)
+    assert (method.trainer.__name__, args.epsilon, args.optimizer_steps_per_rollout) == (
+        "GroupTrainer",
+        0.15,
+        2,
+    )
+
+
+def test_rounds_of_the_timing_begin_with_another_objective_each(monkeypatch, tmp_path):
+    """Every objective is timed once a round, and its seconds stand in its own rows."""
+    visits = []
+
+    def clock(run, timed, seed, workspace, trainer, args):
+        visits.append(workspace.name)
+        return float(len(visits))
+
+    for name, method in METHODS.items():
+        monkeypatch.setitem(METHODS, name, replace(method, seconds_per_batch=clock))
+    job = next(job for job in jobs(SMOKE.changed({"cost_seeds": 2}), SEEDS) if job.sweep == "cost")
+    frame = cost(job, tmp_path).frame(job.seeds)
+    names = list(OBJECTIVES)
+    order = [*names, *names[1:], names[0]]
+    assert visits == [f"{place // len(names)}-{name}" for place, name in enumerate(order)]
+    timed = frame[frame["seed"] == job.seeds[1]].set_index("objective")["value"]
+    assert (timed[names[1]], timed[names[0]]) == (10.0, 18.0)
