@@ -71,8 +71,8 @@ def test_changed_pins_are_installed_again(checkout):
 def test_an_environment_of_another_place_is_made_anew_and_the_other_is_left_alone(checkout, tmp_path, how):
     """Its scripts and its editable install name the place where it was made."""
     first, second = tmp_path / "first", tmp_path / "second"
-    shutil.copytree(checkout / "common", first / "common")
-    for name in ("requirements.lock", "pyproject.toml"):
+    first.mkdir()
+    for name in ("bootstrap.py", "requirements.lock", "pyproject.toml"):
         shutil.copy(checkout / name, first)
     assert finish(start(first, FAKE_VENV))[1] == ""
     (first / ".venv" / "bin" / "jupyter").write_text(f"#!{first}/.venv/bin/python")

@@ -296,5 +296,5 @@ def test_aggregation_errors_name_the_fix():
     loss = torch.zeros(1, 1)
     with pytest.raises(ValueError, match="pass max_length"):
         aggregate(loss, loss, "constant")
-    with pytest.raises(ValueError, match="unknown mode 'mean'; choose dapo"):
+    with pytest.raises(ValueError, match="unknown mode 'mean'; choose one of token_mean"):
         aggregate(loss, loss, "mean")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,7 +94,7 @@ def test_files_enter_the_key_of_a_job(config, files):
 def test_problems_are_distinct_and_drawn_from_the_seed(config):
     whole = Math(config, 0, tokenizer()).dataset
     assert whole["prompt"][:] == [format_prompt(row["problem"]) for row in PROBLEMS]
-    few = replace(config, training_prompts=3)
+    few = config.changed({"training_prompts": 3})
     drawn = [tuple(Math(few, seed, tokenizer()).dataset["prompt"]) for seed in range(20)]
     assert all(len(set(prompts)) == 3 for prompts in drawn)
     assert len(set(drawn)) > 5
@@ -112,7 +111,7 @@ def test_the_reward_reads_tokens_and_is_binary(config):
 
 
 def test_length_shaping_is_added_on_request(config):
-    shaped = replace(config, overlong_shaping=True, overlong_cache=4)
+    shaped = config.changed({"overlong_shaping": True, "overlong_cache": 4})
     task = Math(shaped, 0, tokenizer())
     completions = [encoded(r"\boxed{1}"), encoded(*["+"] * 4, r"\boxed{1}"), encoded(*["+"] * 7)]
     assert task.reward(completions, answer=["1", "1", "1"]) == [1.0, 0.5, -1.0]
@@ -126,7 +125,7 @@ def test_evaluation_in_batches_is_that_of_one_prompt_at_a_time(config, template)
     model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32, context=128), words, seed=3).eval()
     found = []
     for budget in (1, 100, 10_000):
-        greedy = replace(config, evaluation_tokens=budget, evaluation_temperature=0.0)
+        greedy = config.changed({"evaluation_tokens": budget, "evaluation_temperature": 0.0})
         found.append(build_task(greedy, 0, words).evaluate(model, words, samples=16, seed=0))
     assert found[0] == found[1] == found[2]
 
@@ -140,7 +139,7 @@ def test_the_cache_stays_within_its_budget(config, monkeypatch):
         return SimpleNamespace(ids=ids, mask=torch.ones_like(ids))
 
     monkeypatch.setattr("common.rl.tasks.sample", sample)
-    small = replace(config, evaluation_tokens=200)
+    small = config.changed({"evaluation_tokens": 200})
     found = Math(small, 0, tokenizer()).evaluate(
         SimpleNamespace(device=torch.device("cpu")), tokenizer(), samples=16, seed=0
     )
@@ -164,7 +163,7 @@ def test_training_on_a_chat_template(config, files, tmp_path):
     words.chat_template = CHAT
     model, _ = load_policy(str(files / "policy"))
     save_pocket(model, words, tmp_path / "policy", {})
-    record = train(replace(config, model=str(tmp_path / "policy")), tmp_path / "work")
+    record = train(config.changed({"model": str(tmp_path / "policy")}), tmp_path / "work")
     assert 0 < record.series["reward"][0, 0] < 1
 
 
@@ -180,15 +179,17 @@ def test_an_unknown_task_is_a_clear_error():
 
 
 def test_the_mix_of_levels_is_that_of_the_run(config):
-    run = replace(config, model="pocket", task="opchain", training_prompts=100, mix="0.6,0.3,0.1,0")
+    run = config.changed(
+        {"model": "pocket", "task": "opchain", "training_prompts": 100, "mix": "0.6,0.3,0.1,0"}
+    )
     levels = [item.level for item in OpChain(run, 0).training]
     assert [levels.count(level) for level in opchain.LEVELS] == [60, 30, 10, 0]
     with pytest.raises(ValueError, match="shares of E, M, H, X"):
-        OpChain(replace(run, mix="0.5,0.5"), 0)
+        OpChain(run.changed({"mix": "0.5,0.5"}), 0)
 
 
 def test_pass_at_k_is_the_runs(config):
     words = tokenizer()
     model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32, context=128), words, seed=3).eval()
-    found = build_task(replace(config, pass_at=8), 0, words).evaluate(model, words, samples=16, seed=0)
+    found = build_task(config.changed({"pass_at": 8}), 0, words).evaluate(model, words, samples=16, seed=0)
     assert {name for name in found if name.endswith("all")} == {"pass_at_1/all", "pass_at_8/all"}

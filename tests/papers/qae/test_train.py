@@ -49,7 +49,7 @@ def test_twice_the_same_record(uninterrupted, tmp_path):
 
 
 def test_the_record_holds_curves_and_final_values(uninterrupted):
-    assert uninterrupted.series["reward"].shape == (1, TINY.iterations)
+    assert uninterrupted.series["reward"].shape == (1, TINY.run.iterations)
     np.testing.assert_array_equal(uninterrupted.series["curve/iteration"], [[0, 1, 2]])
     assert uninterrupted.series["curve/pass_at_1"].shape == (1, 3)
     assert uninterrupted.scalars["final/pass_at_1/all"] == uninterrupted.series["curve/pass_at_1"][0, -1]
@@ -58,7 +58,7 @@ def test_the_record_holds_curves_and_final_values(uninterrupted):
 
 def test_the_learning_curve_does_not_touch_training(uninterrupted, tmp_path):
     without = train(job(config=TINY.changed({"run.curve_samples": 0})), tmp_path)
-    np.testing.assert_array_equal(without.series["curve/iteration"], [[TINY.iterations]])
+    np.testing.assert_array_equal(without.series["curve/iteration"], [[TINY.run.iterations]])
     logged = {name: values for name, values in uninterrupted.series.items() if "curve/" not in name}
     assert_equal(
         Record(without.scalars, {name: without.series[name] for name in logged}),
@@ -106,7 +106,7 @@ def test_a_value_that_was_not_defined_is_nan():
     [
         ({"base": "reinforce"}, "unknown base algorithm 'reinforce'; choose clip_higher, clip_cov"),
         ({"baseline": "median"}, "unknown baseline 'median'; choose mean, quantile or random_gate"),
-        ({"run.vllm": True}, "vllm=true needs a GPU and vLLM"),
+        ({"vllm": True}, "vllm=true needs a GPU and vLLM"),
     ],
     ids=["base", "baseline", "vllm"],
 )
@@ -133,8 +133,8 @@ def test_the_papers_batches_split_into_passes_of_one_completion(base, tmp_path):
     steps = {"clip_higher": 16, "gspo": 4}[base]
     assert args.optimizer_steps_per_rollout == steps
     assert args.per_device_train_batch_size == 1
-    assert args.gradient_accumulation_steps * steps == config.batch
-    assert args.max_completion_length == config.max_response
+    assert args.gradient_accumulation_steps * steps == config.run.batch
+    assert args.max_completion_length == config.run.max_response
 
 
 def test_training_in_smaller_passes_is_the_same_training(uninterrupted, tmp_path):
