@@ -1,7 +1,8 @@
 """Policies: pocket Qwen3 models with a word-level tokenizer, saved beside a card; and real ones.
 
 A pocket model is an ordinary transformers model of about 0.1 M parameters, so it trains through the same
-trainer as Qwen3-8B. Three warm starts lie in ``common/models/pocket`` (rebuilt by `common.models.warmstart`).
+trainer as Qwen3-8B. Three warm starts of a task lie in ``common/models/pocket``; the task's own `warm_start`
+rebuilds them.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from transformers import (
 )
 
 from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
-from common.models.warmstart import IGNORED, completion_loss
 from common.study.keys import product_name
+from common.tasks.opchain.warm_start import IGNORED, completion_loss
 from papers.fcp.arith import BOS, EOS, PAD, TERMS, Source, items, stream
 from papers.fcp.evaluation import evaluate
 from papers.fcp.words import VOCABULARY, WORDS

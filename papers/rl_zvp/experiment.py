@@ -299,6 +299,5 @@ def _training(config: Config, sweep: str, arm: str, seed: int) -> Job:
         "generation_rounds": config.filter_rounds if arm == "ds" else 1,
     }
     labels: dict[str, Scalar] = {"arm": arm, "mix": sweep, "alpha": config.objective.zvp_alpha}
-    return Job(
-        sweep, labels, "papers.rl_zvp.train:train", arguments, (seed,), Run.read(arguments).inputs(seed)
-    )
+    run = Run.read(arguments)
+    return Job(sweep, labels, "papers.rl_zvp.train:train", arguments, (seed,), run.inputs(seed), run.modules)

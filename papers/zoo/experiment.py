@@ -99,12 +99,12 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
             {**run, **changes[name]},
             (seed,),
             config.run.inputs(seed),
-            (objective.module,),
+            (*config.run.modules, objective.module),
         )
         for name, objective in OBJECTIVES.items()
         for seed in seeds[: config.train_seeds]
     ]
     timed = {**run, "objectives": json.dumps(changes), "timed_iterations": config.cost_iterations}
-    modules = tuple(sorted({objective.module for objective in OBJECTIVES.values()}))
+    modules = (*config.run.modules, *sorted({objective.module for objective in OBJECTIVES.values()}))
     rounds = tuple(seeds[: config.cost_seeds])
     return [*found, Job("cost", {}, "papers.zoo.train:cost", timed, rounds, config.run.inputs(0), modules)]

@@ -16,7 +16,7 @@ from common.models.pocket import load_policy
 from common.rl.config import GroupConfig
 from common.rl.harness import policy_path, shared_arguments, train_arm, unpublished
 from common.rl.run import Run
-from common.rl.tasks import build_task
+from common.rl.tasks import load_task
 from common.rl.trainer import GroupTrainer
 from common.study.jobs import Job, Record
 from papers.zoo.clock import Stopwatch
@@ -89,7 +89,7 @@ def seconds_per_batch(
     watch = Stopwatch(timed.optimizer_steps)
     set_seed(seed)
     model, tokenizer = load_policy(policy_path(timed, 0))
-    task = build_task(timed, seed, tokenizer)
+    task = load_task(timed, seed, tokenizer)
     timing = trainer(
         model=model,
         reward_funcs=task.reward,

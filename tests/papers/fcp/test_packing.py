@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from common.models.pocket import PocketConfig, build_model, build_tokenizer
 from common.models.special_tokens import add_special_tokens
-from common.models.warmstart import IGNORED
+from common.tasks.opchain.warm_start import IGNORED
 from papers.fcp import arms
 from papers.fcp.arith import BOS, EOS, PAD, stream
 from papers.fcp.conditions import FEEDBACK_TOKENS

@@ -1,7 +1,7 @@
 """Warm starts for OpChain: supervised training on corrupted traces gives policies of known pass rate.
 
-``python -m common.models.warmstart`` rebuilds the committed checkpoints: same recipe, three data seeds and
-initialisations. One thread, about two minutes each.
+``python -m common.tasks.opchain.warm_start`` rebuilds the committed checkpoints: same recipe, three
+data seeds and initialisations. One thread, about two minutes each.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from rich.progress import track
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3ForCausalLM
 
-from common.models.evaluate import evaluate
 from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
 from common.study.keys import product_name
+from common.study.paths import store_root
 from common.tasks import opchain
 from common.tasks.opchain import BOS, EOS, PAD, VOCABULARY, Corruption
+from common.tasks.opchain.evaluation import evaluate
 
 IGNORED = -100  # label of prompt and padding positions
 
@@ -51,6 +52,10 @@ class WarmstartConfig:
     batch: int = 64
     learning_rate: float = 2e-3
     warmup: int = 50
+
+
+SCRATCH = WarmstartConfig(PocketConfig(hidden=512, layers=8, heads=8, ffn=2048), learning_rate=5e-4)
+"""Warm start of the `gpu` profile: about 34 M parameters, trained on first use."""
 
 
 def rate_factor(step: int, config: WarmstartConfig) -> float:
@@ -158,7 +163,7 @@ def cached_warm_start(config: WarmstartConfig, seed: int, cache: Path) -> Path:
 
     The folder's name is a hash of recipe, seed and source; a lock lets one process train and the others wait.
     """
-    folder = cache / product_name({**asdict(config), "seed": seed}, "common.models.warmstart")
+    folder = cache / product_name({**asdict(config), "seed": seed}, "common.tasks.opchain.warm_start")
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
@@ -170,9 +175,21 @@ def cached_warm_start(config: WarmstartConfig, seed: int, cache: Path) -> Path:
     return folder
 
 
+def committed_warm_start(seed: int) -> str:
+    """Name of the committed checkpoint of a seed; three take turns."""
+    return f"opchain-{seed % 3}"
+
+
+def large_warm_start(seed: int) -> str:
+    """Folder of a seed's `SCRATCH`; three take turns."""
+    return str(cached_warm_start(SCRATCH, seed % 3, store_root().parent / "models"))
+
+
 def main() -> None:
     """Rebuild the committed checkpoints."""
-    parser = argparse.ArgumentParser(prog="python -m common.models.warmstart", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m common.tasks.opchain.warm_start", description=main.__doc__
+    )
     parser.add_argument("--out", type=Path, default=POCKET_FOLDER, help="where the folders opchain-<seed> go")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="data seeds and initialisations"
