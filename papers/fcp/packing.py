@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.tasks.opchain.warm_start import IGNORED
+from common.models.recipe import IGNORED
 
 
 def shared_rows(lengths: Sequence[int], rows: int) -> list[list[int]]:

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from common.models.pocket import load_policy
 from common.models.special_tokens import add_special_tokens
 from common.study.jobs import Job, Record
-from common.study.paths import store_root
 from papers.fcp.arith import TERMS, items
 from papers.fcp.arms import (
     Pair,
@@ -259,5 +258,5 @@ def ablations(job: Job, workspace: Path) -> Record:
 def base_path(model: str, seed: int) -> str:
     """A committed checkpoint (``pocket``), or a larger base policy trained on first use (``scratch``)."""
     if model == "scratch":
-        return str(cached_base(SCRATCH, seed % 3, store_root().parent / "models", device()))
+        return str(cached_base(SCRATCH, seed % 3, device()))
     return f"{PREFIX}-{seed % 3}"

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from common.models.tiny import fit
+from common.models.recipe import fit
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
 from common.speculative.target import Target

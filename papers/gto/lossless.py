@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.models.tiny import TinyConfig, tiny_qwen3
+from common.models.recipe import ModelShape, build_model
 from common.speculative.drafts import SmallLMDraft
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.scheduler import StaticScheduler
@@ -19,7 +19,7 @@ from common.study.jobs import Job, Record
 from papers.gto.target import tokenizer
 
 NOISE = 1.0  # of the draft's weights, relative to their spread; it keeps about half of the acceptance
-SHAPE = TinyConfig(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64)
+SHAPE = ModelShape(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64, context=512, tied=True)
 
 
 def greedy(job: Job, _workspace: Path) -> Record:
@@ -31,7 +31,7 @@ def greedy(job: Job, _workspace: Path) -> Record:
     torch.set_num_threads(1)
     (seed,) = job.seeds
     draws = torch.Generator().manual_seed(seed)
-    model = tiny_qwen3(SHAPE, tokenizer(), seed).double().requires_grad_(False)
+    model = build_model(SHAPE, tokenizer(), seed).double().requires_grad_(False)
     copy = deepcopy(model)
     for weight in copy.parameters():
         noise = torch.randn(weight.shape, generator=draws, dtype=weight.dtype)

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.preference.bradley_terry import first_wins
 from common.preference.tabular import draw, gibbs_policy, kl
 from common.study.jobs import Job, Record
@@ -38,7 +39,7 @@ class EnumeratedModel(nn.Module):
         super().__init__()
         names = [f"s{index}" for index in range(SYMBOLS)]
         tokenizer = build_tokenizer([*names, "<pad>", "<bos>", "<eos>"], "<pad>", "<bos>", "<eos>")
-        shape = PocketConfig(hidden=hidden, layers=2, heads=4, ffn=2 * hidden, context=length + 1)
+        shape = ModelShape(hidden=hidden, layers=2, heads=4, ffn=2 * hidden, context=length + 1)
         self.model = build_model(shape, tokenizer, seed)
         prefixes = torch.cartesian_prod(*[torch.arange(SYMBOLS)] * (length - 1)).view(-1, length - 1)
         start = torch.full((len(prefixes), 1), tokenizer.bos_token_id)

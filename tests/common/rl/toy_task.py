@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datasets import Dataset
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer, save_pocket
+from common.models.pocket import build_tokenizer, save_pocket
+from common.models.recipe import ModelShape, build_model
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 NUMBERS = ("0", "1", "2", "3")
@@ -13,7 +14,7 @@ NUMBERS = ("0", "1", "2", "3")
 def random_policy(seed: int) -> str:
     """A policy of about 4,000 parameters that knows the task's words."""
     words = build_tokenizer((*SPECIAL, *NUMBERS), *SPECIAL)
-    shape = PocketConfig(hidden=16, layers=1, heads=2, ffn=32, context=16)
+    shape = ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=16)
     save_pocket(build_model(shape, words, seed), words, Echo.folder / f"echo-{seed}", {})
     return str(Echo.folder / f"echo-{seed}")
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer, load_policy, save_pocket
+from common.models.pocket import build_tokenizer, load_policy, save_pocket
+from common.models.recipe import ModelShape, build_model
 from common.rl.config import GroupConfig
 from common.rl.harness import shared_arguments, train_arm
 from common.rl.run import Run
@@ -36,7 +37,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("math")
     for name, rows in {"train": PROBLEMS * 3, "left": PROBLEMS[:1], "right": PROBLEMS[1:]}.items():
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    shape = PocketConfig(hidden=16, layers=1, heads=2, ffn=32, context=128)
+    shape = ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=128)
     save_pocket(build_model(shape, tokenizer(), seed=0), tokenizer(), folder / "policy", {})
     return folder
 
@@ -122,7 +123,7 @@ def test_evaluation_in_batches_is_that_of_one_prompt_at_a_time(config, template)
     """Greedily, every batch size gives the same answers, whatever the padding."""
     words = tokenizer()
     words.chat_template = template
-    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32, context=128), words, seed=3).eval()
+    model = build_model(ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=128), words, seed=3).eval()
     measured = []
     for budget in (1, 100, 10_000):
         greedy = config.changed({"evaluation_tokens": budget, "evaluation_temperature": 0.0})
@@ -175,6 +176,6 @@ def test_sets_that_cannot_be_read_are_refused(text):
 
 def test_pass_at_k_is_the_runs(config):
     words = tokenizer()
-    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32, context=128), words, seed=3).eval()
+    model = build_model(ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=128), words, seed=3).eval()
     measured = load_task(config.changed({"pass_at": 8}), 0, words).evaluate(model, words, samples=16, seed=0)
     assert {name for name in measured if name.endswith("all")} == {"pass_at_1/all", "pass_at_8/all"}

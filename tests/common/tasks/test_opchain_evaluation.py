@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.tasks import opchain
 from common.tasks.opchain import BOS, EOS, PAD, VOCABULARY, OpChainConfig, reward
 from common.tasks.opchain.evaluation import evaluate, high_entropy_positions
@@ -16,7 +17,7 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def policy(tokenizer):
     """Random weights, pushed towards ``<ans> digit <eos>`` so that some completions are right."""
-    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=16), tokenizer, 0).eval()
+    model = build_model(ModelShape(hidden=16, layers=1, heads=2, ffn=16), tokenizer, 0).eval()
     table = torch.full((len(VOCABULARY), len(VOCABULARY)), -9.0)
     digits = [VOCABULARY.index(str(value)) for value in range(11)]
     table[VOCABULARY.index("="), VOCABULARY.index("<ans>")] = 9.0

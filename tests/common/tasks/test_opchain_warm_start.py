@@ -5,26 +5,17 @@ from itertools import islice
 import pytest
 import torch
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer, load_pocket
+from common.models.pocket import build_tokenizer, load_pocket
+from common.models.recipe import IGNORED, ModelShape, build_model, next_token_loss
 from common.tasks.opchain import BOS, EOS, PAD, VOCABULARY, Corruption, Item, warm_start
-from common.tasks.opchain.warm_start import IGNORED, WarmstartConfig, batches, completion_loss, rate_factor
+from common.tasks.opchain.warm_start import WarmstartConfig, batches
 
-TINY = WarmstartConfig(model=PocketConfig(hidden=16, layers=1, heads=2, ffn=16), steps=4, batch=8, warmup=2)
+TINY = WarmstartConfig(model=ModelShape(hidden=16, layers=1, heads=2, ffn=16), steps=4, batch=8, warmup=2)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
     return build_tokenizer(VOCABULARY, PAD, BOS, EOS)
-
-
-def test_the_rate_rises_then_falls_as_a_cosine():
-    config = WarmstartConfig(steps=110, warmup=10)
-    factors = [rate_factor(step, config) for step in range(110)]
-    assert factors[0] == pytest.approx(0.1)
-    assert factors[9:11] == [1.0, 1.0]
-    assert factors[60] == pytest.approx(0.5)
-    assert 0 < factors[-1] < 0.001
-    assert factors[10:] == sorted(factors[10:], reverse=True)
 
 
 def test_labels_are_the_completion_only(tokenizer):
@@ -57,7 +48,7 @@ def test_the_loss_equals_a_per_token_sum_without_padding(tokenizer):
         length = int((row != 0).sum())
         log_p = torch.log_softmax(model(input_ids=row[None, :length]).logits[0].double(), -1)
         losses += [-log_p[t - 1, row[t]] for t in range(length) if target[t] != IGNORED]
-    assert completion_loss(model, ids, labels).item() == pytest.approx(
+    assert next_token_loss(model, ids, labels).item() == pytest.approx(
         (sum(losses) / len(losses)).item(), rel=1e-5
     )
 

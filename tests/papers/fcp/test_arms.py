@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from common.judge.critic import Critique
-from common.models.pocket import PocketConfig, load_policy
+from common.models.pocket import load_policy
+from common.models.recipe import ModelShape
 from papers.fcp import train
 from papers.fcp.arith import Attributes, Item
 from papers.fcp.arms import Pair, Watching, one_right_one_wrong, pools, score_token
@@ -96,7 +97,7 @@ def test_conditions_ask_for_what_they_say_and_the_base_is_never_trained_in_place
 
 
 def test_a_larger_base_policy_is_trained_once_and_kept(monkeypatch, tmp_path):
-    small = BaseConfig(PocketConfig(hidden=16, layers=1, heads=2, ffn=16), steps=2, batch=4)
+    small = BaseConfig(ModelShape(hidden=16, layers=1, heads=2, ffn=16), steps=2, batch=4)
     monkeypatch.setattr(train, "SCRATCH", small)
     monkeypatch.setattr(train, "store_root", lambda: tmp_path / "store")
     first = train.base_path("scratch", 4)

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import IGNORED, ModelShape, build_model
 from common.models.special_tokens import add_special_tokens
-from common.tasks.opchain.warm_start import IGNORED
 from papers.fcp import arms
 from papers.fcp.arith import BOS, EOS, PAD, stream
 from papers.fcp.conditions import FEEDBACK_TOKENS
@@ -64,7 +64,7 @@ def test_training_is_that_of_padded_batches(monkeypatch, tmp_path, packed):
     def trained(collator):
         monkeypatch.setattr(arms, "PackedRows", collator)
         tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
-        model = build_model(PocketConfig(hidden=16, layers=2, heads=2, ffn=32), tokenizer, 0)
+        model = build_model(ModelShape(hidden=16, layers=2, heads=2, ffn=32), tokenizer, 0)
         add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, 0)
         arms.supervised(model, tokenizer, data, SETTINGS, 0, tmp_path)
         return np.concatenate([value.detach().numpy().ravel() for value in model.parameters()])
