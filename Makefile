@@ -69,7 +69,7 @@ bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 	@for file in benchmarks/*.py; do "$$BIN/python" "$$file" || exit 1; done
 
 pocket-models: $(READY) ## Rebuild the committed pocket checkpoints
-	@"$$BIN/python" -m common.models.warmstart
+	@"$$BIN/python" -m common.tasks.opchain.warm_start
 	@"$$BIN/python" -m common.tasks.verbal_arith.warm_start
 
 clean: $(READY) ## Remove the records and untracked results of PAPER

@@ -26,13 +26,14 @@ from datasets import Dataset  # noqa: E402
 from transformers import PrinterCallback, Qwen3ForCausalLM, TrainerCallback  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
-from common.models.pocket import PocketConfig, build_model, load_pocket  # noqa: E402
+from common.models.pocket import load_pocket  # noqa: E402
+from common.models.recipe import ModelShape, build_model  # noqa: E402
 from common.rl.config import batching  # noqa: E402
 from common.tasks import opchain  # noqa: E402
 from papers.qae.method import QAEConfig, QAETrainer, quantile_advantages  # noqa: E402
 
 PROMPTS, SAMPLES, MU = 8, 16, 8
-WIDE = PocketConfig(hidden=192, layers=2, heads=12, ffn=640)
+WIDE = ModelShape(hidden=192, layers=2, heads=12, ffn=640)
 LEVEL = 0.4
 SHARED: dict[str, Any] = {
     **batching(PROMPTS, SAMPLES, MU),

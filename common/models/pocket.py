@@ -1,14 +1,14 @@
 """Policies: pocket Qwen3 models with a word-level tokenizer, saved beside a card; and real ones.
 
 A pocket model is an ordinary transformers model of about 0.1 M parameters, so it trains through the same
-trainer as Qwen3-8B. Three warm starts lie in ``common/models/pocket`` (rebuilt by `common.models.warmstart`).
+trainer as Qwen3-8B. Three warm starts of a task lie in ``common/models/pocket``; the task's own `warm_start`
+rebuilds them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
-    Qwen3Config,
     Qwen3ForCausalLM,
 )
 
@@ -32,40 +31,6 @@ MAX_PARAMETERS = 250_000
 
 class ModelUnavailableError(RuntimeError):
     """A model cannot be loaded; the message names the fix."""
-
-
-@dataclass(frozen=True)
-class PocketConfig:
-    """Shape of a pocket model.
-
-    Attributes:
-        hidden: Width of the residual stream.
-        layers: Number of decoder layers.
-        heads: Attention heads, each of width hidden / heads.
-        ffn: Width of the gated feed-forward layer.
-        context: Longest sequence, prompt included, in tokens.
-    """
-
-    hidden: int = 64
-    layers: int = 2
-    heads: int = 4
-    ffn: int = 128
-    context: int = 64
-
-    def validate(self) -> None:
-        """Check every field.
-
-        Raises:
-            ValueError: names the field, the value and what would be right.
-        """
-        for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"PocketConfig.{name} is {value}; expected at least 1")
-        if self.hidden % (2 * self.heads):
-            raise ValueError(
-                f"PocketConfig.heads is {self.heads}; rotary heads have even width: 2·heads must divide "
-                f"hidden = {self.hidden}"
-            )
 
 
 def build_tokenizer(vocabulary: Sequence[str], pad: str, bos: str, eos: str) -> PreTrainedTokenizerFast:
@@ -87,27 +52,6 @@ def build_tokenizer(vocabulary: Sequence[str], pad: str, bos: str, eos: str) -> 
     return PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token=pad, bos_token=bos, eos_token=eos, padding_side="left"
     )
-
-
-def build_model(config: PocketConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Qwen3ForCausalLM:
-    """Randomly initialised float32 Qwen3 for a tokenizer's vocabulary; leaves the global generator alone."""
-    config.validate()
-    qwen = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.heads,
-        head_dim=config.hidden // config.heads,
-        intermediate_size=config.ffn,
-        max_position_embeddings=config.context,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Qwen3ForCausalLM(qwen)
 
 
 def save_pocket(
@@ -158,11 +102,6 @@ def load_pocket(name_or_path: str | Path) -> tuple[Qwen3ForCausalLM, PreTrainedT
     model = Qwen3ForCausalLM.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     return model.eval(), tokenizer
-
-
-def read_card(name_or_path: str | Path) -> dict[str, Any]:
-    """The card of a pocket model: recipe, data seed, pass rates by level."""
-    return json.loads((pocket_path(name_or_path) / "card.json").read_text())
 
 
 def load_policy(model: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
-from common.models.pocket import PocketConfig, load_policy
-from common.models.warmstart import WarmstartConfig, cached_warm_start
+from common.models.pocket import load_policy
 from common.rl.config import GroupConfig, batching
 from common.rl.resume import latest_complete_checkpoint
 from common.rl.run import Run
-from common.rl.tasks import Task, build_task
+from common.rl.tasks import Task, load_task, task_class
 from common.rl.trainer import GroupTrainer
 from common.study.jobs import Record
-from common.study.paths import store_root
 
 LOGGED: Mapping[str, str] = {
     "entropy": "entropy",
@@ -44,9 +42,6 @@ LOGGED: Mapping[str, str] = {
     "grad_norm": "grad_norm",
 }
 """TRL's log key to record name."""
-
-SCRATCH = WarmstartConfig(PocketConfig(hidden=512, layers=8, heads=8, ffn=2048), learning_rate=5e-4)
-"""Warm start of the `gpu` profile: about 34 M parameters, trained on first use."""
 
 
 def unpublished(trainer: GroupTrainer) -> GroupTrainer:
@@ -100,7 +95,7 @@ def train_arm(
     """
     set_seed(seed)
     model, tokenizer = load_policy(policy_path(run, seed))
-    task = build_task(run, seed, tokenizer)
+    task = load_task(run, seed, tokenizer)
     curve = Curve(task, run, seed, workspace, tokenizer)
     training = make_trainer(trainer, args, model, tokenizer, task, curve)
     resumed = latest_complete_checkpoint(workspace) if args.exact_resume else None
@@ -116,12 +111,9 @@ def train_arm(
 
 
 def policy_path(run: Run, seed: int) -> str:
-    """What `load_policy` understands: a committed checkpoint's name, a folder, or a hub id."""
-    if run.model == "pocket":
-        return f"opchain-{seed % 3}"
-    if run.model == "scratch":
-        return str(cached_warm_start(SCRATCH, seed % 3, store_root().parent / "models"))
-    return run.model
+    """What `load_policy` understands: of a policy that only the task has, or the model as it is named."""
+    own = task_class(run).models
+    return own[run.model](seed) if run.model in own else run.model
 
 
 def shared_arguments(run: Run, seed: int, workspace: Path) -> dict[str, Any]:

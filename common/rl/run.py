@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from common.study.configuration import Settings
-from common.study.errors import StudyError
+from common.study.errors import StudyError, unknown
+
+TASKS: Mapping[str, str] = {
+    "opchain": "common.tasks.opchain.training:OpChain",
+    "math": "common.tasks.math_answers.training:Math",
+}
+"""Short names of tasks. Their modules are in the key of every training job, because they are spelt here."""
 
 OPCHAIN_MODELS = ("pocket", "scratch")
 """Models that know OpChain only: the committed checkpoints, and a larger warm start built on first use."""
@@ -57,7 +63,7 @@ class Run(Settings):
 
     Attributes:
         model: Hub id, folder, ``pocket`` (committed checkpoints) or ``scratch`` (built on first use).
-        task: ``math`` or ``opchain``.
+        task: A name of `TASKS`, or a class as ``package.module:Class`` (`common.rl.tasks.Task`).
         dataset: Training problems of ``math``: hub id, folder, or JSONL file with ``problem`` and ``answer``.
         evaluation_sets: Evaluation sets of ``math``, ``NAME=SOURCE`` with commas between.
         learning_rate: AdamW's, constant.
@@ -139,11 +145,28 @@ class Run(Settings):
             return sorted({*range(0, self.iterations, self.curve_every), self.iterations})
         return sorted({round(share * self.iterations) for share in CURVE})
 
+    @property
+    def task_entry(self) -> str:
+        """The class of the task as ``module:Class``.
+
+        Raises:
+            StudyError: the task is neither a name of `TASKS` nor such a class.
+        """
+        if ":" not in self.task and self.task not in TASKS:
+            raise unknown("task", self.task, TASKS, "or a class of this repository, as package.module:Class")
+        return TASKS.get(self.task, self.task)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules that the run loads by name and that a job has to name (`Job.modules`).
+
+        Those of `TASKS` are no part of it; every job that trains reaches them through this module.
+        """
+        return () if self.task in TASKS else (self.task_entry.partition(":")[0],)
+
     def inputs(self, seed: int) -> tuple[str, ...]:
         """Files that a run reads, whose content is part of a record's key: checkpoints, local data."""
         files = pocket_files(seed) if self.model == "pocket" else ()
-        if self.task != "math":
-            return files
         sources = [self.dataset, *(part.partition("=")[2] for part in self.evaluation_sets.split(","))]
         return (
             *files,

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.rl.rollout import Rollout
 
 VOCABULARY = ("<pad>", "<bos>", "<eos>", *(f"w{index}" for index in range(29)))
@@ -75,7 +76,7 @@ def pocket_trainer(
     arguments give equal runs.
     """
     tokenizer = tokenizer or pocket_tokenizer()
-    shape = PocketConfig(hidden=16, layers=1, heads=2, ffn=32)
+    shape = ModelShape(hidden=16, layers=1, heads=2, ffn=32)
     return kind(
         model=build_model(shape, tokenizer, seed=0) if model is None else model,
         reward_funcs=reward,

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from common.models.tiny import cached
+from common.models.recipe import cached
 from common.speculative.networks import DraftNetwork
 
 

@@ -28,6 +28,7 @@ class Job:
         config: Flat, JSON-serialisable arguments of the entry point.
         seeds: Seeds run together; the record holds one row per seed, in this order.
         inputs: Repository-relative files whose content enters the key (checkpoints, data).
+        modules: Modules that the entry point loads by name, so that their source enters the key too.
     """
 
     sweep: str
@@ -36,6 +37,7 @@ class Job:
     config: Mapping[str, Any]
     seeds: tuple[int, ...]
     inputs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
     def function(self) -> Callable[[Job, Path], Record]:
         """Import the entry point."""

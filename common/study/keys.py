@@ -47,19 +47,20 @@ def job_key(job: Job, sources: Sources | None = None, device: str = "") -> str:
         device: Where it is computed; by default where this process computes.
 
     Raises:
-        StudyError: an input file or the entry point's module is missing.
+        StudyError: an input file or a module is missing.
     """
     sources = sources or current()
-    entry = _entry_module(job)
-    if sources.module(entry) is None:
-        raise StudyError(f"job '{job.describe()}' names {entry}, which is no module of this repository")
+    missing = [name for name in (_entry_module(job), *job.modules) if sources.module(name) is None]
+    if missing:
+        raise StudyError(f"job '{job.describe()}' names {missing[0]}, which is no module of this repository")
     content = {
         "entry": job.entry,
         "config": dict(sorted(job.config.items())),
         "seeds": list(job.seeds),
         "inputs": {name: file_hash(ROOT / name) for name in sorted(job.inputs)},
         "environment": environment(device),
-        "source": sources.hash(entry),
+        "source": sources.hash(_entry_module(job)),
+        **({"modules": {name: sources.hash(name) for name in job.modules}} if job.modules else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -124,7 +125,7 @@ def reachable(module: str) -> set[str]:
 
 def covered(job: Job, sources: Sources) -> dict[str, Module]:
     """Repository modules whose source is in the key of a job."""
-    return sources.reachable(_entry_module(job))
+    return sources.reachable(_entry_module(job), *job.modules)
 
 
 def _entry_module(job: Job) -> str:

@@ -285,4 +285,7 @@ def _training(config: Config, sweep: str, base: str, baseline: str, k: float, se
         "k": k,
         "epsilon_high": config.objective.epsilon_high,
     }
-    return Job(sweep, labels, "papers.qae.runs.training:train", arguments, (seed,), config.run.inputs(seed))
+    run = config.run
+    return Job(
+        sweep, labels, "papers.qae.runs.training:train", arguments, (seed,), run.inputs(seed), run.modules
+    )

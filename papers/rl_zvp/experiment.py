@@ -294,11 +294,7 @@ def _training(config: Config, sweep: str, arm: str, seed: int) -> Job:
         "generation_rounds": config.filter_rounds if arm == "ds" else 1,
     }
     labels: dict[str, Scalar] = {"arm": arm, "mix": sweep, "alpha": config.objective.zvp_alpha}
+    run = Run.read(arguments)
     return Job(
-        sweep,
-        labels,
-        "papers.rl_zvp.runs.training:train",
-        arguments,
-        (seed,),
-        Run.read(arguments).inputs(seed),
+        sweep, labels, "papers.rl_zvp.runs.training:train", arguments, (seed,), run.inputs(seed), run.modules
     )

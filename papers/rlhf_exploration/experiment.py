@@ -5,7 +5,7 @@ The paper is theory and reports no experiment, so no value below is the paper's;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from common.study.configuration import Settings
@@ -23,9 +23,69 @@ HARD_BETA = 0.15  # CE1 at which the waiting time e^(1/β)/2 is 393 rounds
 COIN_BETA = 0.25
 HARD_GAP = 8.0
 PAIR = ("vpo", "xpo", "proposed")
+COLUMNS = ("instance", "protocol", "beta", "gap", "arms", "horizon")  # of the frame, that tell bandits apart
 LM_PROTOCOLS = ("passive", "xpo", "vpo", "proposed")
 LM_INSTANCES = {"rare": 4.0, "pattern": 1.0}  # instance to the range of its reward
-SIMULATE = "papers.rlhf_exploration.runs.tabular:simulate"
+
+
+class Bandits(Settings):
+    """Runs of `horizon` rounds on one family of bandits, so many `seeds` of each protocol."""
+
+    horizon: int = 1_000_000
+    seeds: int = 100
+
+
+class CE1(Bandits):
+    """Two arms whose gap is 1, where comparisons are misaligned, at KL weights `betas`."""
+
+    betas: tuple[float, ...] = (1.0, 0.5, 0.33, 0.25, 0.2, 0.15)
+
+
+class CE2(Bandits):
+    """Three arms, where comparisons are saturated, at several `gaps` and one `beta`.
+
+    π_ref plays each good arm with `mass`; with `wide_mass` comparisons of both still happen by chance.
+    """
+
+    gaps: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 10.0)
+    beta: float = 0.2
+    mass: float = 0.001
+    wide_mass: float = 0.01
+
+
+class Envelope(Settings):
+    """The exponent study on CE1: each of the `horizons` is a run, the worst is taken over `gaps`."""
+
+    betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    gaps: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
+    horizons: tuple[int, ...] = (100, 300, 1000, 3000, 10_000, 100_000, 1_000_000)
+    seeds: int = 100
+
+
+class RandomBandits(Bandits):
+    """Random instances: several `arms` at the middle β, five at `betas`; benign ones at `benign_betas`."""
+
+    horizon: int = 100_000
+    arms: tuple[int, ...] = (2, 3, 5, 10, 20, 50)
+    betas: tuple[float, ...] = (0.1, 0.3, 1.0)
+    benign_betas: tuple[float, ...] = (0.5, 1.0)
+
+
+class Learner(Settings):
+    """The learned policies: `pretraining` steps on the corpus, then `steps` after each round of comparisons.
+
+    Responses have `length` tokens, 8 to this power in all; a table of logits may stand in the model's place.
+    """
+
+    beta: float = 0.2
+    rounds: int = 150
+    comparisons: int = 32
+    steps: int = 20
+    pretraining: int = 100
+    length: int = 3
+    hidden: int = 64
+    learning_rate: float = 1e-3
+    table_learning_rate: float = 0.1
 
 
 class Config(Settings):
@@ -34,107 +94,70 @@ class Config(Settings):
     Attributes:
         optimism: c of α = c √T, constant within a run.
         constant_alpha: α of the sweep with a constant weight.
-        ce1_betas: β of CE1.
-        ce1_horizon: Rounds T.
-        ce1_seeds: Seeds.
-        ce2_gaps: Gaps G of CE2.
-        ce2_mass: π_ref of each good arm.
-        ce2_wide_mass: The same where comparisons of the good arms still happen by chance.
-        ce2_beta: β of CE2.
-        ce2_horizon: Rounds.
-        ce2_seeds: Seeds.
-        envelope_betas: β of the exponent study.
-        envelope_gaps: Gaps over which the worst is taken.
-        envelope_horizons: Horizons T.
-        envelope_seeds: Seeds.
-        random_arms: K of the random bandits, at the middle β.
-        random_betas: β of the random bandits, at five arms.
-        benign_betas: β of the benign bandits.
-        random_horizon: Rounds.
-        random_seeds: Seeds.
-        lm_rounds: Rounds of the language model.
-        lm_comparisons: Labels per round.
-        lm_steps: Adam steps per round.
-        lm_pretraining: Adam steps of the pretraining on the corpus.
-        lm_length: Tokens of a response; 8 to this power are enumerated.
-        lm_hidden: Width of the model.
-        lm_seeds: Seeds.
+        ce1, ce2, envelope, random: The bandits.
+        lm: The language model.
+        lm_seeds: Seeds of each of its arms.
         theory_draws: Random instances of the exact checks.
     """
 
     optimism: float = 0.3
     constant_alpha: float = 5.0
-    ce1_betas: tuple[float, ...] = (1.0, 0.5, 0.33, 0.25, 0.2, 0.15)
-    ce1_horizon: int = 1_000_000
-    ce1_seeds: int = 100
-    ce2_gaps: tuple[float, ...] = (2.0, 4.0, 6.0, 8.0, 10.0)
-    ce2_mass: float = 0.001
-    ce2_wide_mass: float = 0.01
-    ce2_beta: float = 0.2
-    ce2_horizon: int = 1_000_000
-    ce2_seeds: int = 100
-    envelope_betas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
-    envelope_gaps: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
-    envelope_horizons: tuple[int, ...] = (100, 300, 1000, 3000, 10_000, 100_000, 1_000_000)
-    envelope_seeds: int = 100
-    random_arms: tuple[int, ...] = (2, 3, 5, 10, 20, 50)
-    random_betas: tuple[float, ...] = (0.1, 0.3, 1.0)
-    benign_betas: tuple[float, ...] = (0.5, 1.0)
-    random_horizon: int = 100_000
-    random_seeds: int = 100
-    lm_rounds: int = 150
-    lm_comparisons: int = 32
-    lm_steps: int = 20
-    lm_pretraining: int = 100
-    lm_length: int = 3
-    lm_hidden: int = 64
+    ce1: CE1 = CE1()
+    ce2: CE2 = CE2()
+    envelope: Envelope = Envelope()
+    random: RandomBandits = RandomBandits()
+    lm: Learner = Learner()
     lm_seeds: int = 30
     theory_draws: int = 1000
 
+    def alpha(self, horizon: int) -> float:
+        """α of a run of so many comparisons."""
+        return self.optimism * horizon**0.5
+
 
 LAPTOP: dict[str, Any] = {
-    "ce1_horizon": 3000,
-    "ce1_seeds": 30,
-    "ce2_horizon": 4000,
-    "ce2_seeds": 12,
-    "envelope_horizons": (100, 300, 1000, 3000, 10_000),
-    "envelope_seeds": 30,
-    "random_arms": (2, 3, 5, 10, 20),
-    "random_horizon": 1000,
-    "random_seeds": 10,
-    "lm_rounds": 30,
-    "lm_steps": 5,
-    "lm_pretraining": 60,
+    "ce1.horizon": 3000,
+    "ce1.seeds": 30,
+    "ce2.horizon": 4000,
+    "ce2.seeds": 12,
+    "envelope.horizons": (100, 300, 1000, 3000, 10_000),
+    "envelope.seeds": 30,
+    "random.arms": (2, 3, 5, 10, 20),
+    "random.horizon": 1000,
+    "random.seeds": 10,
+    "lm.rounds": 30,
+    "lm.steps": 5,
+    "lm.pretraining": 60,
     "lm_seeds": 5,
 }
 
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": LAPTOP
     | {
-        "ce1_betas": (0.5, 0.15),
-        "ce1_horizon": 200,
-        "ce1_seeds": 2,
-        "ce2_gaps": (2.0, 8.0),
-        "ce2_horizon": 100,
-        "ce2_seeds": 2,
-        "envelope_betas": (0.3, 1.0),
-        "envelope_horizons": (100, 200),
-        "envelope_seeds": 2,
-        "random_arms": (2, 5),
-        "random_betas": (0.3, 1.0),
-        "benign_betas": (1.0,),
-        "random_horizon": 30,
-        "random_seeds": 2,
+        "ce1.betas": (0.5, 0.15),
+        "ce1.horizon": 200,
+        "ce1.seeds": 2,
+        "ce2.gaps": (2.0, 8.0),
+        "ce2.horizon": 100,
+        "ce2.seeds": 2,
+        "envelope.betas": (0.3, 1.0),
+        "envelope.horizons": (100, 200),
+        "envelope.seeds": 2,
+        "random.arms": (2, 5),
+        "random.betas": (0.3, 1.0),
+        "random.benign_betas": (1.0,),
+        "random.horizon": 30,
+        "random.seeds": 2,
         "lm_seeds": 0,  # torch alone takes longer to load than the rest of a smoke run
     },
     "laptop": LAPTOP,
     "gpu": LAPTOP
     | {
-        "lm_rounds": 150,
-        "lm_steps": 20,
-        "lm_pretraining": 100,
-        "lm_length": 4,
-        "lm_hidden": 128,
+        "lm.rounds": 150,
+        "lm.steps": 20,
+        "lm.pretraining": 100,
+        "lm.length": 4,
+        "lm.hidden": 128,
         "lm_seeds": 10,
     },
     "paper": {},
@@ -148,138 +171,106 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     (controls); ``envelope``; ``random``, ``hard_prior``, ``benign``. Jobs that need torch come first: a
     worker that loads it late looks to joblib as if it leaked memory, and is replaced.
     """
-    parts = (lm_jobs, theory_jobs, ce1_jobs, ce2_jobs, control_jobs, envelope_jobs, random_jobs)
+    parts = (lm_jobs, theory_jobs, hard_jobs, control_jobs, envelope_jobs, random_jobs)
     return [job for part in parts for job in part(config, seeds)]
+
+
+def lm_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    """The enumerated language model, and a table of logits in its place."""
+    shared = config.lm.model_dump() | {"alpha": config.alpha(config.lm.rounds * config.lm.comparisons)}
+    for policy in ("model", "table"):
+        for instance, scale in LM_INSTANCES.items():
+            for protocol in LM_PROTOCOLS:
+                labels = {"instance": instance, "protocol": protocol, "policy": policy}
+                arguments = {**shared, **labels, "scale": scale}
+                for seed in seeds[: config.lm_seeds]:
+                    yield Job("lm", labels, "papers.rlhf_exploration.runs.training:train", arguments, (seed,))
 
 
 def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Exact checks; each draws its instances from the first seed."""
-    betas = ",".join(map(str, config.ce1_betas))
-    gaps = ",".join(map(str, config.ce2_gaps))
     analyses: dict[str, dict[str, Scalar]] = {
         "identities": {"draws": config.theory_draws, "arms": 5},
-        "horizons": {"betas": betas},
-        "comparisons": {"gaps": gaps},
+        "horizons": {"betas": _listed(config.ce1.betas)},
+        "comparisons": {"gaps": _listed(config.ce2.gaps)},
     }
     for name, arguments in analyses.items():
         entry = f"papers.rlhf_exploration.runs.theory:{name}"
         yield Job("theory", {"analysis": name}, entry, arguments, tuple(seeds[:1]))
 
 
-def ce1_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Two arms at every β: all protocols with α = c √T, the three main ones with a constant α."""
-    chosen = seeds[: config.ce1_seeds]
-    for beta in config.ce1_betas:
+def hard_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    """CE1 at every β, also with a constant α; CE2 at every gap, also where π_ref plays the good arms more."""
+    few, fewer = seeds[: config.ce1.seeds], seeds[: config.ce2.seeds]
+    for beta in config.ce1.betas:
         setting = _ce1(config, beta)
-        for protocol in PROTOCOLS:
-            yield from _bandit("ce1", setting, protocol, chosen)
-        for protocol in PAIR:
-            yield from _bandit("ce1_constant", setting | {"alpha": config.constant_alpha}, protocol, chosen)
-
-
-def ce2_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Three arms at every gap: all protocols; two of them also where π_ref plays the good arms more."""
-    chosen = seeds[: config.ce2_seeds]
-    for gap in config.ce2_gaps:
-        for protocol in PROTOCOLS:
-            yield from _bandit("ce2", _ce2(config, gap), protocol, chosen)
-        for protocol in ("xpo", "proposed"):
-            setting = _ce2(config, gap) | {"mass": config.ce2_wide_mass}
-            yield from _bandit("ce2_wide", setting, protocol, chosen)
+        yield from _runs(config, "ce1", setting, PROTOCOLS, few)
+        yield from _runs(config, "ce1_constant", setting | {"alpha": config.constant_alpha}, PAIR, few)
+    for gap in config.ce2.gaps:
+        setting = _ce2(config, gap)
+        yield from _runs(config, "ce2", setting, PROTOCOLS, fewer)
+        wide = setting | {"mass": config.ce2.wide_mass}
+        yield from _runs(config, "ce2_wide", wide, ("xpo", "proposed"), fewer)
 
 
 def control_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Labels from a fair coin, and protocols without a bonus."""
-    for protocol in PROTOCOLS:
-        coin = _ce1(config, COIN_BETA) | {"coin": True}
-        yield from _bandit("coin", coin, protocol, seeds[: config.ce1_seeds])
+    few, fewer = seeds[: config.ce1.seeds], seeds[: config.ce2.seeds]
+    yield from _runs(config, "coin", _ce1(config, COIN_BETA) | {"coin": True}, PROTOCOLS, few)
     for protocol in ("proposed", "ablation_a", "ablation_b", "xpo"):
-        for setting, count in (
-            (_ce1(config, HARD_BETA), config.ce1_seeds),
-            (_ce2(config, HARD_GAP), config.ce2_seeds),
-        ):
-            yield from _bandit("alpha0", setting | {"alpha": 0.0}, protocol, seeds[:count])
+        for setting, part in ((_ce1(config, HARD_BETA), few), (_ce2(config, HARD_GAP), fewer)):
+            yield from _runs(config, "alpha0", setting | {"alpha": 0.0}, (protocol,), part)
 
 
 def envelope_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Regret at several horizons over several gaps; α depends on the horizon, so each is a run of its own."""
-    chosen = tuple(seeds[: config.envelope_seeds])
-    for beta in config.envelope_betas:
+    entry, gaps = "papers.rlhf_exploration.runs.tabular:envelope", _listed(config.envelope.gaps)
+    for beta in config.envelope.betas:
         for protocol in PAIR:
-            for horizon in config.envelope_horizons:
-                setting = {
-                    "beta": beta,
-                    "protocol": protocol,
-                    "horizon": horizon,
-                    "alpha": config.optimism * horizon**0.5,
-                    "gaps": ",".join(map(str, config.envelope_gaps)),
-                }
+            for horizon in config.envelope.horizons:
                 labels: dict[str, Scalar] = {"protocol": protocol, "beta": beta, "horizon": horizon}
-                for part in _parts(chosen):
-                    entry = "papers.rlhf_exploration.runs.tabular:envelope"
-                    yield Job("envelope", labels, entry, setting, part)
+                arguments = labels | {"alpha": config.alpha(horizon), "gaps": gaps}
+                for part in _parts(seeds[: config.envelope.seeds]):
+                    yield Job("envelope", labels, entry, arguments, part)
 
 
 def random_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Random bandits over K and over β, with a broad and with a misplaced π_ref; and benign ones."""
-    chosen, middle = seeds[: config.random_seeds], 0.3
-    cells = {(arms, middle) for arms in config.random_arms} | {(5, beta) for beta in config.random_betas}
-    shared = {"horizon": config.random_horizon, "alpha": config.optimism * config.random_horizon**0.5}
-    for arms, beta in sorted(cells):
+    group, some, middle = config.random, seeds[: config.random.seeds], 0.3
+    for arms, beta in sorted({(k, middle) for k in group.arms} | {(5, beta) for beta in group.betas}):
         for kind in ("random", "hard_prior"):
-            setting = {**shared, "instance": kind, "arms": arms, "beta": beta}
-            for protocol in PAIR:
-                yield from _bandit(kind, setting, protocol, chosen)
-    for beta in config.benign_betas:
-        setting = {**shared, "instance": "benign", "arms": 5, "beta": beta}
-        for protocol in (*PAIR, "passive"):
-            yield from _bandit("benign", setting, protocol, chosen)
-
-
-def lm_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """The enumerated language model, and a table of logits in its place."""
-    shared = {
-        "beta": 0.2,
-        "alpha": config.optimism * (config.lm_rounds * config.lm_comparisons) ** 0.5,
-        "rounds": config.lm_rounds,
-        "comparisons": config.lm_comparisons,
-        "steps": config.lm_steps,
-        "pretraining": config.lm_pretraining,
-        "length": config.lm_length,
-        "hidden": config.lm_hidden,
-        "learning_rate": 1e-3,
-        "table_learning_rate": 0.1,
-    }
-    for policy in ("model", "table"):
-        for instance, scale in LM_INSTANCES.items():
-            for protocol in LM_PROTOCOLS:
-                labels = {"instance": instance, "protocol": protocol, "policy": policy}
-                for seed in seeds[: config.lm_seeds]:
-                    setting = {**shared, **labels, "scale": scale}
-                    yield Job("lm", labels, "papers.rlhf_exploration.runs.training:train", setting, (seed,))
+            setting = {"instance": kind, "arms": arms, "beta": beta, "horizon": group.horizon}
+            yield from _runs(config, kind, setting, PAIR, some)
+    for beta in group.benign_betas:
+        setting = {"instance": "benign", "arms": 5, "beta": beta, "horizon": group.horizon}
+        yield from _runs(config, "benign", setting, (*PAIR, "passive"), some)
 
 
 def _ce1(config: Config, beta: float) -> dict[str, Scalar]:
-    horizon = config.ce1_horizon
-    alpha = config.optimism * horizon**0.5
-    return {"instance": "ce1", "beta": beta, "gap": 1.0, "horizon": horizon, "alpha": alpha}
+    return {"instance": "ce1", "beta": beta, "gap": 1.0, "horizon": config.ce1.horizon}
 
 
 def _ce2(config: Config, gap: float) -> dict[str, Scalar]:
-    horizon = config.ce2_horizon
-    shared = {"mass": config.ce2_mass, "horizon": horizon, "alpha": config.optimism * horizon**0.5}
-    return {"instance": "ce2", "beta": config.ce2_beta, "gap": gap, **shared}
+    group = config.ce2
+    return {"instance": "ce2", "beta": group.beta, "gap": gap, "mass": group.mass, "horizon": group.horizon}
 
 
-def _bandit(sweep: str, setting: Mapping[str, Scalar], protocol: str, seeds: Sequence[int]) -> Iterator[Job]:
-    arguments = {"coin": False, **setting, "protocol": protocol}
-    labels = {
-        name: arguments.get(name) for name in ("instance", "protocol", "beta", "gap", "arms", "horizon")
-    }
-    for part in _parts(seeds):
-        yield Job(sweep, labels, SIMULATE, arguments, part)
+def _runs(
+    config: Config, sweep: str, setting: Mapping[str, Any], protocols: Iterable[str], seeds: Sequence[int]
+) -> Iterator[Job]:
+    """Jobs of several protocols on one bandit; α = c √T unless the setting holds one."""
+    alpha = config.alpha(setting["horizon"])
+    for protocol in protocols:
+        arguments = {"coin": False, "alpha": alpha, **setting, "protocol": protocol}
+        labels = {name: arguments.get(name) for name in COLUMNS}
+        for part in _parts(seeds):
+            yield Job(sweep, labels, "papers.rlhf_exploration.runs.tabular:simulate", arguments, part)
 
 
 def _parts(seeds: Sequence[int]) -> Iterator[tuple[int, ...]]:
     for start in range(0, len(seeds), SEEDS_PER_JOB):
         yield tuple(seeds[start : start + SEEDS_PER_JOB])
+
+
+def _listed(numbers: Iterable[float]) -> str:
+    return ",".join(map(str, numbers))

@@ -1,8 +1,8 @@
-"""The algorithms as pairs (who calibrates the bonus, who is compared) and the optimistic loss in DPO form.
+"""The algorithms as pairs, the rates that are claimed for them, and the optimistic loss in DPO form.
 
-The reward is r = β log(π / π_ref) + const, with which the bonus is J*(r) - ⟨π_cal, r⟩ =
--β E_{a ~ π_cal} log(π(a) / π_ref(a)): optimism pushes the calibration policy's responses down. The
-algorithms differ in `PROTOCOLS`, not in the loss.
+All maximise likelihood plus α times a bonus, J*(r) - ⟨π_cal, r⟩, and differ in who calibrates it and who is
+compared. With the reward r = β log(π / π_ref) + const the bonus is -β E_{a ~ π_cal} log(π(a) / π_ref(a)):
+optimism pushes the calibration policy's responses down.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from jaxtyping import Float
+
+from common.preference.bradley_terry import information
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +48,24 @@ PROTOCOLS = {
 }
 
 
+def rate(beta: float) -> float:
+    """Exponent (β + 1) / (β + 2) of T in the bound on the proposal's regret (abstract)."""
+    return (beta + 1) / (beta + 2)
+
+
+def waiting_time(beta: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Rounds until two responses of CE1's first optimistic policy differ, 1 + cosh(1/β) (own derivation)."""
+    return 1 + np.cosh(1 / beta)
+
+
+def worth_of_a_direct_comparison(gap: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    """Information about r(1) - r(2) on CE2, compared directly over through arm 0 (own derivation).
+
+    2 σ'(1) (1/σ'(G) + 1/σ'(G-1)) with rewards (G, G - 1, 0): two margins have to be learnt, both saturated.
+    """
+    return 2 * information(np.array(1.0)) * (1 / information(gap) + 1 / information(gap - 1))
+
+
 def optimistic_dpo_loss(
     chosen: Float[Tensor, " N"],
     rejected: Float[Tensor, " N"],
@@ -70,7 +91,7 @@ def optimistic_dpo_loss(
     Raises:
         ValueError: no comparison, or no calibration response although α is not 0.
     """
-    import torch  # with the loss: bandits and reports read `PROTOCOLS` and never wait for torch
+    import torch  # here, because bandits and the report read this module and need no torch
     from torch.nn.functional import logsigmoid
 
     if not len(chosen):

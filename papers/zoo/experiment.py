@@ -143,10 +143,22 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
             {**run, **changes[name]},
             (seed,),
             config.run.inputs(seed),
+            config.run.modules,
         )
         for name in OBJECTIVES
         for seed in seeds[: config.train_seeds]
     ]
     timing = {**run, "objectives": json.dumps(changes), "timed_iterations": config.cost_iterations}
     rounds = tuple(seeds[: config.cost_seeds])
-    return [*training, Job("cost", {}, "papers.zoo.runs.training:cost", timing, rounds, config.run.inputs(0))]
+    return [
+        *training,
+        Job(
+            "cost",
+            {},
+            "papers.zoo.runs.training:cost",
+            timing,
+            rounds,
+            config.run.inputs(0),
+            config.run.modules,
+        ),
+    ]

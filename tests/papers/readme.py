@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.study.paths import papers_root
 
 ANSWERS = tuple(f"${number}$" for number in range(8))
@@ -47,7 +48,7 @@ def tiny_policy(folder: Path) -> Path:
     words = ("<pad>", "<bos>", "<eos>", *(f"w{number}" for number in range(8)), *ANSWERS)
     tokenizer = build_tokenizer(words, "<pad>", "<bos>", "<eos>")
     tokenizer.chat_template = CHAT
-    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32), tokenizer, seed=0)
+    model = build_model(ModelShape(hidden=16, layers=1, heads=2, ffn=32), tokenizer, seed=0)
     model.generation_config.eos_token_id = [2, *range(3, 11)]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

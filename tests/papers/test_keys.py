@@ -13,7 +13,11 @@ from common.study.card import list_papers
 from common.study.paths import ROOT
 from common.study.study import Study
 
-JOBS = {job.entry: job for slug in list_papers() for job in reversed(Study(slug, "smoke").jobs)}
+JOBS = {
+    " ".join((job.entry, *job.modules)): job
+    for slug in list_papers()
+    for job in reversed(Study(slug, "smoke").jobs)
+}
 SWEEP = '''
 """Run the jobs of a file, each in a process forked from this one, which has the libraries but no paper."""
 import ctypes, json, os, struct, sys, tempfile, traceback
@@ -73,7 +77,7 @@ def attempt(job):
 
 torch.set_num_threads(1)
 for name, fields in json.loads(Path(sys.argv[1]).read_text()).items():
-    job = Job(**fields | {part: tuple(fields[part]) for part in ("seeds", "inputs")})
+    job = Job(**fields | {part: tuple(fields[part]) for part in ("seeds", "inputs", "modules")})
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.write(writing, json.dumps(attempt(job)).encode())

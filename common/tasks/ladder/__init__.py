@@ -14,7 +14,6 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import count
 from typing import Literal
 
@@ -60,17 +59,6 @@ class Item:
         if item is None or item.prompt != prompt:
             raise ValueError(f"not a ladder prompt: '{prompt}'; expected e.g. '{BOS}sum:a7b3c9='")
         return item
-
-    @classmethod
-    def from_chain_sum(cls, expression: str) -> Item:
-        """The terms of a reasoning-gym ``chain_sum`` expression, all of them added.
-
-        Raises:
-            ValueError: no chain of at least two numbers joined by ``+`` and ``-``.
-        """
-        if not re.fullmatch(r"\d+( [+-] \d+)+", expression):
-            raise ValueError(f"not a chain_sum expression: '{expression}'; expected e.g. '4 + 3 - 12'")
-        return cls(tuple(map(int, re.findall(r"\d+", expression))))
 
     @property
     def answer(self) -> int:
@@ -176,25 +164,6 @@ def stream(config: LadderConfig) -> Iterator[tuple[Item, np.random.Generator]]:
     rng = np.random.default_rng((len(SPLITS) + SPLITS.index(config.split), config.seed))
     for _ in count():
         yield draw(config, rng), rng
-
-
-def chain_sum_items(seed: int, size: int, most_terms: int = 12) -> tuple[Item, ...]:
-    """Sums from reasoning-gym's ``chain_sum`` with one-digit terms, rewritten in this format.
-
-    Their number of terms is uniform on 2 … `most_terms`: another distribution than the training prompts'.
-    reasoning-gym keys item i of seed s by s + i, so seeds are spaced by a million here.
-
-    Raises:
-        ModuleNotFoundError: reasoning-gym is not installed.
-    """
-    try:
-        gym = import_module("reasoning_gym")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("chain_sum items need reasoning-gym: pip install reasoning-gym") from error
-    found = gym.create_dataset(
-        "chain_sum", seed=1_000_000 * (seed + 1), size=size, max_terms=most_terms, max_digits=1
-    )
-    return tuple(Item.from_chain_sum(found[index]["metadata"]["expression"]) for index in range(size))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import Split
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from common.models.tiny import IGNORED, TinyConfig, cached, fit, next_token_loss, tiny_qwen3
+from common.models.recipe import IGNORED, ModelShape, build_model, cached, fit, next_token_loss
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.target import Target
 from common.speculative.verify import SamplingParams
@@ -46,8 +46,8 @@ class PolicyRecipe:
         seed: Of the initial weights and of the traces.
     """
 
-    shape: TinyConfig = field(
-        default_factory=lambda: TinyConfig(hidden=64, layers=16, head_dim=16, ffn=192, context=256)
+    shape: ModelShape = field(
+        default_factory=lambda: ModelShape(layers=16, kv_heads=2, ffn=192, context=256, tied=True)
     )
     law: TraceLaw = field(default_factory=lambda: TraceLaw(terse=0.4))
     steps: int = 1600
@@ -118,7 +118,7 @@ def texts(pairs: Sequence[tuple[Tensor, Tensor]]) -> Texts:
 
 def train(recipe: PolicyRecipe) -> Qwen3ForCausalLM:
     """Supervised training on the responses; every trace is seen once."""
-    model = tiny_qwen3(recipe.shape, tokenizer(), recipe.seed)
+    model = build_model(recipe.shape, tokenizer(), recipe.seed)
     sums = LadderConfig(seed=DATA_SEED + 2 * recipe.seed)
     easy = batches(recipe.law, replace(sums, seed=sums.seed + 1, p=recipe.easy_p), recipe.batch)
     every = batches(recipe.law, sums, recipe.batch)

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from common.models.pocket import build_tokenizer
-from common.models.tiny import IGNORED, TinyConfig, cached, fit, next_token_loss, tiny_qwen3
+from common.models.recipe import IGNORED, ModelShape, build_model, cached, fit, next_token_loss
 from common.tasks import tridomain
 from common.tasks.tridomain import Domain, Item, Split, TriDomainConfig
 
@@ -46,9 +46,9 @@ class TargetRecipe:
     learning_rate: float = 4e-3
     seed: int = 0
 
-    def shape(self) -> TinyConfig:
+    def shape(self) -> ModelShape:
         """Shape of the decoder; four heads."""
-        return TinyConfig(self.hidden, self.layers, heads=4, head_dim=self.hidden // 4, ffn=self.ffn)
+        return ModelShape(self.hidden, self.layers, kv_heads=2, ffn=self.ffn, context=512, tied=True)
 
 
 class Texts(NamedTuple):
@@ -100,7 +100,7 @@ def texts(items: Sequence[Item]) -> Texts:
 
 def train(recipe: TargetRecipe) -> Qwen3ForCausalLM:
     """Next-token training on the answers of fresh conversations, every one seen once."""
-    model = tiny_qwen3(recipe.shape(), tokenizer(), recipe.seed)
+    model = build_model(recipe.shape(), tokenizer(), recipe.seed)
     drawn = replace(corpus(TRAINING_SEED + recipe.seed, 1), domains=TAUGHT)
     order = np.random.default_rng(recipe.seed)
     batches: list[Texts] = []

@@ -14,18 +14,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Int
 from torch import Tensor
-from transformers import (
-    PreTrainedTokenizerBase,
-    Qwen3ForCausalLM,
-    get_cosine_schedule_with_warmup,
-)
+from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
-from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
-from common.models.warmstart import IGNORED, completion_loss
-from common.study.keys import product_name
+from common.models.pocket import POCKET_FOLDER, build_tokenizer, save_pocket
+from common.models.recipe import (
+    IGNORED,
+    ModelShape,
+    Policy,
+    build_model,
+    cached,
+    cosine,
+    fit,
+    next_token_loss,
+)
 from common.tasks.verbal_arith import BOS, EOS, NAME, PAD, TERMS, Source, items, stream
 from common.tasks.verbal_arith.evaluation import evaluate
 from common.tasks.verbal_arith.words import VOCABULARY, WORDS
@@ -46,7 +49,7 @@ class BaseConfig:
         warmup: Steps of linear warm-up.
     """
 
-    model: PocketConfig = field(default_factory=lambda: PocketConfig(hidden=64, layers=3, ffn=256))
+    model: ModelShape = field(default_factory=lambda: ModelShape(hidden=64, layers=3, ffn=256))
     source: Source = field(default_factory=Source)
     steps: int = 1200
     batch: int = 64
@@ -54,7 +57,7 @@ class BaseConfig:
     warmup: int = 50
 
 
-SCRATCH = BaseConfig(PocketConfig(hidden=256, layers=6, heads=8, ffn=1024), steps=4000, learning_rate=1e-3)
+SCRATCH = BaseConfig(ModelShape(hidden=256, layers=6, heads=8, ffn=1024), steps=4000, learning_rate=1e-3)
 """Base policy of the `gpu` profile: about 7 M parameters, trained on first use."""
 
 
@@ -89,17 +92,15 @@ def train_base(
     """Train one base policy; returns it with its tokenizer and the mean loss of the last 50 steps in nats."""
     tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
     model = build_model(config.model, tokenizer, seed).train().to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
-    schedule = get_cosine_schedule_with_warmup(optimizer, config.warmup, config.steps)
-    losses = []
-    for ids, labels in islice(batches(config, tokenizer, seed), config.steps):
-        loss = completion_loss(model, ids.to(device), labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
+    data = batches(config, tokenizer, seed)
+    losses = fit(
+        model.parameters(),
+        lambda _: next_token_loss(model, *(part.to(device) for part in next(data))),
+        config.steps,
+        config.learning_rate,
+        cosine(config.warmup, config.steps, first=0),
+        torch.optim.AdamW,
+    )
     return model.eval(), tokenizer, sum(losses[-50:]) / len(losses[-50:])
 
 
@@ -124,21 +125,9 @@ def build(config: BaseConfig, seed: int, folder: Path) -> dict[str, Any]:
     return card
 
 
-def cached_base(config: BaseConfig, seed: int, cache: Path, device: str) -> Path:
-    """Folder of a base policy too large to commit, trained on first use, named by recipe and source."""
-    folder = (
-        cache
-        / f"{NAME}-{product_name({**asdict(config), 'seed': seed}, 'common.tasks.verbal_arith.warm_start')}"
-    )
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{folder.name}.lock"):
-        if not folder.is_dir():
-            staged = folder.with_suffix(".part")
-            model, tokenizer, _ = train_base(config, seed, device)
-            model.save_pretrained(staged)
-            tokenizer.save_pretrained(staged)
-            staged.rename(folder)
-    return folder
+def cached_base(config: BaseConfig, seed: int, device: str) -> Path:
+    """Folder of a base policy too large to commit, trained on first use."""
+    return cached(config, lambda: Policy(*train_base(config, seed, device)[:2]), seed)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from common.models.tiny import IGNORED, fit
+from common.models.recipe import IGNORED, fit
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
 from common.speculative.target import Target

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from common.models.tiny import tiny_qwen3
+from common.models.recipe import build_model
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.networks import DraftNetwork
@@ -142,7 +142,7 @@ def by_depth(config: Mapping[str, Any], costs: Costs) -> Values:
     found: Values = {}
     grid, rule = candidates(KEPT, TOP_KS, DEPTHS), ConcurrencyAwareScheduler(config["c_peak"])
     for layers in LAYERS:
-        model = tiny_qwen3(replace(recipe(config).shape, layers=layers), tokenizer(), seed=0)
+        model = build_model(replace(recipe(config).shape, layers=layers), tokenizer(), seed=0)
         timings = config["profile_repeats"], config["profile_context"]
         table = timed_passes(Target(model), DRAFT_ROWS, *timings)
         deep = replace(costs, verify=verification(table))

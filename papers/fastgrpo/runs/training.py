@@ -16,7 +16,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel, Qwen3ForCausalLM, set_seed
 
-from common.models.tiny import TinyConfig
+from common.models.recipe import ModelShape
 from common.rl.config import batching
 from common.speculative.networks import DraftNetwork
 from common.study.jobs import Job, Record
@@ -60,7 +60,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 def recipe(config: Mapping[str, Any]) -> PolicyRecipe:
     """The warm start of a run."""
     hidden = config["hidden"]
-    shape = TinyConfig(hidden, config["layers"], head_dim=hidden // 4, ffn=3 * hidden, context=256)
+    shape = ModelShape(hidden, config["layers"], kv_heads=2, ffn=3 * hidden, context=256, tied=True)
     return PolicyRecipe(shape, steps=config["policy_steps"])
 
 

@@ -17,7 +17,7 @@ from trl import SFTConfig
 
 from common.judge.critic import Critic, Critique
 from common.judge.pool import FeedbackPool
-from common.models.warmstart import IGNORED
+from common.models.recipe import IGNORED
 from common.tasks.verbal_arith import Attributes, Item, items
 from common.tasks.verbal_arith.evaluation import evaluate
 from common.tasks.verbal_arith.words import LENGTH_WORDS

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from common.models.pocket import load_policy
 from common.models.special_tokens import add_special_tokens
 from common.study.jobs import Job, Record
-from common.study.paths import store_root
 from common.tasks.verbal_arith import NAME, TERMS, items
 from common.tasks.verbal_arith.evaluation import evaluate
 from common.tasks.verbal_arith.warm_start import SCRATCH, cached_base
@@ -254,5 +253,5 @@ def ablations(job: Job, workspace: Path) -> Record:
 def base_path(model: str, seed: int) -> str:
     """A committed checkpoint (``pocket``), or a larger base policy trained on first use (``scratch``)."""
     if model == "scratch":
-        return str(cached_base(SCRATCH, seed % 3, store_root().parent / "models", device()))
+        return str(cached_base(SCRATCH, seed % 3, device()))
     return f"{NAME}-{seed % 3}"

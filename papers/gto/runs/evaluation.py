@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from common.models.tiny import TinyConfig, tiny_qwen3
+from common.models.recipe import ModelShape, build_model
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.drafts import Draft, FeatureDraft, PromptLookupDraft, SmallLMDraft
 from common.speculative.generate import SpeculativeGenerator
@@ -40,7 +40,7 @@ from papers.gto.tree_reward import MODES, Mode, draft_tree_reward, longest_accep
 PROMPT_SEED = 4_000_000
 LOOKUP, CHAIN = TreePolicy(8, 1, 8), TreePolicy(4, 1, 4)  # of PLD and SPS
 NOISE = 1.0  # of the draft's weights, relative to their spread; it keeps about half of the acceptance
-SHAPE = TinyConfig(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64)
+SHAPE = ModelShape(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64, context=512, tied=True)
 Measures = dict[str, float]
 Values = dict[str, Float[Tensor, " n"]]
 """Name to one value per tree."""
@@ -225,7 +225,7 @@ def lossless(job: Job, _workspace: Path) -> Record:
     torch.set_num_threads(1)
     (seed,) = job.seeds
     draws = torch.Generator().manual_seed(seed)
-    model = tiny_qwen3(SHAPE, tokenizer(), seed).double().requires_grad_(False)
+    model = build_model(SHAPE, tokenizer(), seed).double().requires_grad_(False)
     copy = deepcopy(model)
     for weight in copy.parameters():
         noise = torch.randn(weight.shape, generator=draws, dtype=weight.dtype)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from common.models.tiny import fit
+from common.models.recipe import fit
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.networks import DraftNetwork
 from common.speculative.pretraining import NETWORKS, Kind, new_network, token_loss

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,6 +22,7 @@ ENUMERABLE = 10  # arms up to which all corners of the box are scored
 LEADING = 16  # corners from which an ascent starts
 Rows = Float[np.ndarray, "S K"]
 Points = Float[np.ndarray, "P K"]
+Runs = Int[np.ndarray, " N"]
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,6 @@ class Bandit:
     calibration: Rows
     beta: float
     width: Float[np.ndarray, " S"]
-
-
-class Solver(Protocol):
-    """Keeps the comparisons of S runs and maximises the optimistic objective of each."""
-
-    def observe(
-        self, rows: Int[np.ndarray, " N"], winner: Int[np.ndarray, " N"], loser: Int[np.ndarray, " N"]
-    ) -> None:
-        """Add one comparison to each of the given runs."""
-
-    def maximise(self, calibration: Rows) -> tuple[Rows, Rows, Float[np.ndarray, " S"]]:
-        """Optimistic rewards, their policies, and the regret J(π*) - J(π) of these."""
 
 
 def lattice(arms: int, width: float) -> Points:
@@ -106,8 +94,8 @@ class Lattice:
         alpha: Float[np.ndarray, " S"],
         points: Callable[[int, float], Points] = lattice,
     ) -> None:
-        told = np.concatenate([bandit.rewards, bandit.reference, bandit.width[:, None]], axis=1)
-        _, first, kind = np.unique(told, axis=0, return_index=True, return_inverse=True)
+        distinct = np.concatenate([bandit.rewards, bandit.reference, bandit.width[:, None]], axis=1)
+        _, first, kind = np.unique(distinct, axis=0, return_index=True, return_inverse=True)
         self.kind: Int[np.ndarray, " S"] = kind.reshape(-1)
         width = bandit.width[first]
         self.rewards = np.stack([points(bandit.rewards.shape[1], float(size)) for size in width])
@@ -123,11 +111,9 @@ class Lattice:
         self.score = alpha[:, None] * soft[self.kind] - nearest[self.kind]
         self.calibration = np.full(bandit.rewards.shape, np.nan)
         self.stale: Bool[np.ndarray, " S"] = np.ones(len(alpha), dtype=bool)
-        self.chosen = np.zeros(len(alpha), dtype=np.int64)
+        self.answer = np.zeros(len(alpha), dtype=np.int64)
 
-    def observe(
-        self, rows: Int[np.ndarray, " N"], winner: Int[np.ndarray, " N"], loser: Int[np.ndarray, " N"]
-    ) -> None:
+    def observe(self, rows: Runs, winner: Runs, loser: Runs) -> None:
         """Add one comparison to each of the given runs."""
         self.score[rows] += self.labels[self.kind[rows], winner, loser]
         self.stale[rows] = True
@@ -136,10 +122,10 @@ class Lattice:
         """Optimistic rewards, their policies and regrets; runs without news keep their last answer."""
         rows = np.flatnonzero(self.stale | (calibration != self.calibration).any(axis=1))
         if len(rows):
-            self.chosen[rows] = self._objective(rows, calibration).argmax(axis=1)
+            self.answer[rows] = self._objective(rows, calibration).argmax(axis=1)
             self.calibration = calibration
             self.stale[:] = False
-        at = self.kind, self.chosen
+        at = self.kind, self.answer
         return self.rewards[at], self.policies[at], self.regrets[at]
 
     def leading(self, calibration: Rows, count: int) -> Float[np.ndarray, "S N K"]:
@@ -149,7 +135,7 @@ class Lattice:
         best = np.argpartition(-objective, count - 1, axis=1)[:, :count]
         return self.rewards[self.kind[:, None], best]
 
-    def _objective(self, rows: Int[np.ndarray, " N"], calibration: Rows) -> Float[np.ndarray, "N P"]:
+    def _objective(self, rows: Runs, calibration: Rows) -> Float[np.ndarray, "N P"]:
         weights = self.alpha[rows, None] * calibration[rows]
         kinds = self.kind[rows] if len(self.columns) > 1 else slice(None)
         objective = self.score[rows]
@@ -189,9 +175,7 @@ class Ascent:
         self.likeliest = self.current.copy()
         self.round = 0
 
-    def observe(
-        self, rows: Int[np.ndarray, " N"], winner: Int[np.ndarray, " N"], loser: Int[np.ndarray, " N"]
-    ) -> None:
+    def observe(self, rows: Runs, winner: Runs, loser: Runs) -> None:
         """Add one comparison to each of the given runs."""
         self.wins[rows, winner, loser] += 1
         self.corners.observe(rows, winner, loser)
@@ -235,3 +219,7 @@ class Ascent:
             slope = slope + alpha[..., None] * (policy - calibration[:, None])
             rewards = np.clip(rewards + slope / curvature, 0.0, self.bandit.width[:, None, None])
         return rewards
+
+
+Solver = Lattice | Ascent
+"""Keeps the comparisons of S runs and maximises the optimistic objective of each."""

@@ -1,6 +1,7 @@
 """The online loop on bandits: optimistic estimate, comparison, label; many seeds at once.
 
-Seeds share no random numbers and no reduction, so a seed's record does not depend on the others in its job.
+Two instances are built for a failure mode each, the others are random. Seeds share no random numbers and no
+reduction, so a seed's record does not depend on the others in its job.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ NEAR_UNIFORM = 20.0  # Dirichlet parameter of the benign reference policies
 CHECKPOINTS = 50
 BATCH = 4  # responses of which "extremes" compares the best with the worst
 Rows = Float[np.ndarray, "S K"]
+Seeds = Float[np.ndarray, " S"]
 Indices = Int[np.ndarray, " S"]
 
 
-def two_arms(gaps: Float[np.ndarray, " S"], beta: float) -> Bandit:
+def two_arms(gaps: Seeds, beta: float) -> Bandit:
     """CE1, misaligned comparisons: calibrated by the good arm, optimism puts all mass on the bad one.
 
     The asymmetric calibration policy (0.9, 0.1) makes that start deterministic. R is the gap.
@@ -66,8 +68,18 @@ def random_bandits(seeds: Sequence[int], beta: float, arms: int, kind: str) -> B
                 reference[row] = (1 - HARD_PRIOR_MASS) / (arms - 1)
                 reference[row, rewards[row].argmin()] = HARD_PRIOR_MASS
             case _:
-                raise ValueError(f"unknown kind '{kind}'; choose random, benign or hard_prior")
+                raise ValueError(f"unknown instance '{kind}'; choose ce1, ce2, random, benign or hard_prior")
     return Bandit(rewards, reference, reference, beta, np.ones(len(seeds)))
+
+
+def bandit_of(config: Mapping[str, Any], seeds: Sequence[int]) -> Bandit:
+    """The instance that a job's config names."""
+    match config["instance"]:
+        case "ce1":
+            return two_arms(np.full(len(seeds), config["gap"]), config["beta"])
+        case "ce2":
+            return saturated(len(seeds), config["beta"], config["gap"], config["mass"])
+    return random_bandits(seeds, config["beta"], config["arms"], config["instance"])
 
 
 @dataclass(frozen=True)
@@ -139,8 +151,7 @@ def pair(
         first, second = np.take_along_axis(batch, picks, axis=1).T
         return first, second
     partners = {"self": policy, "ref": bandit.reference, "prev": previous}
-    uniform = np.full_like(policy, 1 / policy.shape[1])
-    partner = partners.get(protocol.partner, uniform)
+    partner = partners.get(protocol.partner, np.full_like(policy, 1 / policy.shape[1]))
     return draw(policy, uniforms[:, 0]), draw(partner, uniforms[:, 1])
 
 
@@ -149,23 +160,7 @@ def noise(seeds: Sequence[int], horizon: int) -> Float[np.ndarray, "S T U"]:
     return np.stack([np.random.default_rng([seed, horizon]).random((horizon, 1 + BATCH)) for seed in seeds])
 
 
-def bandit_of(config: Mapping[str, Any], seeds: Sequence[int]) -> Bandit:
-    """The instance that a job's config names.
-
-    Raises:
-        ValueError: an unknown instance.
-    """
-    match config["instance"]:
-        case "ce1":
-            return two_arms(np.full(len(seeds), config["gap"]), config["beta"])
-        case "ce2":
-            return saturated(len(seeds), config["beta"], config["gap"], config["mass"])
-        case "random" | "benign" | "hard_prior" as kind:
-            return random_bandits(seeds, config["beta"], config["arms"], kind)
-    raise ValueError(f"unknown instance '{config['instance']}'")
-
-
-def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long: nothing to resume)
+def simulate(job: Job, _workspace: Path) -> Record:
     """Entry point of the bandit sweeps.
 
     Config: `instance` with `beta` and `gap`, `mass` or `arms`; `protocol`, `horizon`, `alpha`, `coin`.
@@ -177,41 +172,37 @@ def simulate(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long
         first round; `partner`, the regret of the second responses' policies; `residual`, the mean of
         ‖π_t - π_cal‖_1 over the last tenth; `gain`, the mean of J(π_t) - J(π_ref) over the second half.
     """
-    config = job.config
+    config, protocol = job.config, PROTOCOLS[job.config["protocol"]]
     bandit = bandit_of(config, job.seeds)
-    alpha, horizon = np.full(len(job.seeds), float(config["alpha"] or 0)), int(config["horizon"] or 0)
-    protocol = PROTOCOLS[str(config["protocol"])]
-    if protocol.bonus == "none":
-        alpha = 0 * alpha
+    alpha = np.full(len(job.seeds), 0.0 if protocol.bonus == "none" else float(config["alpha"]))
     every = max(1, bandit.rewards.shape[1] // 5)
     lattice = config["instance"] in ("ce1", "ce2")
     solver: Solver = Lattice(bandit, alpha) if lattice else Ascent(bandit, alpha, every=every)
-    history = run_online(bandit, protocol, solver, noise(job.seeds, horizon), bool(config["coin"]))
+    history = run_online(bandit, protocol, solver, noise(job.seeds, config["horizon"]), config["coin"])
     return Record(scalars_of(history, bandit, protocol), series_of(history, bandit))
 
 
-def scalars_of(history: History, bandit: Bandit, protocol: Protocol) -> dict[str, np.ndarray]:
+def scalars_of(history: History, bandit: Bandit, protocol: Protocol) -> dict[str, Seeds]:
     """One number per seed; see `simulate`."""
     regret, horizon = history.regret, history.regret.shape[1]
     optimum = soft_value(bandit.reference, bandit.rewards, bandit.beta)
     reached = optimum - regret[:, horizon // 2 :].mean(axis=1)
-    start = value(bandit.reference, bandit.reference, bandit.rewards, bandit.beta)
     return {
         "total": regret.sum(axis=1),
         "half": regret[:, : horizon // 2].sum(axis=1),
         "first": regret[:, 0].copy(),
         "partner": partner_regret(history, bandit, protocol),
         "residual": history.movement[:, -max(1, horizon // 10) :].mean(axis=1),
-        "gain": reached - start,
+        "gain": reached - value(bandit.reference, bandit.reference, bandit.rewards, bandit.beta),
     }
 
 
-def partner_regret(history: History, bandit: Bandit, protocol: Protocol) -> Float[np.ndarray, " S"]:
+def partner_regret(history: History, bandit: Bandit, protocol: Protocol) -> Seeds:
     """Regret of the policy behind the second response, summed over rounds."""
     total, horizon = history.regret.sum(axis=1), history.regret.shape[1]
     optimum = soft_value(bandit.reference, bandit.rewards, bandit.beta)
 
-    def gap(policy: Rows) -> Float[np.ndarray, " S"]:
+    def gap(policy: Rows) -> Seeds:
         return optimum - value(policy, bandit.reference, bandit.rewards, bandit.beta)
 
     match protocol.partner:
@@ -224,28 +215,27 @@ def partner_regret(history: History, bandit: Bandit, protocol: Protocol) -> Floa
     return total
 
 
-def series_of(history: History, bandit: Bandit) -> dict[str, np.ndarray]:
+def series_of(history: History, bandit: Bandit) -> dict[str, Float[np.ndarray, "S C"]]:
     """Curves over checkpoints; see `simulate`."""
     horizon = history.regret.shape[1]
     ends = np.arange(CHECKPOINTS + 1) * horizon // CHECKPOINTS
-    mixed = _cumulative(history.mixed.astype(float), ends) / np.maximum(ends, 1)
+    regret, mixed = (
+        np.concatenate([np.zeros((len(rounds), 1)), np.cumsum(rounds, axis=1)], axis=1)[:, ends]
+        for rounds in (history.regret, history.mixed.astype(float))
+    )
     best = np.argsort(-bandit.rewards, axis=1, kind="stable")[:, :2]
     information = [
-        [contrast_information(rewards, counts, *map(int, pair)) for counts in snapshots]
-        for rewards, pair, snapshots in zip(bandit.rewards, best, history.comparisons, strict=True)
+        [contrast_information(rewards, counts, *map(int, arms)) for counts in snapshots]
+        for rewards, arms, snapshots in zip(bandit.rewards, best, history.comparisons, strict=True)
     ]
     return {
-        "regret": _cumulative(history.regret, ends),
-        "mixed": mixed,
+        "regret": regret,
+        "mixed": mixed / np.maximum(ends, 1),
         "information": np.array(information),
     }
 
 
-def _cumulative(values: Float[np.ndarray, "S T"], ends: Int[np.ndarray, " C"]) -> Float[np.ndarray, "S C"]:
-    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)[:, ends]
-
-
-def envelope(job: Job, workspace: Path) -> Record:  # noqa: ARG001
+def envelope(job: Job, _workspace: Path) -> Record:
     """Entry point of the exponent sweep: CE1 with each of several gaps, R = gap, at one horizon.
 
     Config: `beta`, `protocol`, `horizon`, `alpha`, and `gaps` with commas between.
@@ -253,10 +243,10 @@ def envelope(job: Job, workspace: Path) -> Record:  # noqa: ARG001
     Returns:
         Series `regret` whose step is the gap's place in the list: the regret after T rounds.
     """
-    config = job.config
-    gaps = np.array([float(part) for part in str(config["gaps"]).split(",")])
-    bandit = two_arms(np.tile(gaps, len(job.seeds)), float(config["beta"] or 0))
-    alpha = np.full(len(bandit.rewards), float(config["alpha"] or 0))
-    uniforms = np.repeat(noise(job.seeds, int(config["horizon"] or 0)), len(gaps), axis=0)
-    history = run_online(bandit, PROTOCOLS[str(config["protocol"])], Lattice(bandit, alpha), uniforms)
-    return Record(series={"regret": history.regret.sum(axis=1).reshape(len(job.seeds), len(gaps))})
+    config, protocol = job.config, PROTOCOLS[job.config["protocol"]]
+    gaps = np.array([float(part) for part in config["gaps"].split(",")])
+    bandit = two_arms(np.tile(gaps, len(job.seeds)), config["beta"])
+    solver = Lattice(bandit, np.full(len(bandit.rewards), float(config["alpha"])))
+    uniforms = np.repeat(noise(job.seeds, config["horizon"]), len(gaps), axis=0)
+    regret = run_online(bandit, protocol, solver, uniforms).regret.sum(axis=1)
+    return Record(series={"regret": regret.reshape(len(job.seeds), len(gaps))})

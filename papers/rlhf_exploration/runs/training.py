@@ -7,20 +7,21 @@ logits in the model's place separates what the optimiser misses from what the al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.preference.bradley_terry import first_wins
 from common.preference.tabular import draw, gibbs_policy, kl
 from common.study.jobs import Job, Record
-from papers.rlhf_exploration.method import PROTOCOLS, Protocol, optimistic_dpo_loss
+from papers.rlhf_exploration.method import PROTOCOLS, optimistic_dpo_loss
 
 SYMBOLS = 8
 RARE = (6, 7)  # first symbols of the two good families of the "rare" instance
@@ -38,7 +39,7 @@ class EnumeratedModel(nn.Module):
         super().__init__()
         names = [f"s{index}" for index in range(SYMBOLS)]
         tokenizer = build_tokenizer([*names, "<pad>", "<bos>", "<eos>"], "<pad>", "<bos>", "<eos>")
-        shape = PocketConfig(hidden=hidden, layers=2, heads=4, ffn=2 * hidden, context=length + 1)
+        shape = ModelShape(hidden=hidden, layers=2, heads=4, ffn=2 * hidden, context=length + 1)
         self.model = build_model(shape, tokenizer, seed)
         prefixes = torch.cartesian_prod(*[torch.arange(SYMBOLS)] * (length - 1)).view(-1, length - 1)
         start = torch.full((len(prefixes), 1), tokenizer.bos_token_id)
@@ -49,9 +50,8 @@ class EnumeratedModel(nn.Module):
         tokens = logits.log_softmax(dim=-1)
         length, total = tokens.shape[1], tokens.new_zeros(1)
         for position in range(length):
-            known = tokens[
-                :: SYMBOLS ** (length - 1 - position), position
-            ]  # one row per prefix of that length
+            # Prefixes count up in base 8: every 8^(L - 1 - position)-th row begins another of that length.
+            known = tokens[:: SYMBOLS ** (length - 1 - position), position]
             total = (total[:, None] + known).flatten()
         return total
 
@@ -96,120 +96,85 @@ def reward(instance: str, length: int, scale: float, seed: int) -> Responses:
     return scale * (score - score.min()) / np.ptp(score)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """The config of a run: instance and `scale` (range of r*), protocol, policy ("model" or "table"), sizes.
+def train(job: Job, _workspace: Path) -> Record:
+    """Entry point of the language-model sweep.
 
-    `rounds` of `comparisons` labels, `steps` Adam steps after each on all labels so far, α beside the summed
-    log-likelihood; Adam steps of `pretraining`; learning rates of the model and of the table.
-    """
-
-    instance: str
-    protocol: str
-    policy: str
-    scale: float
-    beta: float
-    alpha: float
-    rounds: int
-    comparisons: int
-    steps: int
-    pretraining: int
-    length: int
-    hidden: int
-    learning_rate: float
-    table_learning_rate: float
-
-
-def train(job: Job, workspace: Path) -> Record:  # noqa: ARG001 (seconds long: nothing to resume)
-    """Entry point of the language-model sweep; the job's config is a `Setting`.
+    Config: `instance` and `scale` (range of r*), `protocol`, `policy` ("model" or "table"), `length`,
+    `hidden`; `pretraining` steps; `rounds` of `comparisons` labels with `steps` after each on all labels so
+    far; `beta`, `alpha` beside the summed log-likelihood, `learning_rate`, `table_learning_rate`.
 
     Returns:
         Series over rounds: `regret`, cumulative J(π*) - J(π_t); `distance`, KL(π_t ‖ π_ref). Scalars: `total`
         and `half`, the regret after all and half the rounds; `first`, that of π_ref; `last`, that of the last
         policy; `mixed`, the share of pairs with two different responses.
     """
-    (seed,) = job.seeds
-    setting = Setting(**job.config)
-    target = corpus(setting.instance, setting.length, seed)
-    truth = reward(setting.instance, setting.length, setting.scale, seed)
-    policy, reference = pretrained(setting, target, seed)
-    best = gibbs_policy(reference, truth, setting.beta)
-    regrets, distances, mixed = [], [], []
-    for current, pairs in online(policy, reference, truth, setting, seed):
-        regrets.append(setting.beta * float(kl(current, best)))
+    (seed,), config = job.seeds, job.config
+    target = corpus(config["instance"], config["length"], seed)
+    truth = reward(config["instance"], config["length"], config["scale"], seed)
+    policy, reference = pretrained(config, target, seed)
+    best = gibbs_policy(reference, truth, config["beta"])
+    regrets, distances, mixed = [0.0], [0.0], []
+    for current, pairs in online(policy, reference, truth, config, seed):
+        regrets.append(config["beta"] * float(kl(current, best)))
         distances.append(float(kl(current, reference)))
         mixed.append(float((pairs[0] != pairs[1]).mean()))
-    regret, middle = np.cumsum(regrets), setting.rounds // 2 - 1
+    regret = np.cumsum(regrets)
     scalars = {
         "total": regret[-1],
-        "half": regret[max(0, middle)],
-        "first": setting.beta * float(kl(reference, best)),
+        "half": regret[max(1, config["rounds"] // 2)],
+        "first": config["beta"] * float(kl(reference, best)),
         "last": regrets[-1],
         "mixed": np.mean(mixed),
     }
-    series = {"regret": np.r_[0.0, regret], "distance": np.r_[0.0, distances]}
     return Record(
         {name: np.array([number]) for name, number in scalars.items()},
-        {name: values[None] for name, values in series.items()},
+        {"regret": regret[None], "distance": np.array([distances])},
     )
 
 
 def online(
-    policy: nn.Module, reference: Responses, truth: Responses, setting: Setting, seed: int
+    policy: nn.Module, reference: Responses, truth: Responses, config: Mapping[str, Any], seed: int
 ) -> Iterator[tuple[Responses, Int[np.ndarray, "2 N"]]]:
     """Rounds of compare and fit; yields each π_t with the pairs of its round, winners first."""
-    protocol = PROTOCOLS[setting.protocol]
+    protocol = PROTOCOLS[config["protocol"]]
+    alpha = 0.0 if protocol.bonus == "none" else config["alpha"]
     rng = np.random.default_rng([seed, 3])
-    rate = setting.learning_rate if setting.policy == "model" else setting.table_learning_rate
+    rate = config["learning_rate" if config["policy"] == "model" else "table_learning_rate"]
     optimizer = torch.optim.Adam(policy.parameters(), lr=rate, fused=True)
     log_reference = torch.from_numpy(np.log(reference))
     previous, data = reference, np.empty((2, 0), dtype=np.int64)
-    for _ in range(setting.rounds):
+    for _ in range(config["rounds"]):
         current = probabilities(policy)
         partner = {"self": current, "ref": reference, "prev": previous}[protocol.partner]
-        uniforms = rng.random((3, setting.comparisons))
-        first = draw(current[None], uniforms[0])
-        second = draw(partner[None], uniforms[1])
+        uniforms = rng.random((3, config["comparisons"]))
+        first, second = draw(current[None], uniforms[0]), draw(partner[None], uniforms[1])
         wins = first_wins(truth[first] - truth[second], uniforms[2])
         pairs = np.stack([np.where(wins, first, second), np.where(wins, second, first)])
         yield current, pairs
         data = np.concatenate([data, pairs], axis=1)
-        calibration = current if protocol.bonus == "prev" else reference
-        fit(policy, optimizer, log_reference, data, calibration, protocol, setting)
+        winners, losers = torch.from_numpy(data)
+        weights = torch.from_numpy(current if protocol.bonus == "prev" else reference)
+        for _ in range(config["steps"]):
+            ratio = policy().double() - log_reference
+            loss = optimistic_dpo_loss(ratio[winners], ratio[losers], ratio, config["beta"], alpha, weights)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
         previous = current
 
 
-def fit(
-    policy: Callable[[], Tensor],
-    optimizer: torch.optim.Optimizer,
-    log_reference: Float[Tensor, " Y"],
-    data: Int[np.ndarray, "2 N"],
-    calibration: Responses,
-    protocol: Protocol,
-    setting: Setting,
-) -> None:
-    """Adam steps on the loss over all labels so far, with the bonus as an exact expectation."""
-    winners, losers = torch.from_numpy(data)
-    weights = torch.from_numpy(calibration)
-    alpha = 0.0 if protocol.bonus == "none" else setting.alpha
-    for _ in range(setting.steps):
-        ratio = policy().double() - log_reference
-        loss = optimistic_dpo_loss(ratio[winners], ratio[losers], ratio, setting.beta, alpha, weights)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-
-def pretrained(setting: Setting, target: Responses, seed: int) -> tuple[nn.Module, Responses]:
+def pretrained(
+    config: Mapping[str, Any], target: Responses, seed: int
+) -> tuple[EnumeratedModel | Table, Responses]:
     """The policy after pretraining on the corpus, and its probabilities, which are π_ref."""
-    model = EnumeratedModel(setting.hidden, setting.length, seed)
+    model = EnumeratedModel(config["hidden"], config["length"], seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     weights = torch.from_numpy(target).float()
-    for _ in range(setting.pretraining):
+    for _ in range(config["pretraining"]):
         optimizer.zero_grad()
         (-(weights * model()).sum()).backward()
         optimizer.step()
-    if setting.policy == "model":
+    if config["policy"] == "model":
         return model, probabilities(model)
     table = Table(torch.from_numpy(np.log(probabilities(model))))
     return table, probabilities(table)

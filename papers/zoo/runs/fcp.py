@@ -19,15 +19,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from common.judge.critic import Critique
 from common.judge.pool import FeedbackPool
 from common.judge.template import Lexicon, TemplateCritic
-from common.models.evaluate import Evaluation, evaluate
 from common.models.pocket import load_policy
 from common.models.special_tokens import add_special_tokens
 from common.rl.harness import Curve, logged_series, policy_path, unpublished
 from common.rl.resume import latest_complete_checkpoint
 from common.rl.run import Run
-from common.rl.tasks import OpChain
 from common.study.jobs import Record
 from common.tasks.opchain import EOS, WAIT, Item, reward
+from common.tasks.opchain.evaluation import Evaluation, evaluate
+from common.tasks.opchain.training import OpChain
 from papers.fcp.method import FEEDBACK_TOKENS, FCPBootstrapTrainer, FCPConfig, conditioned
 from papers.fcp.runs.offline import train_offline
 from papers.zoo.runs.timing import Stopwatch

@@ -13,7 +13,7 @@ from common.models.pocket import load_policy
 from common.rl.config import GroupConfig
 from common.rl.harness import make_trainer, policy_path
 from common.rl.run import Run
-from common.rl.tasks import build_task
+from common.rl.tasks import load_task
 from common.rl.trainer import GroupTrainer
 
 
@@ -44,6 +44,6 @@ def seconds_per_batch(
     watch = Stopwatch(timed.optimizer_steps)
     set_seed(seed)
     model, tokenizer = load_policy(policy_path(timed, 0))
-    task = build_task(timed, seed, tokenizer)
+    task = load_task(timed, seed, tokenizer)
     make_trainer(trainer, args, model, tokenizer, task, watch).train()
     return watch.seconds

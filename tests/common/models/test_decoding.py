@@ -7,7 +7,8 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from common.models import decoding
 from common.models.decoding import sample
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 
 WORDS = ("<pad>", "<bos>", "<eos>", "a", "b", "c")
 PAD, EOS = 0, 2
@@ -16,7 +17,7 @@ PAD, EOS = 0, 2
 @pytest.fixture(scope="module")
 def model():
     """A random model with a spread of probabilities that depends on the context."""
-    shape = PocketConfig(hidden=16, layers=2, heads=2, ffn=32, context=32)
+    shape = ModelShape(hidden=16, layers=2, heads=2, ffn=32, context=32)
     model = build_model(shape, build_tokenizer(WORDS, "<pad>", "<bos>", "<eos>"), seed=0).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():

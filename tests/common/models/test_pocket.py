@@ -6,10 +6,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from common.models import pocket
-from common.models.pocket import ModelUnavailableError, PocketConfig, build_model, build_tokenizer
+from common.models.pocket import ModelUnavailableError, build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.tasks.opchain import ANS, BOS, EOS, PAD, VOCABULARY
 
-TINY = PocketConfig(hidden=16, layers=1, heads=2, ffn=16)
+TINY = ModelShape(hidden=16, layers=1, heads=2, ffn=16)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_bad_vocabularies():
 
 
 def test_the_default_model_is_a_pocket_model(tokenizer):
-    model = build_model(PocketConfig(), tokenizer, 0)
+    model = build_model(ModelShape(), tokenizer, 0)
     assert 50_000 < model.num_parameters() < pocket.MAX_PARAMETERS
     assert model.config.vocab_size == len(VOCABULARY)
     assert model.dtype == torch.float32
@@ -72,10 +73,19 @@ def test_the_seed_fixes_the_weights_and_the_global_generator_is_left_alone(token
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("hidden", 0), ("layers", 0), ("heads", 3), ("heads", 16), ("ffn", -1)]
+    ("field", "value"),
+    [
+        ("hidden", 0),
+        ("layers", 0),
+        ("heads", 3),
+        ("heads", 16),
+        ("ffn", -1),
+        ("kv_heads", 3),
+        ("head_dim", 7),
+    ],
 )
 def test_bad_shapes_name_the_field(tokenizer, field, value):
-    with pytest.raises(ValueError, match=f"PocketConfig.{field}"):
+    with pytest.raises(ValueError, match=f"ModelShape.{field}"):
         build_model(replace(TINY, **{field: value}), tokenizer, 0)
 
 
@@ -91,7 +101,7 @@ def test_round_trip_by_our_loader_and_by_the_auto_classes(saved, tokenizer):
         assert words(f"{BOS} 1 + 2 =")["input_ids"] == tokenizer(f"{BOS} 1 + 2 =")["input_ids"]
         assert words.padding_side == "left"
         assert (words.pad_token, words.eos_token) == (PAD, EOS)
-    assert pocket.read_card(saved) == {"data_seed": 0}
+    assert json.loads((saved / "card.json").read_text()) == {"data_seed": 0}
 
 
 def test_only_safetensors_are_written_and_read(saved, tmp_path):
@@ -103,7 +113,7 @@ def test_only_safetensors_are_written_and_read(saved, tmp_path):
 
 
 def test_a_large_model_is_not_saved_as_a_committed_checkpoint(tokenizer, tmp_path):
-    model = build_model(PocketConfig(hidden=128, ffn=256), tokenizer, 0)
+    model = build_model(ModelShape(hidden=128, ffn=256), tokenizer, 0)
     with pytest.raises(ValueError, match="at most 250000 parameters"):
         pocket.save_pocket(model, tokenizer, tmp_path / "large", {})
     assert not (tmp_path / "large").exists()

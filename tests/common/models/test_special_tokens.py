@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.models.special_tokens import add_special_tokens, gaussian_like
 
 WORDS = ("<pad>", "<bos>", "<eos>", *(f"w{index}" for index in range(9)))
@@ -12,7 +13,7 @@ WORDS = ("<pad>", "<bos>", "<eos>", *(f"w{index}" for index in range(9)))
 @pytest.fixture
 def policy():
     tokenizer = build_tokenizer(WORDS, "<pad>", "<bos>", "<eos>")
-    return build_model(PocketConfig(hidden=8, layers=1, heads=2, ffn=8), tokenizer, 0), tokenizer
+    return build_model(ModelShape(hidden=8, layers=1, heads=2, ffn=8), tokenizer, 0), tokenizer
 
 
 def test_draws_have_mean_and_covariance_of_the_rows():
@@ -46,9 +47,7 @@ def test_a_second_call_changes_nothing_and_the_seed_decides(policy):
     weight = model.get_input_embeddings().weight.detach().clone()
     assert add_special_tokens(model, tokenizer, ("<EF>",), seed=1) == ids
     assert torch.equal(model.get_input_embeddings().weight, weight)
-    other = build_model(
-        PocketConfig(hidden=8, layers=1, heads=2, ffn=8), build_tokenizer(WORDS, *WORDS[:3]), 0
-    )
+    other = build_model(ModelShape(hidden=8, layers=1, heads=2, ffn=8), build_tokenizer(WORDS, *WORDS[:3]), 0)
     add_special_tokens(other, build_tokenizer(WORDS, *WORDS[:3]), ("<EF>",), seed=1)
     assert not torch.equal(other.get_input_embeddings().weight[12], weight[12])
 

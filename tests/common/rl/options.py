@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen3ForCausalLM
 
-from common.models.pocket import PocketConfig, build_model
+from common.models.recipe import ModelShape, build_model
 from common.rl.testing import pocket_prompts, pocket_tokenizer
 from tests.common.rl.scoring_calls import pocket_experts
 
@@ -51,7 +51,7 @@ SHORT: dict[str, Any] = {
 
 def pocket_policy() -> Qwen3ForCausalLM:
     """The policy of `pocket_trainer`."""
-    return build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32), pocket_tokenizer(), seed=0)
+    return build_model(ModelShape(hidden=16, layers=1, heads=2, ffn=32), pocket_tokenizer(), seed=0)
 
 
 def dropping_policy() -> GPT2LMHeadModel:

@@ -228,8 +228,12 @@ def test_a_module_reaches_what_python_would_load(package, case):
 
 
 def test_a_module_that_is_missing_or_no_python_is_named(package):
-    with pytest.raises(StudyError, match=r"names papers\.absent, which is no module of this repository"):
-        keys.job_key(Job(**{**vars(JOB), "entry": "papers.absent:run"}))
+    for changes in (
+        {"entry": "papers.absent:run"},
+        {"entry": "papers.entry:run", "modules": ("papers.absent",)},
+    ):
+        with pytest.raises(StudyError, match=r"names papers\.absent, which is no module of this repository"):
+            keys.job_key(Job(**{**vars(JOB), **changes}))
     with pytest.raises(StudyError, match=r"entry\.py, line 1: invalid syntax"):
         package(papers__entry="x = = 1")
 
@@ -255,6 +259,9 @@ def test_the_key_depends_on_everything_that_can_change_numbers(package, monkeypa
     first = key(inputs=("weights",))
     (keys.ROOT / "weights").write_bytes(b"2")
     assert len({base, first, key(inputs=("weights",))}) == 3
+    named = key(modules=("papers.other",))
+    package(papers__other="y = 2")
+    assert len({base, named, key(modules=("papers.other",))}) == 3
     assert key() == base
     monkeypatch.setattr(keys, "_versions", lambda: {"torch": "0"})
     assert key() != base

@@ -1,7 +1,5 @@
 import itertools
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,35 +162,3 @@ def test_bad_configurations_name_the_field(change, message):
 def test_more_items_than_there_are():
     with pytest.raises(ValueError, match="no further prompts"):
         ladder.items(LadderConfig(size=26 * 100 + 1, terms=2))
-
-
-def test_chain_sum_expressions_become_sums():
-    assert Item.from_chain_sum("4 + 3 - 12").terms == (4, 3, 12)
-    with pytest.raises(ValueError, match="not a chain_sum expression"):
-        Item.from_chain_sum("4 * 3")
-
-
-def test_chain_sum_items_read_the_expressions_with_well_separated_seeds(monkeypatch):
-    asked = []
-
-    def create_dataset(name, **options):
-        asked.append((name, options["seed"]))
-        return [{"metadata": {"expression": f"{index} + 3"}} for index in range(options["size"])]
-
-    monkeypatch.setitem(sys.modules, "reasoning_gym", SimpleNamespace(create_dataset=create_dataset))
-    assert ladder.chain_sum_items(0, 2) == (Item((0, 3)), Item((1, 3)))
-    ladder.chain_sum_items(1, 2)
-    assert asked == [("chain_sum", 1_000_000), ("chain_sum", 2_000_000)]
-
-
-def test_chain_sum_items_without_the_package_say_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install reasoning-gym"):
-        ladder.chain_sum_items(0, 2)
-
-
-def test_chain_sum_items_of_the_real_package():
-    pytest.importorskip("reasoning_gym")
-    found = ladder.chain_sum_items(0, 20)
-    assert all(2 <= len(item.terms) <= 12 and max(item.terms) <= 9 for item in found)
-    assert not set(found) <= set(ladder.chain_sum_items(1, 20))

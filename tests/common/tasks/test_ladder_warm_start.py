@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from common.models.tiny import IGNORED, TinyConfig, tiny_qwen3
+from common.models.recipe import IGNORED, ModelShape, build_model
 from common.tasks import ladder
 from common.tasks.ladder import Item, LadderConfig, TraceLaw, warm_start
 from common.tasks.ladder.warm_start import PolicyRecipe, decode, encode, tokenizer
@@ -32,21 +32,21 @@ def test_labels_are_the_response_and_nothing_else():
 
 
 def test_a_few_steps_lower_the_loss_and_the_seed_fixes_the_weights():
-    shape = TinyConfig(hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=64, context=256)
+    shape = ModelShape(hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=64, context=256, tied=True)
     recipe = PolicyRecipe(shape, steps=30, batch=4, learning_rate=5e-3)
     first, second = warm_start.train(recipe), warm_start.train(recipe)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     batch = next(warm_start.batches(recipe.law, LadderConfig(seed=9), 16))
     with torch.no_grad():
-        before = warm_start.next_token_loss(tiny_qwen3(shape, tokenizer(), 0), *batch)
+        before = warm_start.next_token_loss(build_model(shape, tokenizer(), 0), *batch)
         after = warm_start.next_token_loss(first, *batch)
     assert after < before - 1
 
 
 def test_answers_are_read_from_the_response(monkeypatch):
     """A model that always writes the same text is right where that is the answer."""
-    shape = TinyConfig(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, ffn=64, context=256)
-    model = tiny_qwen3(shape, tokenizer(), 0).eval()
+    shape = ModelShape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, ffn=64, context=256, tied=True)
+    model = build_model(shape, tokenizer(), 0).eval()
 
     class Fixed:
         def __init__(self, *_):

@@ -1,13 +1,14 @@
 """The task and its critic: the parser against hand-written responses, no leak of the answer."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.models.pocket import load_pocket, read_card
+from common.models.pocket import load_pocket, pocket_path
 from common.tasks.verbal_arith import (
     CODE,
     EOS,
@@ -131,6 +132,6 @@ def test_committed_base_policies_know_the_vocabulary_and_are_sloppy_but_capable(
     model, tokenizer = load_pocket(f"verbal-arith-{index}")
     assert tokenizer.convert_ids_to_tokens(list(range(len(VOCABULARY)))) == list(VOCABULARY)
     assert model.num_parameters() <= 250_000
-    accuracy = read_card(f"verbal-arith-{index}")["accuracy"]
+    accuracy = json.loads((pocket_path(f"verbal-arith-{index}") / "card.json").read_text())["accuracy"]
     assert 0.25 <= accuracy["temperature=1"]["all"] <= 0.55
     assert accuracy["temperature=0"]["all"] > accuracy["temperature=1"]["all"]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from common.models.tiny import TinyConfig, tiny_qwen3
+from common.models.recipe import ModelShape, build_model
 from common.rl.testing import pocket_tokenizer
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator, Stats
@@ -15,12 +15,12 @@ from common.speculative.target import Target
 from common.speculative.verify import SamplingParams
 from papers.fastgrpo.method import OnlineDraftLearner, TwoHeadEagleNetwork, draft_loss
 
-SHAPE = TinyConfig(hidden=32, layers=3, heads=4, kv_heads=2, head_dim=8, ffn=48, context=96)
+SHAPE = ModelShape(hidden=32, layers=3, heads=4, kv_heads=2, head_dim=8, ffn=48, context=96, tied=True)
 
 
 @pytest.fixture(scope="module")
 def policy() -> PreTrainedModel:
-    model = tiny_qwen3(SHAPE, pocket_tokenizer(), seed=0)
+    model = build_model(SHAPE, pocket_tokenizer(), seed=0)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3.0)

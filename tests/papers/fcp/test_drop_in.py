@@ -19,7 +19,7 @@ from trl import SFTConfig, SFTTrainer
 from common.judge import api
 from common.judge.critic import Critique, completion_text, content_text
 from common.judge.pool import FeedbackPool
-from common.models.pocket import PocketConfig, build_model
+from common.models.recipe import ModelShape, build_model
 from common.models.special_tokens import add_special_tokens
 from common.rl.config import OF_POLICY_LOSS
 from common.rl.testing import NEUTRAL, pocket_prompts, pocket_tokenizer
@@ -43,7 +43,7 @@ def online(folder: Path, experts: bool = False, data=None, **fields):
     torch.set_num_threads(1)
     others = {name: fields.pop(name) for name in ("rollout_func", "eval_dataset") if name in fields}
     tokenizer = pocket_tokenizer()
-    shape = PocketConfig(hidden=16, layers=1, heads=2, ffn=32)
+    shape = ModelShape(hidden=16, layers=1, heads=2, ffn=32)
     model = pocket_experts() if experts else build_model(shape, tokenizer, seed=0)
     add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, seed=0)
     pool = FeedbackPool([Critique("", "", f"w{number}", 10) for number in range(29)])
@@ -209,7 +209,7 @@ def test_a_critique_that_conditions_nothing_is_refused(columns):
 def offline(kind, folder, evaluated=None, rows=ROWS):
     torch.set_num_threads(1)
     tokenizer = pocket_tokenizer()
-    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32), tokenizer, seed=0)
+    model = build_model(ModelShape(hidden=16, layers=1, heads=2, ffn=32), tokenizer, seed=0)
     add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, seed=0)
     names = ("use_cpu", "bf16", "gradient_checkpointing", "report_to", "save_strategy", "disable_tqdm")
     args = SFTConfig(

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.judge.critic import Critique
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import IGNORED, ModelShape, build_model
 from common.models.special_tokens import add_special_tokens
-from common.models.warmstart import IGNORED
 from common.tasks.verbal_arith import BOS, EOS, PAD, Attributes, Item, stream
 from common.tasks.verbal_arith.words import LENGTH_WORDS, VOCABULARY, ArithCritic
 from papers.fcp.method import FEEDBACK_TOKENS
@@ -92,7 +92,7 @@ def test_training_is_that_of_padded_batches(monkeypatch, tmp_path, packed):
     def trained(collator):
         monkeypatch.setattr(offline, "PackedRows", collator)
         tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
-        model = build_model(PocketConfig(hidden=16, layers=2, heads=2, ffn=32), tokenizer, 0)
+        model = build_model(ModelShape(hidden=16, layers=2, heads=2, ffn=32), tokenizer, 0)
         add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, 0)
         offline.train_offline(model, tokenizer, data, SETTINGS, 0, tmp_path)
         return np.concatenate([value.detach().numpy().ravel() for value in model.parameters()])

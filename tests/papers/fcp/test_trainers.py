@@ -13,7 +13,8 @@ from trl import SFTConfig, SFTTrainer
 
 from common.judge.critic import NO_FEEDBACK, Critique
 from common.judge.pool import FeedbackPool
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.models.special_tokens import add_special_tokens
 from common.rl.testing import NEUTRAL, assert_bitwise, weights
 from papers.fcp.method import FEEDBACK_TOKENS, FCPBootstrapTrainer, FCPConfig, FCPOfflineTrainer, conditioned
@@ -24,7 +25,7 @@ PRAISE = ("praise", "praise other")
 
 def policy(seed=0, dtype=torch.float32):
     tokenizer = build_tokenizer(WORDS, "<pad>", "<bos>", "<eos>")
-    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=32), tokenizer, seed)
+    model = build_model(ModelShape(hidden=16, layers=1, heads=2, ffn=32), tokenizer, seed)
     add_special_tokens(model, tokenizer, FEEDBACK_TOKENS, seed)
     return model.to(dtype), tokenizer
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.models.pocket import PocketConfig, load_policy
+from common.models.pocket import load_policy
+from common.models.recipe import ModelShape
 from common.tasks.verbal_arith.warm_start import BaseConfig
 from common.tasks.verbal_arith.words import VOCABULARY, ArithCritic
 from papers.fcp.experiment import PROFILES, Config, training_jobs
@@ -64,9 +65,9 @@ def test_conditions_ask_for_what_they_say_and_the_base_is_never_trained_in_place
 
 
 def test_a_larger_base_policy_is_trained_once_and_kept(monkeypatch, tmp_path):
-    small = BaseConfig(PocketConfig(hidden=16, layers=1, heads=2, ffn=16), steps=2, batch=4)
+    small = BaseConfig(ModelShape(hidden=16, layers=1, heads=2, ffn=16), steps=2, batch=4)
     monkeypatch.setattr(training, "SCRATCH", small)
-    monkeypatch.setattr(training, "store_root", lambda: tmp_path / "store")
+    monkeypatch.setattr("common.models.recipe.store_root", lambda: tmp_path / "store")
     first = training.base_path("scratch", 4)
     monkeypatch.setattr("common.tasks.verbal_arith.warm_start.train_base", None)
     assert training.base_path("scratch", 1) == first

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common.models.tiny import TinyConfig, tiny_qwen3
+from common.models.recipe import ModelShape, build_model
 from common.speculative.networks import Eagle3Network
 from common.speculative.target import Target
 from common.study.jobs import Job, Record
@@ -18,13 +18,13 @@ from common.tasks.tridomain.warm_start import texts, tokenizer
 from papers.gto.experiment import PROFILES, Config, exact_jobs, jobs
 from papers.gto.report.measures import DECODERS
 
-SHAPE = TinyConfig(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64)
+SHAPE = ModelShape(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64, context=512, tied=True)
 FAST = ("theory", "tabular", "lossless")
 
 
 @pytest.fixture(scope="session")
 def target() -> Target:
-    model = tiny_qwen3(SHAPE, tokenizer(), seed=0).double().requires_grad_(False)
+    model = build_model(SHAPE, tokenizer(), seed=0).double().requires_grad_(False)
     for weight in model.parameters():
         weight *= 3.0  # a random model's choices are almost uniform otherwise
     return Target(model, (0, 1, 2))

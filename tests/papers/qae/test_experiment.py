@@ -2,10 +2,10 @@
 
 import pytest
 
-from common.rl.tasks import evaluation_sources
 from common.study.card import load_card
 from common.study.configuration import configure, leaves
 from common.study.errors import StudyError
+from common.tasks.math_answers.training import evaluation_sources
 from papers.qae.experiment import ONE_GPU, PROFILES, Config, jobs
 
 CARD = load_card("qae")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from common.rl.tasks import OpChain
 from common.study.card import load_card
 from common.study.configuration import configure
+from common.tasks.opchain.training import OpChain
 from papers.qae.experiment import BASES, PROFILES, Config, jobs
 from papers.qae.runs.training import run_of
 

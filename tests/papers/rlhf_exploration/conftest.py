@@ -12,12 +12,13 @@ from common.study.study import tidy
 from papers.rlhf_exploration.experiment import PROFILES, Config, jobs
 
 CHANGES = {
-    "ce1_betas": (0.5, 0.33, 0.25, 0.2, 0.15),
-    "ce2_gaps": (2.0, 4.0, 8.0, 10.0),
-    "ce1_horizon": 60,
-    "ce2_horizon": 20,
-    "envelope_horizons": (20, 40),
-    "random_horizon": 20,
+    "ce1.betas": (0.5, 0.33, 0.25, 0.2, 0.15),
+    "ce2.gaps": (2.0, 4.0, 8.0, 10.0),
+    "ce1.horizon": 60,
+    "ce2.horizon": 20,
+    "envelope.horizons": (20, 40),
+    "random.horizon": 20,
+    "lm_seeds": 2,
 }
 
 
@@ -32,7 +33,7 @@ def learned(job: Job) -> Record:
 @pytest.fixture(scope="session")
 def study_frame() -> pd.DataFrame:
     """All sweeps of the study, two seeds each."""
-    config = Config(**{**PROFILES["smoke"], **CHANGES, "lm_seeds": 2})
+    config = Config().changed(PROFILES["smoke"] | CHANGES)
     parts = []
     with tempfile.TemporaryDirectory() as scratch:
         for job in jobs(config, (0, 1)):

@@ -19,18 +19,18 @@ def test_the_paper_reports_no_value_and_none_is_declared():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_sweep_of_the_card_has_jobs_at_every_profile(profile):
-    found = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
-    assert found == CARD.needs() - ({"lm"} if profile == "smoke" else set())
+    sweeps = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
+    assert sweeps == CARD.needs() - ({"lm"} if profile == "smoke" else set())
 
 
 def test_the_settings_that_claims_read_are_run_at_laptop():
     config = configure(Config, PROFILES, "laptop")
-    assert HARD_BETA in config.ce1_betas
-    assert COIN_BETA in config.ce1_betas
-    assert {HARD_GAP, 2.0, 4.0, 10.0} <= set(config.ce2_gaps)
-    assert config.envelope_seeds >= 30
-    assert config.ce1_seeds >= 30
-    assert config.ce2_seeds >= 12
+    assert HARD_BETA in config.ce1.betas
+    assert COIN_BETA in config.ce1.betas
+    assert {HARD_GAP, 2.0, 4.0, 10.0} <= set(config.ce2.gaps)
+    assert config.envelope.seeds >= 30
+    assert config.ce1.seeds >= 30
+    assert config.ce2.seeds >= 12
 
 
 def test_protocols_of_a_cell_differ_in_the_protocol_alone():

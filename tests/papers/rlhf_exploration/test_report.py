@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 from common.study.card import load_card
 from papers.rlhf_exploration import report
-from papers.rlhf_exploration.report.measures import GROWTH_BETAS, exponent, jackknife, slope
+from papers.rlhf_exploration.report import GROWTH_BETAS, exponent, jackknife, slope
 
 CARD = load_card("rlhf_exploration")
 COLUMNS = ["sweep", "protocol", "instance", "beta", "gap", "arms", "horizon", "policy", "analysis"]
@@ -21,8 +21,8 @@ def cell(sweep: str, name: str, values: list[float], **labels: object) -> pd.Dat
 
 
 def frame_of(*cells: pd.DataFrame) -> pd.DataFrame:
-    told = [part.drop(columns=[name for name in COLUMNS if part[name].isna().all()]) for part in cells]
-    return pd.concat(told, ignore_index=True)
+    filled = [part.drop(columns=[name for name in COLUMNS if part[name].isna().all()]) for part in cells]
+    return pd.concat(filled, ignore_index=True)
 
 
 def test_identities_hold_on_real_records_and_their_controls_do_not(study_frame):

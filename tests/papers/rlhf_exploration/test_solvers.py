@@ -60,27 +60,27 @@ def test_the_lattice_keeps_the_likelihood_that_the_win_counts_imply():
     for row in range(2):
         feed(solver, wins[row], row)
     calibration = rng.dirichlet(np.ones(3), 2)
-    chosen, policy, regret = solver.maximise(calibration)
+    optimistic, policy, regret = solver.maximise(calibration)
     for row in range(2):
         values = objective(bandit, row, solver.rewards[0], wins[row], calibration[row], alpha[row])
-        reached = objective(bandit, row, chosen[row], wins[row], calibration[row], alpha[row])
+        reached = objective(bandit, row, optimistic[row], wins[row], calibration[row], alpha[row])
         assert reached >= values.max() - 1e-8
     best = gibbs_policy(bandit.reference, bandit.rewards, bandit.beta)
-    assert_allclose(policy, gibbs_policy(bandit.reference, chosen, bandit.beta))
+    assert_allclose(policy, gibbs_policy(bandit.reference, optimistic, bandit.beta))
     assert_allclose(regret, bandit.beta * kl(policy, best))
 
 
 def test_the_first_optimistic_reward_of_ce1_puts_the_mass_on_the_bad_arm():
     bandit = two_arms(np.array([1.0]), 0.15)
-    chosen, policy, _ = Lattice(bandit, np.array([5.0])).maximise(bandit.calibration)
-    assert_allclose(chosen, [[-1.0, 0.0]])
+    optimistic, policy, _ = Lattice(bandit, np.array([5.0])).maximise(bandit.calibration)
+    assert_allclose(optimistic, [[-1.0, 0.0]])
     assert policy[0, 1] > 0.99
 
 
 def test_without_data_and_bonus_the_tie_goes_to_the_reference_policy():
     bandit = saturated(1, 0.2, 4.0, 0.01)
-    chosen, policy, _ = Lattice(bandit, np.array([0.0])).maximise(bandit.calibration)
-    assert_array_equal(chosen, np.zeros((1, 3)))
+    optimistic, policy, _ = Lattice(bandit, np.array([0.0])).maximise(bandit.calibration)
+    assert_array_equal(optimistic, np.zeros((1, 3)))
     assert_allclose(policy, bandit.reference)
 
 
@@ -89,12 +89,12 @@ def test_runs_of_different_bandits_share_a_solver():
     together = Lattice(two_arms(gaps, 0.3), np.full(3, 2.0))
     together.observe(np.array([0, 1]), np.array([0, 1]), np.array([1, 0]))
     calibration = two_arms(gaps, 0.3).calibration
-    found = together.maximise(calibration)
+    optimistic = together.maximise(calibration)
     for row, gap in enumerate(gaps):
         alone = Lattice(two_arms(np.array([gap]), 0.3), np.array([2.0]))
         if row < 2:
             alone.observe(np.array([0]), np.array([row]), np.array([1 - row]))
-        for ours, theirs in zip(found, alone.maximise(calibration[:1]), strict=True):
+        for ours, theirs in zip(optimistic, alone.maximise(calibration[:1]), strict=True):
             assert_array_equal(ours[row], theirs[0])
 
 
@@ -119,11 +119,11 @@ def test_the_ascent_reaches_the_lattice_optimum(alpha, compared):
         feed(ascent, wins)
         best, _, _ = grid.maximise(calibration)
         ascent.maximise(calibration)
-        found, policy, _ = ascent.maximise(calibration)
-        reached, target = (objective(bandit, 0, r[0], wins, calibration[0], alpha) for r in (found, best))
+        end, policy, _ = ascent.maximise(calibration)
+        reached, target = (objective(bandit, 0, r[0], wins, calibration[0], alpha) for r in (end, best))
         assert reached >= target - 0.01
-        assert np.ptp(found) <= 1 + 1e-12
-        assert_allclose(policy, gibbs_policy(bandit.reference, found, bandit.beta))
+        assert np.ptp(end) <= 1 + 1e-12
+        assert_allclose(policy, gibbs_policy(bandit.reference, end, bandit.beta))
 
 
 def test_an_ascent_never_lowers_the_objective():
@@ -151,8 +151,8 @@ def test_one_climb_from_the_likelihood_misses_what_the_starts_find():
     feed(solver, wins)
     start = np.array([[[0.9, 0.1, 0.0]]])
     trapped = solver._climb(np.repeat(start, 2, axis=1), calibration)[:, 1]
-    found, _, _ = solver.maximise(calibration)
-    low, high = (objective(bandit, 0, r[0], wins, calibration[0], 8.0) for r in (trapped, found))
+    optimistic, _, _ = solver.maximise(calibration)
+    low, high = (objective(bandit, 0, r[0], wins, calibration[0], 8.0) for r in (trapped, optimistic))
     assert high > low + 0.1
 
 

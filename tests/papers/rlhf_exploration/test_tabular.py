@@ -71,7 +71,7 @@ def test_a_seed_does_not_depend_on_the_seeds_beside_it(setting, name):
             assert_array_equal(values[1], getattr(alone, kind)[key][0])
 
 
-def test_the_same_holds_for_the_ascent():
+def test_a_seed_of_the_ascent_does_not_depend_on_the_seeds_beside_it():
     setting = {"instance": "random", "arms": 10, "horizon": 30, "alpha": 2.0, "coin": False}
     together, alone = run((3, 4, 5), "proposed", **setting), run((4,), "proposed", **setting)
     assert_array_equal(together.series["regret"][1], alone.series["regret"][0])
@@ -166,7 +166,5 @@ def test_random_bandits_keep_their_rewards_over_kinds():
 
 
 def test_unknown_instances_are_refused():
-    with pytest.raises(ValueError, match="unknown kind"):
-        random_bandits([0], 0.3, 5, "easy")
-    with pytest.raises(ValueError, match="unknown instance"):
-        bandit_of({"instance": "ce3"}, [0])
+    with pytest.raises(ValueError, match="unknown instance 'ce3'"):
+        bandit_of({"instance": "ce3", "beta": 0.3, "arms": 5}, [0])

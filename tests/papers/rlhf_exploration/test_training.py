@@ -12,7 +12,6 @@ from common.study.jobs import Job
 from papers.rlhf_exploration.runs.training import (
     SYMBOLS,
     EnumeratedModel,
-    Setting,
     Table,
     corpus,
     online,
@@ -70,7 +69,7 @@ def test_pretraining_moves_the_model_to_the_corpus():
     target = corpus("pattern", 2, 0)
     distances = []
     for steps in (0, 60):
-        _, reference = pretrained(Setting(**CONFIG | {"pretraining": steps}), target, 0)
+        _, reference = pretrained(CONFIG | {"pretraining": steps}, target, 0)
         distances.append((target * np.log(target / reference)).sum())
     assert distances[1] < 0.3 * distances[0]
 
@@ -102,9 +101,9 @@ def test_partners_are_who_they_should_be():
     """A policy that is never fitted (no steps) compares with itself; π_ref is somebody else."""
     policy = Table(torch.tensor([0.0] * 63 + [40.0], dtype=torch.float64))
     reference, truth = np.full(64, 1 / 64), np.zeros(64)
-    same = {}
+    equal = {}
     for name in ("vpo", "xpo", "proposed"):
-        setting = Setting(**CONFIG | {"protocol": name, "policy": "table", "steps": 0})
-        rounds = [pairs for _, pairs in online(policy, reference, truth, setting, 0)]
-        same[name] = [bool((pairs[0] == pairs[1]).all()) for pairs in rounds]
-    assert same == {"vpo": [True] * 3, "xpo": [False] * 3, "proposed": [False, True, True]}
+        config = CONFIG | {"protocol": name, "policy": "table", "steps": 0}
+        rounds = [pairs for _, pairs in online(policy, reference, truth, config, 0)]
+        equal[name] = [bool((pairs[0] == pairs[1]).all()) for pairs in rounds]
+    assert equal == {"vpo": [True] * 3, "xpo": [False] * 3, "proposed": [False, True, True]}

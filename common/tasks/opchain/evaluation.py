@@ -1,8 +1,8 @@
-"""Evaluation of a policy on OpChain: correct counts by prompt, lengths, token entropies, marker tokens."""
+"""Evaluation of a policy on OpChain: correct counts by prompt, lengths, token entropies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,6 @@ from common.models.decoding import sample
 from common.models.options import all_ends
 from common.statistics import pass_at_k
 from common.tasks.opchain import LEVELS, MAX_COMPLETION, Item, reward
-
-MARKERS: Mapping[str, tuple[str, ...]] = {"exploratory": ("wait",), "rigid": ("so", "let")}
 
 
 @dataclass(frozen=True)
@@ -112,31 +110,6 @@ def high_entropy_positions(
         raise ValueError(f"share must lie in (0, 1]; got {share}")
     places = np.flatnonzero(mask)
     order = np.argsort(-entropies.ravel()[places], kind="stable")
-    chosen = np.zeros(mask.size, dtype=bool)
-    chosen[places[order[: round(share * places.size)]]] = True
-    return chosen.reshape(mask.shape)
-
-
-def marker_counts(
-    ids: Int[np.ndarray, "R T"],
-    chosen: Bool[np.ndarray, "R T"],
-    vocabulary: Mapping[str, int],
-    markers: Mapping[str, Sequence[str]] = MARKERS,
-) -> dict[str, int]:
-    """Number of `chosen` positions that hold a token of each class, and of none (`"other"`).
-
-    Args:
-        ids: Token ids of the completions.
-        chosen: Positions to count, e.g. of `high_entropy_positions`.
-        vocabulary: Token to id (``tokenizer.get_vocab()``).
-        markers: Class to its tokens; no token in two classes.
-
-    Raises:
-        KeyError: a marker that the vocabulary lacks.
-    """
-    tokens = ids[chosen]
-    counts = {
-        name: int(np.isin(tokens, [vocabulary[word] for word in words]).sum())
-        for name, words in markers.items()
-    }
-    return {**counts, "other": tokens.size - sum(counts.values())}
+    highest = np.zeros(mask.size, dtype=bool)
+    highest[places[order[: round(share * places.size)]]] = True
+    return highest.reshape(mask.shape)

@@ -1,13 +1,12 @@
 """Warm starts for OpChain: supervised training on corrupted traces gives policies of known pass rate.
 
-``python -m common.models.warmstart`` rebuilds the committed checkpoints: same recipe, three data seeds and
-initialisations. One thread, about two minutes each.
+``python -m common.tasks.opchain.warm_start`` rebuilds the committed checkpoints: same recipe, three
+data seeds and initialisations. One thread, about two minutes each.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -15,19 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
-from jaxtyping import Float, Int
-from rich.progress import track
+from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3ForCausalLM
 
-from common.models.evaluate import evaluate
-from common.models.pocket import POCKET_FOLDER, PocketConfig, build_model, build_tokenizer, save_pocket
-from common.study.keys import product_name
+from common.models.pocket import POCKET_FOLDER, build_tokenizer, save_pocket
+from common.models.recipe import (
+    IGNORED,
+    ModelShape,
+    Policy,
+    build_model,
+    cached,
+    cosine,
+    fit,
+    next_token_loss,
+)
 from common.tasks import opchain
 from common.tasks.opchain import BOS, EOS, PAD, VOCABULARY, Corruption
-
-IGNORED = -100  # label of prompt and padding positions
+from common.tasks.opchain.evaluation import evaluate
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class WarmstartConfig:
         warmup: Steps of linear warm-up.
     """
 
-    model: PocketConfig = field(default_factory=PocketConfig)
+    model: ModelShape = field(default_factory=ModelShape)
     noise: Corruption = field(default_factory=Corruption)
     mix: tuple[float, float, float, float] = (0.20, 0.30, 0.35, 0.15)
     steps: int = 1500
@@ -53,12 +57,8 @@ class WarmstartConfig:
     warmup: int = 50
 
 
-def rate_factor(step: int, config: WarmstartConfig) -> float:
-    """Learning rate at `step` as a share of the peak: linear warm-up, then cosine to zero."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return 0.5 * (1 + math.cos(math.pi * progress))
+SCRATCH = WarmstartConfig(ModelShape(hidden=512, layers=8, heads=8, ffn=2048), learning_rate=5e-4)
+"""Warm start of the `gpu` profile: about 34 M parameters, trained on first use."""
 
 
 def batches(
@@ -81,16 +81,6 @@ def batches(
         yield ids, labels
 
 
-def completion_loss(
-    model: PreTrainedModel, ids: Int[Tensor, "B T"], labels: Int[Tensor, "B T"]
-) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the labelled tokens in nats; causality hides the padding on the right."""
-    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-    )
-
-
 def warm_start(
     config: WarmstartConfig, seed: int, progress: str = ""
 ) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerBase, list[float]]:
@@ -101,18 +91,16 @@ def warm_start(
     """
     tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
     model = build_model(config.model, tokenizer, seed).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, config))
-    losses = []
-    data = islice(batches(config, tokenizer, seed), config.steps)
-    for ids, labels in track(data, description=progress, total=config.steps, disable=not progress):
-        loss = completion_loss(model, ids, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
+    data = batches(config, tokenizer, seed)
+    losses = fit(
+        model.parameters(),
+        lambda _: next_token_loss(model, *next(data)),
+        config.steps,
+        config.learning_rate,
+        cosine(config.warmup, config.steps),
+        torch.optim.AdamW,
+        progress=progress,
+    )
     return model.eval(), tokenizer, losses
 
 
@@ -153,26 +141,21 @@ def build(config: WarmstartConfig, seed: int, folder: Path) -> dict[str, Any]:
     return card
 
 
-def cached_warm_start(config: WarmstartConfig, seed: int, cache: Path) -> Path:
-    """Folder of a warm start too large to commit, trained on first use.
+def committed_warm_start(seed: int) -> str:
+    """Name of the committed checkpoint of a seed; three take turns."""
+    return f"opchain-{seed % 3}"
 
-    The folder's name is a hash of recipe, seed and source; a lock lets one process train and the others wait.
-    """
-    folder = cache / product_name({**asdict(config), "seed": seed}, "common.models.warmstart")
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{folder.name}.lock"):
-        if not folder.is_dir():
-            staged = folder.with_suffix(".part")
-            model, tokenizer, _ = warm_start(config, seed)
-            model.save_pretrained(staged)
-            tokenizer.save_pretrained(staged)
-            staged.rename(folder)
-    return folder
+
+def large_warm_start(seed: int) -> str:
+    """Folder of a seed's `SCRATCH`, trained on first use; three take turns."""
+    return str(cached(SCRATCH, lambda: Policy(*warm_start(SCRATCH, seed % 3)[:2]), seed % 3))
 
 
 def main() -> None:
     """Rebuild the committed checkpoints."""
-    parser = argparse.ArgumentParser(prog="python -m common.models.warmstart", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m common.tasks.opchain.warm_start", description=main.__doc__
+    )
     parser.add_argument("--out", type=Path, default=POCKET_FOLDER, help="where the folders opchain-<seed> go")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="data seeds and initialisations"

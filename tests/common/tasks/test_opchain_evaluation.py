@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.models.evaluate import evaluate, high_entropy_positions, marker_counts
-from common.models.pocket import PocketConfig, build_model, build_tokenizer
+from common.models.pocket import build_tokenizer
+from common.models.recipe import ModelShape, build_model
 from common.tasks import opchain
 from common.tasks.opchain import BOS, EOS, PAD, VOCABULARY, OpChainConfig, reward
+from common.tasks.opchain.evaluation import evaluate, high_entropy_positions
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def policy(tokenizer):
     """Random weights, pushed towards ``<ans> digit <eos>`` so that some completions are right."""
-    model = build_model(PocketConfig(hidden=16, layers=1, heads=2, ffn=16), tokenizer, 0).eval()
+    model = build_model(ModelShape(hidden=16, layers=1, heads=2, ffn=16), tokenizer, 0).eval()
     table = torch.full((len(VOCABULARY), len(VOCABULARY)), -9.0)
     digits = [VOCABULARY.index(str(value)) for value in range(11)]
     table[VOCABULARY.index("="), VOCABULARY.index("<ans>")] = 9.0
@@ -92,13 +93,3 @@ def test_high_entropy_positions_by_hand():
     np.testing.assert_array_equal(tied, [[True, True, False, False, False]])
     with pytest.raises(ValueError, match="share"):
         high_entropy_positions(entropies, mask, share=20)
-
-
-def test_marker_counts_by_hand(tokenizer):
-    ids = np.array([tokenizer.encode("so + wait 3"), tokenizer.encode("let wait so 4")])
-    chosen = np.array([[True, True, True, False], [True, False, True, True]])
-    vocabulary = tokenizer.get_vocab()
-    assert marker_counts(ids, chosen, vocabulary) == {"exploratory": 1, "rigid": 3, "other": 2}
-    assert marker_counts(ids, ~chosen, vocabulary, {"w": ["wait"]}) == {"w": 1, "other": 1}
-    with pytest.raises(KeyError):
-        marker_counts(ids, chosen, vocabulary, {"w": ["perhaps"]})

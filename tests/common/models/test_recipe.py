@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from joblib import Parallel, delayed
 
-from common.models.tiny import cached, cosine_with_warmup
+from common.models.recipe import cached, cosine
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,17 @@ def test_a_model_is_trained_on_first_use_only_and_by_one_of_those_who_ask(log: P
 
 
 def test_a_half_written_model_is_not_taken_for_a_whole_one(log: Path) -> None:
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match="disk full") as failure:
         cached(Recipe(), lambda: Model(log, fails=True))
+    assert "recipe Recipe(steps=1); nothing of it was kept" in failure.value.__notes__[0]
+    assert [path.suffix for path in (log.parent / "models").iterdir()] == [".lock"]
     assert (ask(Recipe(), log) / "weights").read_text() == "1"
 
 
 def test_the_schedule_warms_up_and_ends_at_zero() -> None:
-    shares = [cosine_with_warmup(step, 2, 10) for step in range(11)]
+    shares = [cosine(2, 10)(step) for step in range(11)]
     assert shares[:3] == [0.5, 1.0, 1.0]
     assert shares[10] == pytest.approx(0.0)
     assert shares[2:] == sorted(shares[2:], reverse=True)
+    assert cosine(10, 110)(60) == pytest.approx(0.5)
+    assert [cosine(2, 10, first=0)(step) for step in range(3)] == [0.0, 0.5, 1.0]
