@@ -57,6 +57,10 @@ class Settings(BaseModel):
         """The value of a dotted name."""
         return attrgetter(name)(self)
 
+    def flat(self) -> dict[str, Any]:
+        """Dotted name to value of everything that can be set."""
+        return {name: self.value(name) for name in leaves(type(self))}
+
     def resolved(self) -> Self:
         """The configuration that runs; a study whose fields depend on each other fills them in here."""
         return self

@@ -39,7 +39,7 @@ def manifest(study: Study) -> dict[str, Any]:
         "paper": study.card.slug,
         "profile": study.profile,
         "overrides": study.options.changes(),
-        "configuration": {name: getattr(study.config, name) for name in study.config.__dataclass_fields__},
+        "configuration": study.config.flat(),
         "seeds": list(study.seeds),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": _dirty(),

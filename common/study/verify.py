@@ -202,7 +202,7 @@ def _check_manifest(
     study: Study, manifest: Manifest, folder: Path, names: set[str], findings: Findings
 ) -> None:
     content: dict[str, Any] = dict(manifest)
-    config = {name: getattr(study.config, name) for name in study.config.__dataclass_fields__}
+    config = study.config.flat()
     renamed = set(config) ^ set(manifest["configuration"])
     expected = {
         "paper": study.card.slug,
@@ -214,7 +214,7 @@ def _check_manifest(
     }
     for place, then, now in differing_fields(expected, {name: content[name] for name in expected}):
         line = f"manifest.json: {place} is {_short(then)}; expected {_short(now)}"
-        if place.startswith("configuration.") and set(place.split(".")[1:2]) <= renamed:
+        if place.startswith("configuration.") and place.removeprefix("configuration.") in renamed:
             findings.notes.append(f"{line}: the code got or lost this field after the run")
         else:
             findings.problems.append(line)
