@@ -11,6 +11,7 @@ from IPython.display import Image
 from common.plotting.style import png
 from common.study import ledger
 from common.study.artefacts import Artefacts, side_by_side
+from common.study.card import Card
 from common.study.errors import unknown
 from common.study.study import Options, Study, parse_parameters
 
@@ -63,6 +64,11 @@ class Notebook:
         return notebook
 
     @property
+    def card(self) -> Card:
+        """What the paper says of itself in `paper.yaml`."""
+        return self.study.card
+
+    @property
     def frame(self) -> pd.DataFrame:
         """Every measured value of the run, tidy."""
         return self.artefacts.frame
@@ -74,7 +80,7 @@ class Notebook:
         Raises:
             StudyError: the card has no such table.
         """
-        entry = self._entry("table", name, self.study.card.tables)
+        entry = self._entry("table", name, self.card.tables)
         reason = self.artefacts.missing(name)
         if reason and not entry.reported.rows:
             return f"{name}: {reason}"
@@ -87,7 +93,7 @@ class Notebook:
         Raises:
             StudyError: the card has no such figure.
         """
-        entry = self._entry("figure", name, self.study.card.figures)
+        entry = self._entry("figure", name, self.card.figures)
         reason = self.artefacts.missing(name)
         if reason:
             return f"{name}: {reason}"
@@ -95,7 +101,7 @@ class Notebook:
 
     def _entry(self, kind: str, name: str, entries: Mapping[str, T]) -> T:
         if name not in entries:
-            raise unknown(kind, name, entries, f"make list PAPER={self.study.card.slug}")
+            raise unknown(kind, name, entries, f"make list PAPER={self.card.slug}")
         return entries[name]
 
     def ledger(self) -> pd.DataFrame:
