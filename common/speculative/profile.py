@@ -1,15 +1,21 @@
-"""What a forward costs: the latency table, and the number of tokens at which computation is the bound."""
+"""What a forward costs and what decoding costs: the latency table, the number of tokens at which computation
+is the bound, engines timed in turn."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
+from common.speculative.generate import SpeculativeGenerator
 from common.speculative.target import Target
+from common.speculative.verify import SamplingParams
 
 
 def _synchronise(target: Target) -> None:
@@ -89,3 +95,66 @@ def measure_c_peak(
     curve = pd.DataFrame({"rows": list(batch_sizes), "seconds": seconds})
     curve["throughput"] = curve["rows"] / curve["seconds"]
     return knee(curve, share), curve
+
+
+class Timing(NamedTuple):
+    """What completions took."""
+
+    seconds: float
+    tokens: float
+    cycles: float
+
+
+def timed_in_turn(
+    engines: Mapping[str, SpeculativeGenerator],
+    prompts: Sequence[Int[Tensor, " T"]],
+    params: SamplingParams,
+    seeds: Sequence[int],
+    repeats: int,
+) -> dict[str, Timing]:
+    """Every prompt through every engine in turn, so that a slow moment of the machine does not fall on one.
+
+    Args:
+        engines: Name to engine.
+        prompts: Prompts, decoded one at a time.
+        params: How to sample.
+        seeds: Of each prompt's draws, the same for every engine.
+        repeats: Rounds over all prompts.
+
+    Returns:
+        Per engine the sum over prompts of each prompt's median over the rounds.
+    """
+    rounds: dict[str, list[list[Timing]]] = {name: [] for name in engines}
+    for _ in range(repeats):
+        for name in engines:
+            rounds[name].append([])
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            for name, engine in engines.items():
+                rounds[name][-1].append(timed(engine, prompt, params, seed))
+    return {name: total(timings) for name, timings in rounds.items()}
+
+
+def timed(
+    engine: SpeculativeGenerator, prompt: Int[Tensor, " T"], params: SamplingParams, seed: int
+) -> Timing:
+    """One completion."""
+    draws = torch.Generator().manual_seed(seed)
+    clock = time.perf_counter()
+    stats = engine.generate([prompt], params, generator=draws).stats
+    return Timing(time.perf_counter() - clock, stats.tokens, stats.cycles)
+
+
+def total(rounds: Sequence[Sequence[Timing]]) -> Timing:
+    """Sum over prompts of each prompt's median over rounds."""
+    return Timing(*np.median(np.array(rounds), axis=0).sum(axis=0).tolist())
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a call, the first one left out."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        clock = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - clock)
+    return float(np.median(seconds))

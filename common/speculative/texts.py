@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from common.speculative.drafts import FeatureDraft
+from common.speculative.drafts import FeatureDraft, SmallLMDraft
 from common.speculative.networks import DraftNetwork
 from common.speculative.packed import TreeScores, score_packed_trees
 from common.speculative.target import Target
@@ -65,6 +65,20 @@ def grow_trees(
     draft.extend(features[:, : ids.shape[1] - 1], ids[:, 1:], torch.full_like(rows, ids.shape[1] - 1))
     each = torch.arange(len(ids), device=ids.device).repeat_interleave(roots.shape[1])
     return draft.at(each, roots.flatten() - 1).propose(policy)
+
+
+@torch.no_grad()
+def target_trees(
+    target: Target, text: Int[Tensor, " T"], roots: Int[Tensor, " P"], policy: TreeShape
+) -> DraftTree:
+    """The trees that a copy of the target would grow below places of one text: no draft's are better."""
+    trees = []
+    for root in roots.tolist():
+        draft = SmallLMDraft(target.model)
+        draft.begin(text[:1], root + 1 + draft.slots(policy))
+        draft.extend(torch.empty(0), text[None, 1 : root + 1], torch.tensor([root]))
+        trees.append(draft.propose(policy))
+    return DraftTree.cat(trees)
 
 
 class ScoredTrees(NamedTuple):

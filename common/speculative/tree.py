@@ -6,7 +6,7 @@ the root, index v + 1 the node v.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +69,13 @@ class DraftTree:
     def leaves(self) -> Bool[Tensor, "B N"]:
         """Nodes without children."""
         return self.ancestor[:, 1:, 1:].sum(dim=1) == 1
+
+    @classmethod
+    def cat(cls, parts: Sequence[DraftTree]) -> DraftTree:
+        """Trees of equal size as one batch."""
+        return cls(
+            *(torch.cat(fields) for fields in zip(*(vars(part).values() for part in parts), strict=True))
+        )
 
     def select_rows(self, rows: Int[Tensor, " n"]) -> DraftTree:
         """The chosen trees."""
@@ -235,6 +242,18 @@ class StaticTree:
         return any(other[:-1] == node for other in self.ranks)
 
 
+EAGLE_TREE = StaticTree(
+    (
+        *((rank,) for rank in range(4)),
+        *((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)),
+        *((0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 1, 1), (0, 2, 0), (0, 2, 1), (1, 0, 0)),
+        *((0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 0, 2)),
+        *((0, 0, 0, 0, 0), (0, 0, 0, 0, 1)),
+    )
+)
+"""EAGLE's tree of 25 draft tokens and five levels (official code)."""
+
+
 class TreeShape(Protocol):
     """How trees are grown: `TreePolicy` or `StaticTree`."""
 
@@ -270,3 +289,17 @@ def expected_accept_length(tree: DraftTree, log_p: Float[Tensor, "B N"]) -> Floa
         log_p: The target's conditional log-probability of each node, nats.
     """
     return path_log_probs(tree, log_p).exp().sum(dim=1)
+
+
+def shared_prefix(tree: DraftTree, chain: Int[Tensor, "B J"]) -> Int[Tensor, " B"]:
+    """How many tokens of a chain, from its start, are a path of the tree."""
+    rows = torch.arange(len(chain))
+    here, length = torch.full_like(rows, -1), torch.zeros_like(rows)
+    running = torch.ones_like(rows, dtype=torch.bool)
+    for step in range(chain.shape[1]):
+        match: Bool[Tensor, "B N"] = (tree.parent == here[:, None]) & (tree.tokens == chain[:, step, None])
+        running = running & match.any(dim=1)
+        # Siblings are distinct tokens, so at most one node matches and `argmax` finds it.
+        here = torch.where(running, match.to(torch.uint8).argmax(dim=1), here)
+        length = length + running
+    return length

@@ -94,6 +94,26 @@ def _wide(index: Int[Tensor, "B P"], width: int) -> Int[Tensor, "B P d"]:
     return index[..., None].expand(-1, -1, width)
 
 
+def path_log_likelihood(
+    network: DraftNetwork,
+    features: Float[Tensor, "B T F"],
+    tokens: Int[Tensor, "B T"],
+    roots: Int[Tensor, "B P"],
+    paths: Int[Tensor, "B P J"],
+) -> Float[Tensor, "B P J"]:
+    """The draft's log-probability of each token of a path below each root, its own states fed back.
+
+    Args:
+        network: The draft.
+        features: The target's features of texts.
+        tokens: The texts.
+        roots: Places whose next token is a path's first; at least 1.
+        paths: Tokens.
+    """
+    logits = unroll(network, features[:, :-1], tokens[:, 1:], roots - 1, paths).logits
+    return torch.log_softmax(logits, dim=-1).gather(-1, paths[..., None])[..., 0]
+
+
 class TextUnroll(NamedTuple):
     """Every entry of a text unrolled along the text itself.
 
