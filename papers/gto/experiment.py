@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from common.study.configuration import Settings, paper
@@ -14,154 +14,215 @@ LIMITS = {
     "laptop": {"seconds": 900.0, "memory": 1900.0},
     "gpu": {"seconds": 86400.0, "memory": 64_000.0},
 }
-EVALUATE = "papers.gto.runs.training:evaluate"
+RUNS = "papers.gto.runs"
 MAIN = ("untuned", "continual", "gto", "shuffled", "flipped", "continual_time")
 AGGREGATORS = ("max", "average", "node_sum")
 KINDS = ("hass", "griffin")
 COMPARED = ("untuned", "continual", "gto")
 
 
+class Target(Settings):
+    """The model that is drafted for (`common.tasks.tridomain.warm_start.TargetRecipe`)."""
+
+    layers: int = 16
+    hidden: int = 64
+    ffn: int = 192
+    steps: int = 2000
+    batch: int = 16
+    learning_rate: float = 4e-3
+
+
+class Draft(Settings):
+    """Phase I (`papers.gto.runs.training.DraftRecipe`)."""
+
+    steps: int = 200
+    batch: int = 16
+    learning_rate: float = 3e-3
+    unroll: int = 5
+    data: int = 3000
+
+
+class Tree(Settings):
+    """Shape of the trees.
+
+    Attributes:
+        depth: Levels.
+        top_k: Children of a node and nodes of a frontier.
+        budget: Draft tokens kept; the paper counts the root, 60.
+    """
+
+    depth: int = paper(7, "Sec. 4")
+    top_k: int = paper(10, "Sec. 4")
+    budget: int = paper(59, "Sec. 4, 60 with the root")
+
+
+class Tuning(Settings):
+    """Phase II of GTO.
+
+    Attributes:
+        omega: ω.
+        groups: K, groups of a sequence.
+        group_size: m.
+        learning_rate: Peak.
+        steps: Optimizer steps.
+        batch: Sequences of a step.
+    """
+
+    omega: float = paper(0.5, "Sec. 4")
+    groups: int = paper(16, "Sec. 4")
+    group_size: int = paper(8, "Sec. 4")
+    learning_rate: float = paper(5e-6, "Sec. 4")
+    steps: int = paper(60_000, "Sec. 4")
+    batch: int = 2
+
+
+class Continual(Settings):
+    """What continual token training has of its own; `time_steps` take as long as those of GTO."""
+
+    learning_rate: float = 5e-6
+    time_steps: int = 192
+
+
+class Evaluation(Settings):
+    """Held-out conversations per domain, and prefixes of each."""
+
+    conversations: int = 60
+    positions: int = 4
+
+
+class Speed(Settings):
+    """Wall-clock.
+
+    Attributes:
+        sps_layers, sps_steps: The small language model of speculative sampling.
+        prompts: Prompts per domain.
+        tokens: Of the longest completion.
+        repeats: Rounds.
+    """
+
+    sps_layers: int = 2
+    sps_steps: int = 300
+    prompts: int = 6
+    tokens: int = 48
+    repeats: int = 2
+
+
+class Tabular(Settings):
+    """Ranks of the tabular draft, and steps of its Phase II."""
+
+    ranks: tuple[int, ...] = (1, 2, 4)
+    steps: int = 200
+
+
+class Theory(Settings):
+    """Random instances of the exact checks, and pairs of trees of a seed whose order is looked at."""
+
+    draws: int = 1000
+    discordance_draws: int = 2000
+
+
+class Seeds(Settings):
+    """How many seeds a sweep has.
+
+    Attributes:
+        main: EAGLE-3 in every arm.
+        ablations: The arm without debiasing.
+        tables: Aggregators, group sizes and EAGLE.
+        inits: HASS-like and GRIFFIN-like drafts.
+        speed: Wall-clock.
+        tabular: The low-rank draft, and the order of random trees.
+    """
+
+    main: int = 5
+    ablations: int = 3
+    tables: int = 2
+    inits: int = 3
+    speed: int = 3
+    tabular: int = 12
+
+
 class Config(Settings):
     """Defaults are the paper's values where it gives one.
 
     Attributes:
-        eta: η of the log-sum-exp.
-        groups: K, groups of a sequence.
-        group_size: m.
-        omega: ω.
-        depth: Levels of the trees.
-        top_k: Children of a node and nodes of a frontier.
-        budget: Draft tokens kept; the paper counts the root, 60.
-        gto_rate: Learning rate of GTO.
-        tune_steps: Optimizer steps of Phase II.
-        tune_batch: Sequences of a step.
-        time_steps: Steps of the continual arm that takes as long as GTO.
-        continual_rate: Learning rate of the continual arms.
-        target_layers, target_hidden, target_ffn: Shape of the target.
-        target_steps, target_batch, target_rate: Its training.
-        sps_layers, sps_steps: The small language model of speculative sampling.
-        draft_steps, draft_batch, draft_rate, draft_unroll, draft_data: Phase I.
-        conversations: Held-out conversations per domain.
-        positions: Prefixes of each.
+        eta: η of the log-sum-exp; every arm has the trainer's, which is the same.
         shapes: Further tree shapes, "depth:top_k:budget".
-        sizes: Group sizes m beside `group_size`.
-        prompts, tokens, repeats: Wall-clock: prompts per domain, longest completion, rounds.
-        main_seeds, init_seeds, speed_seeds, tabular_seeds: Seeds of each sweep.
-        ablation_seeds: Seeds of the arm without debiasing.
-        table_seeds: Seeds of aggregators, group sizes and EAGLE.
-        theory_draws, discordance_draws: Random instances of the exact checks.
-        tabular_ranks: Ranks of the tabular draft.
-        tabular_steps: Steps of its Phase II.
+        sizes: Group sizes m beside that of `tuning`.
     """
 
     eta: float = paper(1.0, "Sec. 4")
-    groups: int = paper(16, "Sec. 4")
-    group_size: int = paper(8, "Sec. 4")
-    omega: float = paper(0.5, "Sec. 4")
-    depth: int = paper(7, "Sec. 4")
-    top_k: int = paper(10, "Sec. 4")
-    budget: int = paper(59, "Sec. 4, 60 with the root")
-    gto_rate: float = paper(5e-6, "Sec. 4")
-    tune_steps: int = paper(60_000, "Sec. 4")
-    tune_batch: int = 2
-    time_steps: int = 192
-    continual_rate: float = 5e-6
-    target_layers: int = 16
-    target_hidden: int = 64
-    target_ffn: int = 192
-    target_steps: int = 2000
-    target_batch: int = 16
-    target_rate: float = 4e-3
-    sps_layers: int = 2
-    sps_steps: int = 300
-    draft_steps: int = 200
-    draft_batch: int = 16
-    draft_rate: float = 3e-3
-    draft_unroll: int = 5
-    draft_data: int = 3000
-    conversations: int = 60
-    positions: int = 4
+    target: Target = Target()
+    draft: Draft = Draft()
+    tree: Tree = Tree()
+    tuning: Tuning = Tuning()
+    continual: Continual = Continual()
+    evaluation: Evaluation = Evaluation()
+    speed: Speed = Speed()
+    tabular: Tabular = Tabular()
+    theory: Theory = Theory()
+    seeds: Seeds = Seeds()
     shapes: str = "4:4:16,4:4:24,4:4:32,5:4:16,5:4:24,5:4:32,6:4:16,6:4:24,6:4:32,5:4:5"
     sizes: tuple[int, ...] = (4, 16, 32)
-    prompts: int = 6
-    tokens: int = 48
-    repeats: int = 2
-    main_seeds: int = 5
-    ablation_seeds: int = 3
-    table_seeds: int = 2
-    init_seeds: int = 3
-    speed_seeds: int = 3
-    tabular_seeds: int = 12
-    theory_draws: int = 1000
-    discordance_draws: int = 2000
-    tabular_ranks: tuple[int, ...] = (1, 2, 4)
-    tabular_steps: int = 200
 
 
+TRAINED = ("seeds.main", "seeds.ablations", "seeds.tables", "seeds.inits", "seeds.speed")
 LAPTOP: dict[str, Any] = {
-    "groups": 1,
-    "depth": 5,
-    "top_k": 4,
-    "budget": 24,
-    "gto_rate": 5e-4,
-    "continual_rate": 2e-4,
-    "tune_steps": 40,
-    "tune_batch": 4,
+    "tree.depth": 5,
+    "tree.top_k": 4,
+    "tree.budget": 24,
+    "tuning.groups": 1,
+    "tuning.learning_rate": 5e-4,
+    "tuning.steps": 40,
+    "tuning.batch": 4,
+    "continual.learning_rate": 2e-4,
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": LAPTOP
     | {
-        "depth": 3,
-        "top_k": 2,
-        "budget": 6,
-        "tune_steps": 2,
-        "time_steps": 4,
-        "target_layers": 3,
-        "target_hidden": 64,
-        "target_ffn": 128,
-        "target_steps": 4,
-        "target_batch": 4,
-        "sps_steps": 2,
-        "draft_steps": 3,
-        "draft_batch": 4,
-        "draft_data": 40,
-        "conversations": 4,
-        "positions": 4,
+        "target.layers": 3,
+        "target.ffn": 128,
+        "target.steps": 4,
+        "target.batch": 4,
+        "draft.steps": 3,
+        "draft.batch": 4,
+        "draft.data": 40,
+        "tree.depth": 3,
+        "tree.top_k": 2,
+        "tree.budget": 6,
+        "tuning.steps": 2,
+        "continual.time_steps": 4,
+        "evaluation.conversations": 4,
+        "speed.sps_steps": 2,
+        "tabular.ranks": (1, 4),
+        "tabular.steps": 10,
+        "theory.discordance_draws": 200,
+        **dict.fromkeys(TRAINED, 0),
+        "seeds.main": 1,
+        "seeds.tabular": 2,
         "shapes": "",
         "sizes": (),
-        "main_seeds": 1,
-        "ablation_seeds": 0,
-        "table_seeds": 0,
-        "init_seeds": 0,
-        "speed_seeds": 0,
-        "tabular_seeds": 2,
-        "discordance_draws": 200,
-        "tabular_ranks": (1, 4),
-        "tabular_steps": 10,
     },
     "laptop": LAPTOP,
     "gpu": LAPTOP
     | {
-        "groups": 4,
-        "tune_steps": 400,
-        "time_steps": 1600,
-        "tune_batch": 8,
-        "target_hidden": 256,
-        "target_ffn": 768,
-        "target_steps": 4000,
-        "target_batch": 64,
-        "draft_steps": 2000,
-        "draft_data": 20_000,
-        "conversations": 200,
-        "main_seeds": 10,
-        "ablation_seeds": 10,
-        "table_seeds": 10,
-        "init_seeds": 10,
-        "speed_seeds": 10,
-        "prompts": 80,
+        "target.hidden": 256,
+        "target.ffn": 768,
+        "target.steps": 4000,
+        "target.batch": 64,
+        "draft.steps": 2000,
+        "draft.data": 20_000,
+        "tuning.groups": 4,
+        "tuning.steps": 400,
+        "tuning.batch": 8,
+        "continual.time_steps": 1600,
+        "evaluation.conversations": 200,
+        "speed.prompts": 80,
+        **dict.fromkeys(TRAINED, 10),
     },
     "paper": {},
 }
+TABULAR = {"contexts": 8, "tokens": 4, "depth": 3, "rate_one": 0.05, "rate_two": 0.01, "restarts": 2}
+"""The table, its training and the search for the best trees."""
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
@@ -174,100 +235,81 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     Raises:
         StudyError: the paper's own scale, whose data and models this package does not load.
     """
-    if config.tune_steps == Config().tune_steps:
+    if config.tuning.steps == Tuning().steps:
         raise StudyError(
             "the paper profile needs ShareGPT and released EAGLE-3 heads, which no job here loads; use "
             "GTOTrainer with a model of your own (papers/gto/README.md), or PROFILE=gpu"
         )
-    parts = (target_jobs, exact_jobs, main_jobs, init_jobs, ablation_jobs, speed_jobs)
-    return [job for part in parts for job in part(config, seeds)]
-
-
-def target_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """What the target has learnt; first, so that it is trained while others do exact checks."""
-    yield Job("target", {}, "papers.gto.runs.check:target", _recipe(config), tuple(seeds[:1]))
+    # The target comes first, so that it is trained while others do exact checks; wall-clock last, so that it
+    # finds drafts on disk.
+    quality = Job("target", {}, f"{RUNS}.evaluation:target_quality", _recipe(config), tuple(seeds[:1]))
+    parts = (exact_jobs, main_jobs, ablation_jobs, speed_jobs)
+    return [quality, *(job for part in parts for job in part(config, seeds))]
 
 
 def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """The arms of the comparison; EAGLE as EAGLE-2 decodes it; the target as its own draft.
+    """The arms of the comparison; EAGLE as EAGLE-2 decodes it; the target as its own draft; two other drafts.
 
     Arm by arm, so that workers train the drafts of different seeds instead of waiting for one.
     """
     for arm in MAIN:
-        for seed in seeds[: config.main_seeds]:
+        for seed in seeds[: config.seeds.main]:
             yield _arm("main", config, arm, seed, wide=arm in COMPARED)
-    for seed in seeds[: config.table_seeds]:
+    for seed in seeds[: config.seeds.tables]:
         yield _arm("eagle", config, "untuned", seed, draft_kind="eagle", shapes="static")
-    few = {"conversations": max(1, config.conversations // 8), "positions": min(config.positions, 4)}
-    arguments = {**_recipe(config), **few}
-    yield Job("oracle", {"arm": "oracle"}, "papers.gto.runs.training:oracle", arguments, tuple(seeds[:1]))
-
-
-def init_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Phase II from two other drafts."""
+    whole = config.evaluation
+    few = {"conversations": max(1, whole.conversations // 8), "positions": min(whole.positions, 4)}
+    arguments = _recipe(config) | few
+    yield Job("oracle", {"arm": "oracle"}, f"{RUNS}.evaluation:oracle", arguments, tuple(seeds[:1]))
     for arm in COMPARED:
         for kind in KINDS:
-            for seed in seeds[: config.init_seeds]:
+            for seed in seeds[: config.seeds.inits]:
                 yield _arm("inits", config, arm, seed, draft_kind=kind)
 
 
 def ablation_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Aggregators, group sizes (as many prefixes a step in each), and no debiasing."""
-    for seed in seeds[: config.ablation_seeds]:
+    for seed in seeds[: config.seeds.ablations]:
         yield _arm("debias", config, "no debiasing", seed, debias=False)
-    for seed in seeds[: config.table_seeds]:
+    own = config.tuning
+    prefixes = own.batch * own.groups * own.group_size
+    for seed in seeds[: config.seeds.tables]:
         for arm in AGGREGATORS:
             yield _arm("aggregators", config, arm, seed, mode=arm)
         for size in config.sizes:
-            prefixes = config.tune_batch * config.groups * config.group_size
-            groups = max(1, prefixes // (size * config.tune_batch))
+            groups = max(1, prefixes // (size * own.batch))
             batch = max(1, prefixes // (size * groups))
             yield _arm("sizes", config, f"m={size}", seed, group_size=size, groups=groups, batch=batch)
 
 
 def speed_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Wall-clock; last of those that train, so that it finds drafts on disk."""
-    arguments = {
-        **_recipe(config),
-        **_phase_two(config, "gto"),
-        "continual_rate": config.continual_rate,
-        "sps_layers": config.sps_layers,
-        "sps_steps": config.sps_steps,
-        "prompts": config.prompts,
-        "tokens": config.tokens,
-        "repeats": config.repeats,
-    }
-    for seed in seeds[: config.speed_seeds]:
-        yield Job("speed", {}, "papers.gto.runs.speed:measure", arguments, (seed,))
+    """Wall-clock."""
+    arguments = _recipe(config) | _phase_two(config, "gto") | config.speed.model_dump()
+    arguments["continual_rate"] = config.continual.learning_rate
+    for seed in seeds[: config.seeds.speed]:
+        yield Job("speed", {}, f"{RUNS}.evaluation:speed", arguments, (seed,))
 
 
 def exact_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Exact checks, drawn from the first seed; the tabular companion."""
-    for analysis in ("bounds", "monotonicity", "slack", "counterexample", "verifiers"):
-        arguments = {"draws": config.theory_draws}
-        labels = {"analysis": analysis}
-        yield Job("theory", labels, f"papers.gto.runs.theory:{analysis}", arguments, tuple(seeds[:1]))
-    chosen = tuple(seeds[: config.tabular_seeds])
-    drawn = {"draws": config.discordance_draws}
-    yield Job("theory", {"analysis": "discordance"}, "papers.gto.runs.theory:discordance", drawn, chosen)
-    yield Job(
-        "lossless", {}, "papers.gto.runs.lossless:greedy", {"prompts": 40, "tokens": 32}, tuple(seeds[:1])
-    )
-    for rank in config.tabular_ranks:
-        setting: dict[str, Scalar] = {
-            "contexts": 8,
-            "tokens": 4,
-            "depth": 3,
+    one, many = tuple(seeds[:1]), tuple(seeds[: config.seeds.tabular])
+    for analysis in ("bounds", "monotonicity", "slack", "counterexample", "verifiers", "discordance"):
+        paired = analysis == "discordance"
+        draws = {"draws": config.theory.discordance_draws if paired else config.theory.draws}
+        entry = f"{RUNS}.theory:{analysis}"
+        yield Job("theory", {"analysis": analysis}, entry, draws, many if paired else one)
+    yield Job("lossless", {}, f"{RUNS}.theory:lossless", {"prompts": 40, "tokens": 32}, one)
+    steps = config.tabular.steps
+    for rank in config.tabular.ranks:
+        setting = {
+            **TABULAR,
             "rank": rank,
-            "phase_one": config.tabular_steps + config.tabular_steps // 2,
-            "phase_two": config.tabular_steps,
-            "rate_one": 0.05,
-            "rate_two": 0.01,
-            "omega": config.omega,
-            "climbs": 2 * config.tabular_steps,
-            "restarts": 2,
+            "phase_one": steps + steps // 2,
+            "phase_two": steps,
+            "omega": config.tuning.omega,
+            "climbs": 2 * steps,
         }
-        yield Job("tabular", {"rank": rank}, "papers.gto.runs.tabular:study", setting, chosen)
+        yield Job("tabular", {"rank": rank}, f"{RUNS}.tabular:study", setting, many)
 
 
 def _arm(sweep: str, config: Config, arm: str, seed: int, wide: bool = False, **changes: Scalar) -> Job:
@@ -282,42 +324,27 @@ def _arm(sweep: str, config: Config, arm: str, seed: int, wide: bool = False, **
         **changes,
     }
     labels = {"arm": arm, "kind": arguments.get("draft_kind", "eagle3")}
-    return Job(sweep, labels, EVALUATE, arguments, (seed,))
+    return Job(sweep, labels, f"{RUNS}.evaluation:evaluate", arguments, (seed,))
 
 
 def _recipe(config: Config) -> dict[str, Scalar]:
     """What is common to all arms: target, Phase I, trees, held-out set."""
+    target, draft = config.target.model_dump(), config.draft.model_dump()
     return {
-        "target_layers": config.target_layers,
-        "target_hidden": config.target_hidden,
-        "target_ffn": config.target_ffn,
-        "target_steps": config.target_steps,
-        "target_batch": config.target_batch,
-        "target_learning_rate": config.target_rate,
-        "draft_steps": config.draft_steps,
-        "draft_batch": config.draft_batch,
-        "draft_learning_rate": config.draft_rate,
-        "draft_unroll": config.draft_unroll,
-        "draft_data": config.draft_data,
-        "depth": config.depth,
-        "top_k": config.top_k,
-        "budget": config.budget,
-        "conversations": config.conversations,
-        "positions": config.positions,
+        **{f"target_{name}": value for name, value in target.items()},
+        **{f"draft_{name}": value for name, value in draft.items()},
+        **config.tree.model_dump(),
+        **config.evaluation.model_dump(),
     }
 
 
-def _phase_two(config: Config, arm: str) -> Mapping[str, Scalar]:
+def _phase_two(config: Config, arm: str) -> dict[str, Scalar]:
     """Phase II of an arm; the untuned arm has none."""
     if arm == "untuned":
         return {}
-    continual = arm.startswith("continual")
-    return {
-        "steps": config.time_steps if arm == "continual_time" else config.tune_steps,
-        "batch": config.tune_batch,
-        "learning_rate": config.continual_rate if continual else config.gto_rate,
-        "omega": 0.0 if continual else config.omega,
-        "groups": config.groups,
-        "group_size": config.group_size,
-        "control": arm if arm in ("shuffled", "flipped") else "none",
-    }
+    tuning = {**config.tuning.model_dump(), "control": arm if arm in ("shuffled", "flipped") else "none"}
+    if arm in ("continual", "continual_time"):
+        tuning |= {"omega": 0.0, "learning_rate": config.continual.learning_rate}
+    if arm == "continual_time":
+        tuning["steps"] = config.continual.time_steps
+    return tuning

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from common.speculative.drafts import FeatureDraft
 from common.speculative.networks import DraftNetwork
@@ -26,7 +27,7 @@ from common.speculative.packed import TreeScores, score_packed_trees
 from common.speculative.target import Target
 from common.speculative.texts import TextReading, grow_trees, read_texts
 from common.speculative.tree import DraftTree, TreePolicy
-from common.speculative.unroll import eagle3_loss, unroll, unroll_text
+from common.speculative.unroll import eagle3_loss, path_log_likelihood, unroll_text
 from papers.gto.tree_reward import (
     AcceptedPath,
     Groups,
@@ -43,7 +44,7 @@ from papers.gto.tree_reward import (
 
 CONTROLS = ("none", "shuffled", "flipped")
 GROUPS = "groups.pt"
-"""In a checkpoint: the generator that groups are drawn with."""
+"""Beside a saved draft: the state of the generator that groups are drawn with."""
 
 
 @dataclass
@@ -77,6 +78,9 @@ class GTOConfig(TrainingArguments):
     tree_budget: int = field(default=59, metadata={"help": "Draft tokens kept; 60 with the root."})
     unroll_steps: int = field(default=7, metadata={"help": "Steps of training-time test; 1 is App. B.2."})
     unroll_decay: float = field(default=0.8, metadata={"help": "Weight of step j is decay ** j."})
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "`collate` takes the columns that it needs; leave it off."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +88,7 @@ class GTOConfig(TrainingArguments):
             "gradient_checkpointing": self.gradient_checkpointing or self.activation_checkpointing,
             "label_smoothing_factor": self.label_smoothing_factor != 0.0,
             "neftune_noise_alpha": self.neftune_noise_alpha is not None,
+            "remove_unused_columns": self.remove_unused_columns,
             "torch_compile": self.torch_compile,
             "use_liger_kernel": self.use_liger_kernel,
         }
@@ -97,20 +102,6 @@ class GTOConfig(TrainingArguments):
     def tree(self) -> TreePolicy:
         """Shape of the trees."""
         return TreePolicy(self.tree_depth, self.tree_top_k, self.tree_budget)
-
-
-def path_log_likelihood(
-    network: DraftNetwork, text: TextReading, roots: Int[Tensor, "B P"], paths: Int[Tensor, "B P J"]
-) -> Float[Tensor, "B P J"]:
-    """The draft's log-probability of each token of a path below each root, its own states fed back."""
-    logits = unroll(network, text.features[:, :-1], text.ids[:, 1:], roots - 1, paths).logits
-    return torch.log_softmax(logits, dim=-1).gather(-1, paths[..., None])[..., 0]
-
-
-def one_after_the_other(first: DraftTree, second: DraftTree) -> DraftTree:
-    """The trees of two drafts as one batch."""
-    names = ("tokens", "parent", "log_q", "ancestor")
-    return DraftTree(*(torch.cat([getattr(first, name), getattr(second, name)]) for name in names))
 
 
 class GTOTrainer(Trainer):
@@ -172,23 +163,25 @@ class GTOTrainer(Trainer):
     ) -> tuple[Tensor, None, None]:
         """The loss of a batch, on groups drawn afresh for each: training's stay what they are."""
         training, self.generator = self.generator, torch.Generator().manual_seed(self.args.seed)
-        loss = self.compute_loss(model, self._prepare_inputs(inputs))
+        loss = self.compute_loss(model, inputs)
         self.generator = training
         return loss, None, None
 
-    def _set_signature_columns_if_needed(self) -> None:
-        """A dataset's columns are those of `collate`, not the arguments of a forward."""
-        self._signature_columns = ["ids", "supervised"]  # type: ignore[assignment]  # None in Transformers
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The draft, and where its groups stand."""
+        super().save_model(output_dir, _internal_call)
+        torch.save(self.generator.get_state(), os.path.join(output_dir or str(self.args.output_dir), GROUPS))
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        torch.save(self.generator.get_state(), os.path.join(output_dir, GROUPS))
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
+    ) -> TrainOutput:
         """Groups go on where the checkpoint left them."""
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            checkpoint = get_last_checkpoint(str(self.args.output_dir))
+        if checkpoint:
             self.generator.set_state(torch.load(os.path.join(checkpoint, GROUPS), weights_only=True))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def token_loss(
         self, model: DraftNetwork, text: TextReading, supervised: Bool[Tensor, "B T"]
@@ -212,9 +205,10 @@ class GTOTrainer(Trainer):
         advantages = self.controlled(advantages, groups.mask)
         roots, shape = groups.places.flatten(1), groups.places.shape
         tokens = path.tokens.unflatten(0, roots.shape)
-        log_m = path_log_likelihood(model, text, roots, tokens)
+        where = text.features, text.ids, roots, tokens
+        log_m = path_log_likelihood(model, *where)
         with torch.no_grad():
-            log_reference = path_log_likelihood(self.reference, text, roots, tokens)
+            log_reference = path_log_likelihood(self.reference, *where)
         ratio = path_ratio(log_m.flatten(0, 1), log_reference.flatten(0, 1), path.length).view(shape)
         if model.training:
             self.measure(groups, rewards, advantages, ratio)
@@ -228,9 +222,10 @@ class GTOTrainer(Trainer):
         args, roots = self.args, groups.places.flatten(1)
         tree = grow_trees(model, text.ids, text.features, roots, args.tree)
         texts, places, every = text.ids, roots, tree
-        if args.gto_debias:  # the reference's trees hang below copies of the texts
+        if args.gto_debias:
+            # One forward of the target for both drafts: the reference's trees hang below copies of the texts.
             before = grow_trees(self.reference, text.ids, text.features, roots, args.tree)
-            every = one_after_the_other(tree, before)
+            every = DraftTree.cat([tree, before])
             texts, places = text.ids.repeat(2, 1), roots.repeat(2, 1)
         scores = score_packed_trees(self.target, texts, places, every)
         rewards, count = draft_tree_reward(every, scores.log_p, args.gto_mode, args.gto_eta), roots.numel()

@@ -1,4 +1,4 @@
-"""What the method notebook plays with: small trees, their rewards, the counterexample, a slider."""
+"""What the method notebook shows and plays with: small trees, their rewards, the counterexample, a slider."""
 
 from __future__ import annotations
 
@@ -14,53 +14,50 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from common.plotting.style import PALETTE, label, panels, png
-from papers.gto.runs.enumeration import leaves, matching_outcomes, node_sum, random_target, random_tree
-from papers.gto.runs.tabular import (
-    ARMS,
-    EPSILON,
-    Draft,
-    World,
-    cross_entropy,
-    expected_length,
-    phase_two,
-    random_world,
-    train,
+from common.speculative.enumeration import (
+    accepted_length,
+    leaves,
+    matching_outcomes,
+    node_sum,
+    random_target,
+    random_tree,
 )
-from papers.gto.runs.theory import COUNTEREXAMPLE, counterexample_target, rewards
+from common.study.card import load_card
+from papers.gto.report import FIGURES
+from papers.gto.runs import tabular, theory
+from papers.gto.runs.theory import rewards
 from papers.gto.tree_reward import Mode, gto_loss
 
 MODES: tuple[Mode, ...] = ("lse", "max", "average")
 
 
+def tree() -> Image:
+    """The idea: what a draft's greedy path loses when only the best nodes of its tree are kept."""
+    figure, reported = FIGURES["fig1"], load_card("gto").figures["fig1"].reported
+    return Image(
+        data=png(figure.draw(figure.data(pd.DataFrame()), reported)), alt="A draft tree of two levels"
+    )
+
+
 def counterexample() -> pd.DataFrame:
     """Three trees of one prefix: leaves, rewards, and the expected length by enumeration."""
-    target, rows = counterexample_target(), {}
-    for name, nodes in COUNTEREXAMPLE.items():
-        chosen = np.zeros(target.nodes + 1, dtype=bool)
-        chosen[[0, *nodes]] = True
-        ends = leaves(target, chosen)
-        expected = sum(chance * (len(block) - 1) for block, chance in matching_outcomes(target, chosen))
-        found: dict[str, float] = {mode: rewards(target.length[None], ends[None], mode)[0] for mode in MODES}
-        rows[name] = {"nodes": len(nodes), "leaves": int(ends.sum()), **found, "expected length": expected}
-    return pd.DataFrame.from_dict(rows, orient="index").round(3)
+    target, trees = theory.counterexample_trees()
+    rows = {}
+    for name, tree in trees.items():
+        ends = leaves(target, tree)
+        expected = accepted_length(matching_outcomes(target, tree))
+        own: dict[str, float] = {mode: rewards(target.length[None], ends[None], mode)[0] for mode in MODES}
+        rows[name] = {"nodes": tree.sum() - 1, "leaves": ends.sum(), **own, "expected length": expected}
+    return pd.DataFrame.from_dict(rows, orient="index").astype({"nodes": int, "leaves": int}).round(3)
 
 
 def wrong_way(pairs: int, seed: int = 0) -> pd.Series:
     """Share of random pairs of trees whose reward and expected length move in opposite directions."""
-    rng = np.random.default_rng(seed)
-    changes: dict[str, list[float]] = {mode: [] for mode in (*MODES, "expected")}
-    for _ in range(pairs):
-        target = random_target(rng, 3, 3, 0.5)
-        both = [random_tree(rng, target, 8) for _ in range(2)]
-        ends = np.stack([leaves(target, chosen) for chosen in both])
-        for mode in MODES:
-            changes[mode].append(float(np.diff(rewards(np.stack([target.length] * 2), ends, mode))[0]))
-        changes["expected"].append(node_sum(target, both[1]) - node_sum(target, both[0]))
-    table = pd.DataFrame(changes)
-    return table[list(MODES)].mul(table["expected"], axis=0).lt(0).mean().round(2)
+    shares = theory.wrong_way(np.random.default_rng(seed), pairs)
+    return pd.Series({mode: shares[mode] for mode in MODES}).round(2)
 
 
-def surrogate(ratios: Sequence[float], epsilon: float = EPSILON) -> pd.DataFrame:
+def surrogate(ratios: Sequence[float], epsilon: float = tabular.EPSILON) -> pd.DataFrame:
     """The clipped loss and its slope in the ratio, for a good and a bad tree."""
     rows = {}
     for advantage in (1.0, -1.0):
@@ -80,30 +77,24 @@ def low_rank(ranks: Sequence[int], seed: int = 0) -> pd.DataFrame:
     columns = {}
     for rank in ranks:
         rng = np.random.default_rng(seed)
-        world = random_world(rng, 8, 4, 3)
-        first = _phase_one(world, rank, rng)
-        values = {"cross-entropy": expected_length(world, first.log_q(world).numpy())}
-        for arm in ARMS:
-            loss = phase_two(world, first, arm, 0.5, np.random.default_rng((seed, 1)))
-            tuned = train(world, first, 100, 0.01, loss)
-            values[arm] = expected_length(world, tuned.log_q(world).numpy())
-        values["target's own trees"] = expected_length(world, np.log(world.conditional + 1e-12))
-        columns[f"rank {rank}"] = values
+        world = tabular.random_world(rng, 8, 4, 3)
+        first = tabular.cross_entropy_draft(world, rank, 300, 0.05, rng)
+        tuned = tabular.tuned_drafts(world, first, steps=100, rate=0.01, omega=0.5, seed=seed)
+        columns[f"rank {rank}"] = {
+            "cross-entropy": first.expected_length(world),
+            **{arm: draft.expected_length(world) for arm, draft in tuned},
+            "target's own trees": tabular.target_length(world),
+        }
     return pd.DataFrame(columns).round(2)
-
-
-def _phase_one(world: World, rank: int, rng: np.random.Generator) -> Draft:
-    start = Draft.random(world, rank, rng)
-    return train(world, start, 300, 0.05, lambda log_q: cross_entropy(world, log_q))
 
 
 def draw(axes: Axes, size: int, seed: int, eta: float) -> None:
     """Rewards of random trees of one prefix against their expected length."""
     rng = np.random.default_rng(seed)
-    target = random_target(rng, 3, 3, 0.5)
+    target = random_target(rng)
     trees = [random_tree(rng, target, size) for _ in range(60)]
-    expected = [node_sum(target, chosen) for chosen in trees]
-    ends = np.stack([leaves(target, chosen) for chosen in trees])
+    expected = [node_sum(target, tree) for tree in trees]
+    ends = np.stack([leaves(target, tree) for tree in trees])
     lengths = np.stack([target.length] * len(trees))
     for mode, colour in zip(MODES, PALETTE, strict=False):
         axes.scatter(expected, rewards(lengths, ends, mode, eta), s=12, color=colour, label=mode)
@@ -111,27 +102,20 @@ def draw(axes: Axes, size: int, seed: int, eta: float) -> None:
     axes.legend(fontsize=7)
 
 
-def picture(size: int = 8, seed: int = 0, eta: float = 1.0) -> Image:
-    """`draw` as an image."""
-    figure, axes = panels(1, width=4.6)
-    draw(axes[0], size, seed, eta)
-    return Image(data=png(figure), alt="Rewards of random trees against their expected accepted length")
-
-
-def grid(sizes: Sequence[int], eta: float = 1.0) -> Image:
+def grid(sizes: Sequence[int], seed: int = 0, eta: float = 1.0) -> Image:
     """`draw` for several sizes of trees."""
     figure, axes = panels(len(sizes), width=3.2, height=2.6)
     for axis, size in zip(axes, sizes, strict=True):
-        draw(axis, size, 0, eta)
-    return Image(data=png(figure), alt="Rewards against expected length for trees of several sizes")
+        draw(axis, size, seed, eta)
+    return Image(data=png(figure), alt="Rewards against expected length of random trees")
 
 
 def slider() -> ipywidgets.Widget:
-    """Size of the trees, η and the target, which redraw `picture`."""
+    """Size of the trees, η and the target, which redraw `grid`."""
     size = ipywidgets.IntSlider(value=8, min=3, max=16, description="nodes")
     eta = ipywidgets.FloatSlider(value=1.0, min=0.25, max=8.0, step=0.25, description="η")
     seed = ipywidgets.IntSlider(value=0, min=0, max=9, description="target")
-    shown = ipywidgets.interactive_output(
-        lambda size, eta, seed: display(picture(size, seed, eta)), {"size": size, "eta": eta, "seed": seed}
+    output = ipywidgets.interactive_output(
+        lambda size, eta, seed: display(grid((size,), seed, eta)), {"size": size, "eta": eta, "seed": seed}
     )
-    return ipywidgets.VBox([ipywidgets.HBox([size, eta, seed]), shown])
+    return ipywidgets.VBox([ipywidgets.HBox([size, eta, seed]), output])

@@ -98,15 +98,17 @@ def sample_groups(
     places = torch.zeros(len(supervised), groups, size, dtype=torch.long)
     mask = torch.zeros(places.shape, dtype=torch.bool)
     for row, flags in enumerate(supervised.cpu()):
-        found = flags.nonzero()[:, 0]
-        if not len(found):
+        where = flags.nonzero()[:, 0]
+        if not len(where):
             raise ValueError(f"text {row} has no supervised place to group")
-        count, width = min(groups, max(1, len(found) // size)), min(size, len(found))
-        free = len(found) - count * width  # places outside groups, dealt out before, between and behind
+        count, width = min(groups, max(1, len(where) // size)), min(size, len(where))
+        # A group counts as one item among the places outside groups: choosing `count` of these items and
+        # giving each its width back reaches every layout equally often, which drawing starts would not.
+        free = len(where) - count * width
         picks = torch.randperm(free + count, generator=generator)[:count].sort().values
         starts = picks + torch.arange(count) * (width - 1)
-        places[row] = found[0]
-        places[row, :count, :width] = found[starts[:, None] + torch.arange(width)]
+        places[row] = where[0]
+        places[row, :count, :width] = where[starts[:, None] + torch.arange(width)]
         mask[row, :count, :width] = True
     return Groups(places.to(supervised.device), mask.to(supervised.device))
 
@@ -165,6 +167,7 @@ def longest_accepted_path(
         on_path = within[torch.arange(len(best), device=best.device), best]
     else:
         raise ValueError(f"accepted path by '{by}'; expected greedy or max_expected")
+    # Parents come before children, so a stable sort of the flags leaves the path's nodes in its own order.
     order = on_path.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
     tokens = tree.tokens.gather(1, order)[:, :depth]
     return Path(tokens, on_path.sum(dim=1))

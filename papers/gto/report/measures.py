@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from common.study.audits import reported
+from common.study.audits import averages, reported
 from common.study.frame import Errors, paired, rows, scalar, values
 from common.study.report import Measure
 from common.tasks.tridomain import DOMAINS
@@ -43,19 +43,11 @@ SHAPES = {
 AS_MANY = "5:4:5"  # a tree of as many nodes as the greedy path
 
 
-def main(frame: pd.DataFrame, arm: str, name: str = "tau1/all") -> pd.Series:
-    """A scalar of an EAGLE-3 arm, by default its exact τ at T=1."""
-    return scalar(frame, "main", name, arm=arm)
-
-
-def other(frame: pd.DataFrame, sweep: str, arm: str, name: str = "tau1/all", **labels: str) -> pd.Series:
-    """A scalar of an arm outside `main`."""
+def main(
+    frame: pd.DataFrame, arm: str, name: str = "tau1/all", sweep: str = "main", **labels: str
+) -> pd.Series:
+    """A scalar of an arm, by default the exact τ at T=1 of one from EAGLE-3."""
     return scalar(frame, sweep, name, arm=arm, **labels)
-
-
-def speed(frame: pd.DataFrame, arm: str, kind: str, temperature: int, domain: str = "all") -> pd.Series:
-    """``speed``, ``sr`` or ``tau`` of the wall-clock measurement."""
-    return scalar(frame, "speed", f"{kind}{temperature}/{arm}/{domain}")
 
 
 # Measures: one number per seed
@@ -66,9 +58,15 @@ def gain(frame: pd.DataFrame, arm: str, over: str, name: str = "tau1/all") -> pd
     return main(frame, arm, name) - main(frame, over, name)
 
 
-def by_domain(frame: pd.DataFrame, arm: str, name: str) -> pd.DataFrame:
+def speed_ratio(frame: pd.DataFrame, temperature: int) -> pd.Series:
+    """Tokens per second of GTO over those of EAGLE-3."""
+    gto, eagle3 = (main(frame, arm, f"speed{temperature}/all", "speed") for arm in ("gto", "eagle3"))
+    return gto / eagle3
+
+
+def by_domain(frame: pd.DataFrame, arm: str, name: str, shape: str = "") -> pd.DataFrame:
     """A scalar of an arm of `main`, one column per domain."""
-    return pd.DataFrame({domain: main(frame, arm, f"{name}/{domain}") for domain in DOMAINS})
+    return pd.DataFrame({domain: main(frame, arm, f"{name}/{domain}{shape}") for domain in DOMAINS})
 
 
 def domain_gain(frame: pd.DataFrame, arm: str, over: str) -> pd.DataFrame:
@@ -85,13 +83,7 @@ def oracle(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def tree_over_path(frame: pd.DataFrame, shape: str = "") -> pd.DataFrame:
     """τ of a tree over τ of the greedy path, by domain; other shapes on a quarter of the prefixes."""
-    return pd.DataFrame(
-        {
-            domain: main(frame, "untuned", f"tau1/{domain}{shape}")
-            / main(frame, "untuned", f"chain1/{domain}")
-            for domain in DOMAINS
-        }
-    )
+    return by_domain(frame, "untuned", "tau1", shape) / by_domain(frame, "untuned", "chain1")
 
 
 def tree_excess(frame: pd.DataFrame, arm: str) -> pd.Series:
@@ -101,25 +93,24 @@ def tree_excess(frame: pd.DataFrame, arm: str) -> pd.Series:
 
 def gains_from_others(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     """An arm minus continual training, from two other drafts."""
-    return pd.DataFrame(
-        {
-            kind: other(frame, "inits", arm, kind=kind) - other(frame, "inits", "continual", kind=kind)
-            for kind in KINDS
-        }
+    first, second = (
+        pd.DataFrame({kind: main(frame, each, sweep="inits", kind=kind) for kind in KINDS})
+        for each in (arm, "continual")
     )
+    return first - second
 
 
 def aggregator_order(frame: pd.DataFrame) -> pd.DataFrame:
     """LSE minus Max, Max minus Average."""
     lse = main(frame, "gto")
-    largest, average = (other(frame, "aggregators", arm) for arm in ("max", "average"))
+    largest, average = (main(frame, arm, sweep="aggregators") for arm in ("max", "average"))
     return pd.DataFrame({"LSE - Max": lse - largest, "Max - Average": largest - average}).dropna()
 
 
 def around_eight(frame: pd.DataFrame) -> pd.DataFrame:
     """m=8 minus continual training (m=1), and minus m=32."""
     eight = main(frame, "gto")
-    ends = {"1": main(frame, "continual"), "32": other(frame, "sizes", "m=32")}
+    ends = {"1": main(frame, "continual"), "32": main(frame, "m=32", sweep="sizes")}
     return pd.DataFrame({size: eight - end for size, end in ends.items()}).dropna()
 
 
@@ -137,19 +128,20 @@ def spread_ratio(frame: pd.DataFrame, one: tuple[str, str], two: tuple[str, str]
 
 def on_shapes(frame: pd.DataFrame, arm: str, *over: str) -> pd.DataFrame:
     """Difference to other arms on nine tree shapes."""
-    columns = [
-        (f"{shape} {base}" if len(over) > 1 else shape, base, shape) for base in over for shape in SHAPES
-    ]
     return pd.DataFrame(
-        {column: gain(frame, arm, base, f"tau1/all@{shape}") for column, base, shape in columns}
+        {
+            f"{shape} {base}" if len(over) > 1 else shape: gain(frame, arm, base, f"tau1/all@{shape}")
+            for base in over
+            for shape in SHAPES
+        }
     )
 
 
 def literal_falls(frame: pd.DataFrame) -> Errors:
     """Fall of the expected length where the reward rises, from A and from A+ to B."""
 
-    def rise(kind: str, tree: str) -> float:
-        before, after = (theory("counterexample", f"{kind}/{name}")(frame)[0] for name in (tree, "B"))
+    def rise(name: str, tree: str) -> float:
+        before, after = (theory("counterexample", name, tree=each)(frame)[0] for each in (tree, "B"))
         return float(after - before)
 
     falls = {tree: max(0.0, -rise("expected", tree)) for tree in ("A", "A+")}
@@ -158,37 +150,38 @@ def literal_falls(frame: pd.DataFrame) -> Errors:
 
 def discordance(frame: pd.DataFrame, mode: str) -> pd.Series:
     """Share of random pairs of trees that a reward orders the wrong way."""
-    return scalar(frame, "theory", f"discordance/{mode}", analysis="discordance")
+    return scalar(frame, "theory", "discordant", analysis="discordance", mode=mode)
 
 
-def tabular_gain(frame: pd.DataFrame, rank: int, arm: str, over: str) -> pd.Series:
-    """Expected accepted tokens of the low-rank draft, difference of two arms."""
-    return scalar(frame, "tabular", arm, rank=rank) - scalar(frame, "tabular", over, rank=rank)
+def tabular(frame: pd.DataFrame, arm: str, rank: float) -> pd.Series:
+    """Expected accepted tokens of the low-rank draft."""
+    return scalar(frame, "tabular", "accepted", arm=arm, rank=rank)
 
 
-def theory(analysis: str, *names: str) -> Callable[[pd.DataFrame], Errors]:
+def tabular_gain(frame: pd.DataFrame, rank: float, arm: str, over: str) -> pd.Series:
+    """`tabular`, difference of two arms."""
+    return tabular(frame, arm, rank) - tabular(frame, over, rank)
+
+
+def theory(analysis: str, *names: str, **labels: str) -> Callable[[pd.DataFrame], Errors]:
     """Values of an exact check."""
-    return lambda frame: values(frame, "theory", *names, analysis=analysis)
+    return lambda frame: values(frame, "theory", *names, analysis=analysis, **labels)
+
+
+def of_verifiers(name: str) -> Callable[[pd.DataFrame], Errors]:
+    """Values of the enumeration of both verifiers."""
+    each = [theory("verifiers", name, verifier=rule) for rule in ("matching", "rejection")]
+    return lambda frame: np.concatenate([measure(frame) for measure in each])
 
 
 # Audits of the paper's own numbers
 
-ARMS_OF_TABLE_1 = [f"LLaMA-3.1-8B {name}" for name in ("EAGLE-3", "GTO")]
-
-
-def benchmark_averages(_frame: pd.DataFrame) -> Errors:
-    """Reported averages minus means of the three benchmarks, EAGLE-3 and GTO."""
-    block = reported("gto", "table1").loc[ARMS_OF_TABLE_1]
-    errors = []
-    for column in ("SR T=0", "τ T=0", "SR T=1"):
-        parts = block[[f"{benchmark} {column}" for benchmark in ("MT-Bench", "HumanEval", "GSM8K")]]
-        errors.append(block[column] - parts.mean(axis=1))
-    return np.concatenate(errors)
+BENCHMARKS = ("MT-Bench", "HumanEval", "GSM8K")
 
 
 def stated_gains(_frame: pd.DataFrame) -> Errors:
     """Reported gains minus those of the averages, in percentage points."""
-    eagle, gto = (reported("gto", "table1").loc[row] for row in ARMS_OF_TABLE_1)
+    eagle, gto = (reported("gto", "table1").loc[f"LLaMA-3.1-8B {arm}"] for arm in ("EAGLE-3", "GTO"))
     stated = {"τ T=0": 7.4, "SR T=0": 7.7}
     return np.array([gain - 100 * (gto[column] / eagle[column] - 1) for column, gain in stated.items()])
 
@@ -206,9 +199,7 @@ def proportional_rows(_frame: pd.DataFrame) -> Errors:
 CLAIMS: dict[str, Measure] = {
     "c1": lambda f, arm="gto": domain_gain(f, arm, "untuned"),
     "c1_greedy": lambda f, arm="gto": gain(f, arm, "untuned", "tau0/all"),
-    "c1_speed": lambda f: pd.DataFrame(
-        {f"T={t}": speed(f, "gto", "speed", t) / speed(f, "eagle3", "speed", t) for t in (0, 1)}
-    ),
+    "c1_speed": lambda f: pd.DataFrame({f"T={t}": speed_ratio(f, t) for t in (0, 1)}),
     "c2_steps": lambda f, arm="gto": gain(f, arm, "continual"),
     "c2_time": lambda f, arm="gto": gain(f, arm, "continual_time"),
     "flip": lambda f, arm="flipped": gain(f, "continual", arm),
@@ -223,7 +214,7 @@ CLAIMS: dict[str, Measure] = {
     "c5": aggregator_order,
     "c5_null": lambda f: gain(f, "shuffled", "continual"),
     "c6": around_eight,
-    "c7": lambda f: paired(main(f, "gto"), other(f, "debias", "no debiasing")),
+    "c7": lambda f: paired(main(f, "gto"), main(f, "no debiasing", sweep="debias")),
     "c7_null": lambda f: gain(f, "shuffled", "continual"),
     "c7_spread": lambda f: spread_ratio(f, ("main", "gto"), ("debias", "no debiasing")),
     "c7_spread_max": lambda f: spread_ratio(f, ("aggregators", "max"), ("main", "gto")),
@@ -236,13 +227,18 @@ CLAIMS: dict[str, Measure] = {
     "c9_orders": lambda f: pd.DataFrame({mode: discordance(f, mode) for mode in ("lse", "max", "average")}),
     "c9_node_sum": lambda f: discordance(f, "node_sum"),
     "c10_greedy": lambda f: values(f, "lossless", "differs"),
-    "c10_sampled": theory("verifiers", "law/matching", "law/rejection"),
-    "c11": theory("verifiers", "length/matching", "length/rejection"),
+    "c10_sampled": of_verifiers("law"),
+    "c11": of_verifiers("length"),
     "tab_gap": lambda f: tabular_gain(f, 1, "best", "cross_entropy"),
     "tab_gap_full": lambda f: tabular_gain(f, 4, "best", "cross_entropy"),
     "tab_gto": lambda f, arm="gto": tabular_gain(f, 1, arm, "continual"),
     "tab_full": lambda f: tabular_gain(f, 4, "gto", "continual"),
-    "audit_averages": benchmark_averages,
+    "audit_averages": lambda f: np.concatenate(
+        [
+            averages("gto", "table1", column, [f"{benchmark} {column}" for benchmark in BENCHMARKS])(f)
+            for column in ("SR T=0", "τ T=0", "SR T=1")
+        ]
+    ),
     "audit_gains": stated_gains,
     "audit_sizes": proportional_rows,
 }

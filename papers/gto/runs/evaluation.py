@@ -1,4 +1,4 @@
-"""How long a draft's trees are accepted, exactly, at held-out prefixes; and what becomes of its greedy path.
+"""How long a draft's trees are accepted: exactly at held-out prefixes, and decoded by the clock.
 
 Offline: the tree that decoding would grow at a prefix is scored by the target once, which gives the
 expected acceptance length at temperature 1 (a sum over nodes) and the acceptance length at temperature 0
@@ -7,214 +7,294 @@ without a draw. Acceptance length τ counts the target's own token of each cycle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from common.speculative.drafts import SmallLMDraft
+from common.speculative.checkpoint import Checkpoint
+from common.speculative.drafts import Draft, FeatureDraft, PromptLookupDraft, SmallLMDraft
+from common.speculative.generate import SpeculativeGenerator
 from common.speculative.networks import DraftNetwork
 from common.speculative.packed import score_packed_trees
+from common.speculative.profile import latency_table, median_seconds, timed_in_turn
+from common.speculative.scheduler import StaticScheduler
 from common.speculative.target import Target
-from common.speculative.texts import ScoredTrees, read_texts, score_trees
-from common.speculative.tree import DraftTree, TreePolicy, TreeShape, expected_accept_length
-from common.tasks.tridomain import DOMAINS, Domain, Item, items
-from common.tasks.tridomain.warm_start import Texts, corpus, texts
-from papers.gto.tree_reward import MODES, draft_tree_reward, longest_accepted_path
+from common.speculative.texts import ScoredTrees, grow_trees, read_texts, score_trees, target_trees
+from common.speculative.tree import EAGLE_TREE, TreePolicy, TreeShape, expected_accept_length, shared_prefix
+from common.speculative.verify import SamplingParams
+from common.study.jobs import Job, Record, Scalar
+from common.tasks.tridomain import DOMAINS, items
+from common.tasks.tridomain.evaluation import Prefixes, domain_means, heldout_prefixes, learnt
+from common.tasks.tridomain.warm_start import TargetRecipe, corpus, encode, load, tokenizer
+from papers.gto.method import collate
+from papers.gto.runs.training import TuneRecipe, read_recipe, target_for, trained, training_rows, tuned
+from papers.gto.tree_reward import MODES, Mode, draft_tree_reward, longest_accepted_path
 
-HELDOUT_SEED, POSITION_SEED = 2_000_000, 5
-BATCH = 12  # conversations scored in one forward
-Measured = dict[str, float]
+PROMPT_SEED = 4_000_000
+LOOKUP, CHAIN = TreePolicy(8, 1, 8), TreePolicy(4, 1, 4)  # of PLD and SPS
+Measures = dict[str, float]
+Values = dict[str, Float[Tensor, " n"]]
+"""Name to one value per tree."""
+
+# Exactly, at held-out prefixes
 
 
-class Prefixes(NamedTuple):
-    """Held-out prefixes.
+def evaluate(job: Job, _workspace: Path) -> Record:
+    """Entry point: one arm with one seed, evaluated at held-out prefixes.
 
-    Attributes:
-        batches: Conversations.
-        roots: P places in each, whose next token is the first that a tree proposes.
-        domains: Domain of each conversation.
+    Config: `arm` (``untuned`` is Phase I alone), the recipe (`read_recipe`), `conversations` and `positions`
+    of the held-out set, `shapes` ("depth:top_k:budget,…", further tree shapes; "static" is EAGLE's), `paths`
+    (Figure 2), `compare` (order of trees against the untuned draft).
+
+    Emits `acceptance`, with suffix ``@<shape>`` for further shapes, on a quarter of the prefixes; the log of
+    training; with `compare` the share ``differ`` of prefixes at which the expectations do, and `concordance`
+    as parts by `mode`.
     """
-
-    batches: list[Texts]
-    roots: list[Int[Tensor, "B P"]]
-    domains: list[list[Domain]]
-
-
-@cache
-def heldout(conversations: int, positions: int) -> Prefixes:
-    """`positions` places, drawn once, in each of so many held-out conversations of every domain."""
-    drawn = items(corpus(HELDOUT_SEED, 3 * conversations, "heldout"))
-    chosen = sorted(drawn, key=lambda item: (DOMAINS.index(item.domain), len(item.tokens)))
-    rng = np.random.default_rng(POSITION_SEED)
-    found = Prefixes([], [], [])
-    for start in range(0, len(chosen), BATCH):
-        part: Sequence[Item] = chosen[start : start + BATCH]
-        batch = texts(part)
-        places = [np.sort(rng.choice(flags.nonzero()[:, 0].numpy(), positions)) for flags in batch.supervised]
-        found.batches.append(batch)
-        found.roots.append(torch.from_numpy(np.stack(places)))
-        found.domains.append([item.domain for item in part])
-    return found
+    torch.set_num_threads(1)
+    config, recipe = job.config, read_recipe(job.config, job.seeds[0])
+    target = target_for(recipe.draft.target, recipe.draft.kind)
+    draft = Checkpoint(trained(recipe.draft)) if config["arm"] == "untuned" else tuned(recipe)
+    prefixes = heldout_prefixes(config["conversations"], config["positions"])
+    few = heldout_prefixes(max(1, config["conversations"] // 4), config["positions"])
+    values = acceptance(draft.network, target, prefixes, recipe.tree, config["paths"])
+    for shape in filter(None, config["shapes"].split(",")):
+        tree = EAGLE_TREE if shape == "static" else TreePolicy(*map(int, shape.split(":")))
+        other = acceptance(draft.network, target, few, tree)
+        values |= {f"{name}@{shape}": value for name, value in other.items()}
+    parts: list[tuple[Mapping[str, Scalar], Record]] = []
+    if config["compare"]:
+        change = changes(trained(recipe.draft), draft.network, target, prefixes, recipe.tree)
+        values["differ"] = float(differing(change).double().mean())
+        parts = [({"mode": mode}, _record(concordance(change, mode))) for mode in MODES]
+    series = {name: np.array([curve]) for name, curve in draft.log.items()}
+    return Record(_record(values).scalars, series, parts)
 
 
-def measure(
-    network: DraftNetwork,
-    target: Target,
-    prefixes: Prefixes,
-    policy: TreeShape,
-    paths: bool = False,
-    before: DraftNetwork | None = None,
-) -> Measured:
+def oracle(job: Job, _workspace: Path) -> Record:
+    """Entry point: what the trees of the target itself give, the ceiling for a tree shape.
+
+    Config: as `evaluate`.
+    """
+    torch.set_num_threads(1)
+    config, recipe = job.config, read_recipe(job.config, job.seeds[0])
+    target = target_for(recipe.draft.target, recipe.draft.kind)
+    prefixes = heldout_prefixes(config["conversations"], config["positions"])
+    return _record(ceiling(target, prefixes, recipe.tree))
+
+
+def target_quality(job: Job, _workspace: Path) -> Record:
+    """Entry point: is the target worth drafting for? Its size, and what it has `learnt`.
+
+    Config: the recipe (`read_recipe`), `conversations` per domain.
+    """
+    torch.set_num_threads(1)
+    model = load(read_recipe(job.config, job.seeds[0]).draft.target)
+    values = {"parameters": float(model.num_parameters())}
+    return _record(values | learnt(model, job.config["conversations"]))
+
+
+def _record(values: Measures) -> Record:
+    return Record({name: np.array([value]) for name, value in values.items()})
+
+
+def acceptance(
+    network: DraftNetwork, target: Target, prefixes: Sequence[Prefixes], shape: TreeShape, paths: bool = False
+) -> Measures:
     """What a draft's trees are worth.
 
     Args:
         network: The draft.
         target: The model it drafts for.
         prefixes: Where.
-        policy: Shape of the trees.
+        shape: Shape of the trees.
         paths: Look at the draft's greedy path, too.
-        before: Another draft, whose trees at the same prefixes are compared with this one's.
 
     Returns:
         ``tau1/<domain>`` (temperature 1), ``tau0/<domain>`` (greedy), and ``…/all``, the mean of the domains.
         With `paths` (Figure 2; the greedy path is the argmax chain of full depth): ``pruned/…``, the share of
         prefixes at which a node of it is not among those kept; ``agrees/…``, the share at which every node
-        that greedy verification accepts lies on it; ``chain1/…`` and ``chain0/…``, its own τ. With `before`:
-        see `concordance`.
+        that greedy verification accepts lies on it; ``chain1/…`` and ``chain0/…``, its own τ.
     """
-    parts: dict[str, list[Tensor]] = {}
-    changes: dict[str, list[Tensor]] = {}
-    for batch, roots, domains in zip(*prefixes, strict=True):
-        text = read_texts(target, batch.ids)
-        where = text.ids, text.features, roots
-        own = score_trees(network, target, *where, policy)
-        values = _accepted(own)
-        if paths:
-            chain = score_trees(network, target, *where, _chain(policy))
-            alone = _accepted(chain)
-            values |= _greedy_shares(own, chain.tree.tokens)
-            values |= {"chain1": alone["tau1"], "chain0": alone["tau0"]}
-        _collect(parts, [domain for domain in domains for _ in range(roots.shape[1])], values)
-        if before is not None:
-            other = score_trees(before, target, *where, policy)
-            for name, change in _changes(other, own).items():
-                changes.setdefault(name, []).append(change)
-    return _means(parts) | (concordance(changes) if before is not None else {})
+
+    def scored(part: Prefixes, of: TreeShape) -> ScoredTrees:
+        features = read_texts(target, part.ids).features
+        return score_trees(network, target, part.ids, features, part.roots, of)
+
+    def values(part: Prefixes) -> Values:
+        own = scored(part, shape)
+        if not paths:
+            return taus(own)
+        chain = scored(part, greedy_chain(shape))
+        alone = {name.replace("tau", "chain"): value for name, value in taus(chain).items()}
+        return taus(own) | greedy_shares(own, chain.tree.tokens) | alone
+
+    return domain_means((part.domains, values(part)) for part in prefixes)
 
 
-def oracle_acceptance(target: Target, prefixes: Prefixes, policy: TreePolicy) -> Measured:
+def ceiling(target: Target, prefixes: Sequence[Prefixes], policy: TreePolicy) -> Measures:
     """What a copy of the target as a draft gives: τ and the shares of Figure 2.
 
     No tree of this shape is accepted longer, and its greedy path is the one that greedy decoding accepts.
     """
-    parts: dict[str, list[Tensor]] = {}
-    for batch, roots, domains in zip(*prefixes, strict=True):
-        for row in range(len(batch.ids)):
-            text, places = batch.ids[row : row + 1], roots[row : row + 1]
-            tree, chain = (
-                _oracle_trees(target, text[0], places[0], shape) for shape in (policy, _chain(policy))
-            )
-            own = ScoredTrees(tree, score_packed_trees(target, text, places, tree))
-            values = _accepted(own) | _greedy_shares(own, chain.tokens)
-            _collect(parts, [domains[row]] * roots.shape[1], values)
-    return _means(parts)
+
+    def values(row: Prefixes) -> Values:
+        tree, chain = (
+            target_trees(target, row.ids[0], row.roots[0], shape) for shape in (policy, greedy_chain(policy))
+        )
+        own = ScoredTrees(tree, score_packed_trees(target, row.ids, row.roots, tree))
+        return taus(own) | greedy_shares(own, chain.tokens)
+
+    return domain_means((row.domains, values(row)) for part in prefixes for row in part.rows())
 
 
-@torch.no_grad()
-def _oracle_trees(
-    target: Target, text: Int[Tensor, " T"], roots: Int[Tensor, " P"], policy: TreePolicy
-) -> DraftTree:
-    trees = []
-    for root in roots.tolist():
-        draft = SmallLMDraft(target.model)
-        draft.begin(text[:1], root + 1 + draft.slots(policy))
-        draft.extend(torch.empty(0), text[None, 1 : root + 1], torch.tensor([root]))
-        trees.append(draft.propose(policy))
-    return DraftTree(
-        *(torch.cat(part) for part in zip(*(vars(tree).values() for tree in trees), strict=True))
-    )
+def greedy_chain(shape: TreeShape) -> TreePolicy:
+    """The argmax path as a tree."""
+    return TreePolicy(shape.depth, 1, shape.depth)
 
 
-def _chain(policy: TreeShape) -> TreePolicy:
-    return TreePolicy(policy.depth, 1, policy.depth)
-
-
-def _accepted(own: ScoredTrees) -> dict[str, Tensor]:
+def taus(own: ScoredTrees) -> Values:
+    """Acceptance length of each tree at both temperatures."""
     return {"tau1": own.acceptance, "tau0": own.greedy_acceptance}
 
 
-def _greedy_shares(own: ScoredTrees, chain: Int[Tensor, "B J"]) -> dict[str, Tensor]:
+def greedy_shares(own: ScoredTrees, chain: Int[Tensor, "n J"]) -> Values:
+    """1 where a tree lacks a node of the greedy path, and 1 where all that is accepted lies on it."""
     depth = chain.shape[1]
     path = longest_accepted_path(own.tree, own.scores, depth)
     width = path.tokens.shape[1]  # a small tree may hold fewer nodes than the chain
     same = (path.tokens == chain[:, :width]) | (torch.arange(width) >= path.length[:, None])
+    return {"pruned": (shared_prefix(own.tree, chain) < depth).float(), "agrees": same.all(dim=1).float()}
+
+
+def changes(
+    before: DraftNetwork, after: DraftNetwork, target: Target, prefixes: Sequence[Prefixes], shape: TreeShape
+) -> Values:
+    """Change of every reward, and of the expected accepted length, from one draft's trees to another's."""
+
+    def worth(own: ScoredTrees) -> Values:
+        log_p = own.scores.log_p.double()
+        rewards: Values = {mode: draft_tree_reward(own.tree, log_p, mode) for mode in MODES}
+        return rewards | {"expected": expected_accept_length(own.tree, log_p)}
+
+    parts: list[Values] = []
+    for part in prefixes:
+        where = part.ids, read_texts(target, part.ids).features, part.roots
+        first, second = (worth(score_trees(draft, target, *where, shape)) for draft in (before, after))
+        parts.append({name: second[name] - first[name] for name in first})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def differing(change: Values) -> Tensor:
+    """Prefixes at which the expected accepted lengths differ."""
+    return change["expected"].abs() > 1e-6
+
+
+def concordance(change: Values, mode: Mode) -> Measures:
+    """Does a reward order two trees of a prefix as the expected accepted length does?
+
+    Returns:
+        Among the prefixes that `differing` names: ``discordant``, the share with changes of opposite signs,
+        and ``kendall``, concordant minus discordant shares.
+    """
+    sign = (change[mode] * change["expected"])[differing(change)].sign()
+    return {"discordant": float((sign < 0).double().mean()), "kendall": float(sign.mean())}
+
+
+# Decoded
+
+
+def engines(recipe: TuneRecipe, continual: TuneRecipe, sps: TargetRecipe) -> dict[str, SpeculativeGenerator]:
+    """The arms of the clock: the same target, loop, cache and verifier; only what proposes differs."""
+    target, tapped = (target_for(recipe.draft.target, kind) for kind in ("eagle3", "eagle"))
+    plain, eagle = Target(target.model), replace(recipe.draft, kind="eagle")
+    drafts: dict[str, tuple[Target, Draft, TreeShape]] = {
+        "pld": (plain, PromptLookupDraft(), LOOKUP),
+        "sps": (plain, SmallLMDraft(load(sps)), CHAIN),
+        "eagle": (tapped, FeatureDraft(trained(eagle)), EAGLE_TREE),
+        "eagle2": (tapped, FeatureDraft(trained(eagle)), recipe.tree),
+        "eagle3": (target, FeatureDraft(trained(recipe.draft)), recipe.tree),
+        "continual": (target, FeatureDraft(tuned(continual).network), recipe.tree),
+        "gto": (target, FeatureDraft(tuned(recipe).network), recipe.tree),
+    }
     return {
-        "pruned": (kept_of_chain(own.tree, chain) < depth).float(),
-        "agrees": same.all(dim=1).float(),
+        "vanilla": SpeculativeGenerator(plain),
+        **{
+            name: SpeculativeGenerator(of, draft, StaticScheduler(shape))
+            for name, (of, draft, shape) in drafts.items()
+        },
     }
 
 
-def kept_of_chain(tree: DraftTree, chain: Int[Tensor, "B J"]) -> Int[Tensor, " B"]:
-    """How many tokens of a chain, from its start, are a path of the tree."""
-    rows = torch.arange(len(chain))
-    here, length = torch.full_like(rows, -1), torch.zeros_like(rows)
-    running = torch.ones_like(rows, dtype=torch.bool)
-    for step in range(chain.shape[1]):
-        match: Bool[Tensor, "B N"] = (tree.parent == here[:, None]) & (tree.tokens == chain[:, step, None])
-        running = running & match.any(dim=1)
-        here = torch.where(running, match.to(torch.uint8).argmax(dim=1), here)
-        length = length + running
-    return length
+def speed(job: Job, workspace: Path) -> Record:
+    """Entry point: every arm on held-out prompts, prompt by prompt in turn, batch size 1, on one thread.
 
+    Config: the recipe of GTO, `continual_rate` (learning rate of the continual arm), `sps_layers`,
+    `sps_steps`, `prompts` (a domain), `tokens` (longest completion), `repeats`.
 
-def _changes(before: ScoredTrees, after: ScoredTrees) -> dict[str, Float[Tensor, " n"]]:
-    """Changes of every reward, and of the expected accepted length, from one draft's trees to another's."""
-    changes = {}
-    for mode in MODES:
-        first, second = (
-            draft_tree_reward(part.tree, part.scores.log_p.double(), mode) for part in (before, after)
-        )
-        changes[mode] = second - first
-    first, second = (expected_accept_length(p.tree, p.scores.log_p.double()) for p in (before, after))
-    return changes | {"expected": second - first}
-
-
-def concordance(changes: dict[str, list[Float[Tensor, " n"]]]) -> Measured:
-    """Does the reward order two trees of a prefix as the expected accepted length does?
-
-    Returns:
-        ``differ``, the share of prefixes at which the expectations differ; among those,
-        ``discordant/<mode>``, the share with changes of opposite signs, and ``kendall/<mode>``, concordant
-        minus discordant shares.
+    Emits parts by `arm`: ``speed<T>/<domain>`` (tokens per second over the sum of the prompts' median
+    seconds), ``sr<T>/…`` (relative to plain decoding), ``tau<T>/…`` for T of 0 and 1, and ``…/all``, the mean
+    of the domains; and ``latency/…`` in seconds.
     """
-    whole = {name: torch.cat(parts) for name, parts in changes.items()}
-    differ = whole["expected"].abs() > 1e-6
-    measured = {"differ": float(differ.double().mean())}
-    for mode in MODES:
-        product = (whole[mode] * whole["expected"])[differ].sign()
-        measured[f"discordant/{mode}"] = float((product < 0).double().mean())
-        measured[f"kendall/{mode}"] = float(product.mean())
-    return measured
+    torch.set_num_threads(1)
+    (seed,) = job.seeds
+    config, recipe = job.config, read_recipe(job.config, seed)
+    continual = replace(recipe, omega=0.0, learning_rate=config["continual_rate"])
+    sps = TargetRecipe(layers=config["sps_layers"], steps=config["sps_steps"], batch=16)
+    arms = engines(recipe, continual, sps)
+    values: dict[str, Measures] = {arm: {} for arm in arms}
+    for temperature in (0, 1):
+        for arm, own in decoded(arms, job, temperature).items():
+            values[arm] |= own
+    parts = [({"arm": arm}, _record(own)) for arm, own in values.items()]
+    return Record(_record(latencies(recipe, workspace)).scalars, parts=parts)
 
 
-def _collect(parts: dict[str, list[Tensor]], domains: Sequence[Domain], values: dict[str, Tensor]) -> None:
-    names = np.array(domains)
-    for name, value in values.items():
-        for domain in DOMAINS:
-            inside = torch.from_numpy(names == domain)
-            if inside.any():
-                parts.setdefault(f"{name}/{domain}", []).append(value[inside].double())
+def decoded(arms: Mapping[str, SpeculativeGenerator], job: Job, temperature: int) -> dict[str, Measures]:
+    """Speed and τ of every arm at a temperature."""
+    (seed,), config = job.seeds, job.config
+    params = SamplingParams(config["tokens"], float(temperature), eos_ids=(tokenizer().eos_token_id,))
+    problems = items(corpus(PROMPT_SEED, len(DOMAINS) * config["prompts"], "heldout"))
+    values: dict[str, Measures] = {arm: {} for arm in arms}
+    for domain in DOMAINS:
+        prompts = [encode(item.prompt) for item in problems if item.domain == domain]
+        timed_in_turn(arms, prompts[:1], params, [seed], 1)  # warms up
+        seeds = [seed * 1000 + number for number in range(len(prompts))]
+        totals = timed_in_turn(arms, prompts, params, seeds, config["repeats"])
+        plain = totals["vanilla"].tokens / totals["vanilla"].seconds
+        for arm, total in totals.items():
+            rate = total.tokens / total.seconds
+            each = {"speed": rate, "sr": rate / plain, "tau": total.tokens / total.cycles}
+            values[arm] |= {f"{kind}{temperature}/{domain}": value for kind, value in each.items()}
+    for own in values.values():
+        for kind in ("speed", "sr", "tau"):
+            over = [own[f"{kind}{temperature}/{domain}"] for domain in DOMAINS]
+            own[f"{kind}{temperature}/all"] = float(np.mean(over))
+    return values
 
 
-def _means(parts: dict[str, list[Tensor]]) -> Measured:
-    """Mean of each domain, and the mean of the domains as ``<name>/all``."""
-    found = {name: float(torch.cat(values).mean()) for name, values in parts.items()}
-    kinds = dict.fromkeys(name.split("/")[0] for name in found)
-    return found | {
-        f"{kind}/all": float(np.mean([found[f"{kind}/{domain}"] for domain in DOMAINS])) for kind in kinds
+def latencies(recipe: TuneRecipe, workspace: Path) -> Measures:
+    """Seconds of a target forward of 1 and of N + 1 tokens, of a draft's tree, and of a training step."""
+    trainer = recipe.trainer(workspace)
+    trainer.log = lambda *_: None  # type: ignore[method-assign]
+    target, network, nodes = trainer.target, trainer.model, recipe.tree.nodes + 1
+    table = latency_table(target, (1,), (1, nodes)).set_index("tokens")["seconds"]
+    batch = collate(training_rows(recipe.draft.data)[: recipe.batch])
+    text = read_texts(target, batch["ids"])
+    root = batch["supervised"][:1].nonzero()[:1, 1:]
+    first = text.ids[:1], text.features[:1], root
+
+    def token_step() -> None:
+        trainer.token_loss(network, read_texts(target, batch["ids"]), batch["supervised"]).backward()
+
+    return {
+        "latency/one": float(table[1]),
+        "latency/tree": float(table[nodes]),
+        "latency/draft": median_seconds(lambda: grow_trees(network, *first, recipe.tree), 15),
+        "latency/token_step": median_seconds(token_step, 5),
+        "latency/gto_step": median_seconds(lambda: trainer.compute_loss(network, batch).backward(), 5),
     }

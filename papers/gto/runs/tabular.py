@@ -8,17 +8,18 @@ rank cross-entropy alone reaches the best trees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
 from common.study.jobs import Job, Record
-from papers.gto.tree_reward import Mode, aggregate, group_advantages, gto_loss, path_ratio
+from papers.gto.tree_reward import MODES, Mode, aggregate, group_advantages, gto_loss, path_ratio
 
 EPSILON = 0.2
 ARMS = ("continual", "gto", "shuffled", "flipped", "max", "average", "node_sum")
@@ -51,14 +52,6 @@ class World:
         return np.arange(self.tokens * self.conditional.shape[1]) // self.tokens
 
     @cached_property
-    def level(self) -> Int[np.ndarray, " N+1"]:
-        """Level of each node, 0 for the root."""
-        level = np.zeros(len(self.parent) + 1, dtype=int)
-        for node, above in enumerate(self.parent, start=1):
-            level[node] = level[above] + 1
-        return level
-
-    @cached_property
     def path(self) -> Float[np.ndarray, "C N+1"]:
         """The target's probability of the path to each node."""
         return self.along(self.conditional, np.multiply, 1.0)
@@ -73,9 +66,11 @@ class World:
         """Accumulate a value per edge from the root to every node, level by level."""
         flat = steps.reshape(len(steps), -1)
         total = np.full((len(steps), flat.shape[1] + 1), start)
+        first = 1
         for level in range(1, self.depth + 1):
-            nodes = np.flatnonzero(self.level == level)
+            nodes = np.arange(first, first + self.tokens**level)
             total[:, nodes] = join(total[:, self.parent[nodes - 1]], flat[:, nodes - 1])
+            first += len(nodes)
         return total
 
 
@@ -89,38 +84,38 @@ def trees(world: World, log_q: Float[np.ndarray, "C M V"]) -> Bool[np.ndarray, "
     """The draft's trees, grown as decoding grows them; with the root."""
     score = world.along(log_q, np.add, 0.0)
     best = log_q.argsort(axis=-1)[..., ::-1][..., : world.top_k] + 1
-    chosen = np.zeros_like(score, dtype=bool)
+    inside = np.zeros_like(score, dtype=bool)
     for row in range(len(score)):
         frontier, candidates = np.array([0]), []
         for _ in range(world.depth):
             children = (world.tokens * frontier[:, None] + best[row, frontier]).ravel()
             candidates.append(children)
             frontier = children[np.argsort(-score[row, children], kind="stable")[: world.top_k]]
-        found = np.concatenate(candidates)
-        kept = found[np.argsort(-score[row, found], kind="stable")[: world.budget]]
-        chosen[row, kept] = chosen[row, 0] = True
-    return chosen
+        nodes = np.concatenate(candidates)
+        best_nodes = nodes[np.argsort(-score[row, nodes], kind="stable")[: world.budget]]
+        inside[row, best_nodes] = inside[row, 0] = True
+    return inside
 
 
 def expected_length(world: World, log_q: Float[np.ndarray, "C M V"]) -> float:
     """Expected accepted draft tokens of the trees at temperature 1, mean over contexts."""
-    return float((world.path * trees(world, log_q))[:, 1:].sum(axis=1).mean())
+    return float(tree_rewards(world, log_q, "node_sum").mean())
 
 
-def ends(world: World, chosen: Bool[np.ndarray, "C N+1"]) -> Bool[np.ndarray, "C N+1"]:
+def ends(world: World, inside: Bool[np.ndarray, "C N+1"]) -> Bool[np.ndarray, "C N+1"]:
     """Leaves of the trees."""
-    rows, nodes = np.nonzero(chosen[:, 1:])
-    leaf = chosen.copy()
+    rows, nodes = np.nonzero(inside[:, 1:])
+    leaf = inside.copy()
     leaf[rows, world.parent[nodes]] = False
     return leaf
 
 
 def tree_rewards(world: World, log_q: Float[np.ndarray, "C M V"], mode: Mode) -> Float[np.ndarray, " C"]:
     """Draft tree reward of each context."""
-    chosen = trees(world, log_q)
+    inside = trees(world, log_q)
     if mode == "node_sum":
-        return (world.path * chosen)[:, 1:].sum(axis=1)
-    lengths, leaves = torch.from_numpy(world.length), torch.from_numpy(ends(world, chosen))
+        return (world.path * inside)[:, 1:].sum(axis=1)
+    lengths, leaves = torch.from_numpy(world.length), torch.from_numpy(ends(world, inside))
     return aggregate(lengths, leaves, mode).numpy()
 
 
@@ -147,9 +142,9 @@ class Draft:
         logits = (self.left @ self.right.T).view(world.conditional.shape)
         return torch.log_softmax(logits, dim=-1)
 
-    def copy(self) -> Draft:
-        """Independent factors of equal value."""
-        return Draft(self.left.clone(), self.right.clone())
+    def expected_length(self, world: World) -> float:
+        """Expected accepted draft tokens of its trees."""
+        return expected_length(world, self.log_q(world).numpy())
 
 
 def cross_entropy(world: World, log_q: torch.Tensor) -> torch.Tensor:
@@ -162,8 +157,8 @@ def train(
     world: World, draft: Draft, steps: int, rate: float, loss: Callable[[torch.Tensor], torch.Tensor]
 ) -> Draft:
     """A trained copy of the draft."""
-    trained = draft.copy()
-    parameters = [trained.left.requires_grad_(), trained.right.requires_grad_()]
+    trained = Draft(*(part.clone().requires_grad_() for part in (draft.left, draft.right)))
+    parameters = [trained.left, trained.right]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -172,12 +167,23 @@ def train(
     return Draft(trained.left.detach(), trained.right.detach())
 
 
+def cross_entropy_draft(world: World, rank: int, steps: int, rate: float, rng: np.random.Generator) -> Draft:
+    """Phase I."""
+    start = Draft.random(world, rank, rng)
+    return train(world, start, steps, rate, lambda log_q: cross_entropy(world, log_q))
+
+
+def target_length(world: World) -> float:
+    """Expected accepted draft tokens of trees grown from the target itself."""
+    return expected_length(world, np.log(world.conditional + 1e-12))
+
+
 def greedy_paths(
-    world: World, chosen: Bool[np.ndarray, "C N+1"]
+    world: World, inside: Bool[np.ndarray, "C N+1"]
 ) -> tuple[Int[np.ndarray, "C D"], Int[np.ndarray, " C"]]:
     """Nodes of the greedily verified path of each tree, padded, and its length."""
-    nodes, lengths = np.ones((len(chosen), world.depth), dtype=int), np.zeros(len(chosen), dtype=int)
-    for row, tree in enumerate(chosen):
+    nodes, lengths = np.ones((len(inside), world.depth), dtype=int), np.zeros(len(inside), dtype=int)
+    for row, tree in enumerate(inside):
         node = 0
         for level in range(world.depth):
             node = world.tokens * node + 1 + int(world.conditional[row, node].argmax())
@@ -189,7 +195,7 @@ def greedy_paths(
 
 def phase_two(world: World, reference: Draft, arm: str, omega: float, rng: np.random.Generator) -> Callable:
     """The loss of an arm: cross-entropy, and (unless `continual`) ω L_GTO with the contexts as one group."""
-    mode: Mode = arm if arm in ("max", "average", "node_sum") else "lse"  # type: ignore[assignment]
+    mode: Mode = next((mode for mode in MODES if mode == arm), "lse")
     log_reference = reference.log_q(world)
     base = tree_rewards(world, log_reference.numpy(), mode)
     rows = torch.arange(len(base))[:, None]
@@ -215,53 +221,57 @@ def phase_two(world: World, reference: Draft, arm: str, omega: float, rng: np.ra
     return loss
 
 
+def tuned_drafts(
+    world: World, first: Draft, steps: int, rate: float, omega: float, seed: int
+) -> Iterator[tuple[str, Draft]]:
+    """The draft of Phase I tuned by every arm of Phase II, with the same draws."""
+    for arm in ARMS:
+        loss = phase_two(world, first, arm, omega, np.random.default_rng((seed, 1)))
+        yield arm, train(world, first, steps, rate, loss)
+
+
 def climb(world: World, draft: Draft, steps: int, rng: np.random.Generator) -> float:
     """Best expected length that random changes of a draft's factors find; only improvements are kept."""
-    best, value = draft, expected_length(world, draft.log_q(world).numpy())
+    best, value = draft, draft.expected_length(world)
     for step in range(steps):
         size = 0.5 * 0.02 ** (step / steps)
         left, right = (
             part + size * torch.from_numpy(rng.normal(size=part.shape)) for part in (best.left, best.right)
         )
         other = Draft(left, best.right if step % 2 else right)
-        found = expected_length(world, other.log_q(world).numpy())
-        if found >= value:
-            best, value = other, found
+        length = other.expected_length(world)
+        if length >= value:
+            best, value = other, length
     return value
 
 
 def study(job: Job, _workspace: Path) -> Record:
-    """Phase I, every arm of Phase II, the best trees that climbing finds and those of the target itself.
+    """Entry point: Phase I, every arm of Phase II, the best trees that climbing finds, the target's own.
 
     Config: `contexts`, `tokens`, `depth`, `rank`, `phase_one`, `phase_two` (steps), `rate_one`, `rate_two`,
     `omega`, `climbs`, `restarts`.
 
-    Emits per seed expected accepted tokens: `cross_entropy` (after Phase I), an arm of `ARMS` each, `best`
-    (largest found at this rank), `target` (trees grown from the target).
+    Emits `accepted`, the expected accepted tokens, as parts by `arm`: ``cross_entropy`` (after Phase I), one
+    of `ARMS`, ``best`` (largest found at this rank), ``target`` (trees grown from the target).
     """
-    found = [dict(_one(job, seed)) for seed in job.seeds]
-    return Record({name: np.array([values[name] for values in found]) for name in found[0]})
-
-
-def _one(job: Job, seed: int) -> Iterator[tuple[str, float]]:
-    config, rng = job.config, np.random.default_rng(seed)
-    world = random_world(rng, int(config["contexts"]), int(config["tokens"]), int(config["depth"]))
-    start = Draft.random(world, int(config["rank"]), rng)
-
-    def measured(draft: Draft) -> float:
-        return expected_length(world, draft.log_q(world).numpy())
-
-    first = train(
-        world, start, int(config["phase_one"]), float(config["rate_one"]), lambda q: cross_entropy(world, q)
+    lengths = [dict(_one(seed, job.config)) for seed in job.seeds]
+    return Record(
+        parts=[
+            ({"arm": arm}, Record({"accepted": np.array([length[arm] for length in lengths])}))
+            for arm in lengths[0]
+        ]
     )
-    yield "cross_entropy", measured(first)
-    reached = [measured(first)]
-    for arm in ARMS:
-        loss = phase_two(world, first, arm, float(config["omega"]), np.random.default_rng((seed, 1)))
-        tuned = train(world, first, int(config["phase_two"]), float(config["rate_two"]), loss)
-        reached.append(measured(tuned))
-        yield arm, reached[-1]
-    starts = [first, *(Draft.random(world, int(config["rank"]), rng) for _ in range(int(config["restarts"])))]
-    reached += [climb(world, draft, int(config["climbs"]), rng) for draft in starts]
-    yield "best", max(reached)
-    yield "target", expected_length(world, np.log(world.conditional + 1e-12))
+
+
+def _one(seed: int, config: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Expected accepted tokens of one seed, arm by arm."""
+    rng, rank = np.random.default_rng(seed), config["rank"]
+    world = random_world(rng, config["contexts"], config["tokens"], config["depth"])
+    first = cross_entropy_draft(world, rank, config["phase_one"], config["rate_one"], rng)
+    tuned = tuned_drafts(world, first, config["phase_two"], config["rate_two"], config["omega"], seed)
+    lengths = {"cross_entropy": first.expected_length(world)}
+    lengths |= {arm: draft.expected_length(world) for arm, draft in tuned}
+    yield from lengths.items()
+    starts = [first, *(Draft.random(world, rank, rng) for _ in range(config["restarts"]))]
+    yield "best", max(*lengths.values(), *(climb(world, draft, config["climbs"], rng) for draft in starts))
+    yield "target", target_length(world)

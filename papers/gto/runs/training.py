@@ -1,4 +1,4 @@
-"""Phase II in all its arms, as recipes: what is trained, kept on disk, and evaluated."""
+"""Drafts as recipes, trained on first use and kept: Phase I of every kind, Phase II of every arm."""
 
 from __future__ import annotations
 
@@ -10,27 +10,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from common.models.tiny import fit
 from common.speculative.checkpoint import Checkpoint
+from common.speculative.networks import DraftNetwork
+from common.speculative.pretraining import NETWORKS, Kind, new_network, token_loss
+from common.speculative.target import Target
 from common.speculative.tree import TreePolicy
-from common.study.jobs import Job, Record
-from common.tasks.tridomain.warm_start import TargetRecipe
-from papers.gto.method import GTOConfig, GTOTrainer
-from papers.gto.runs.drafts import EAGLE_TREE, DraftRecipe, new_network, target_for, trained, training_texts
-from papers.gto.runs.evaluation import Measured, heldout, measure, oracle_acceptance
+from common.tasks.tridomain import items
+from common.tasks.tridomain.warm_start import TargetRecipe, corpus, load, texts
+from papers.gto.method import GTOConfig, GTOTrainer, collate
 from papers.gto.tree_reward import Mode
 
-LOGGED = {
-    "loss": "loss",
-    "grad_norm": "grad_norm",
-    "gto/reward": "reward",
-    "gto/reward_std": "reward_std",
-    "gto/equal_groups": "equal_groups",
-    "gto/outside_clip": "outside_clip",
-}
-UNTUNED, CONTINUAL = "untuned", ("continual", "continual_time")
+DATA_SEED = 3_000_000
+LOGGED = ("loss", "grad_norm", "gto/reward", "gto/reward_std", "gto/equal_groups", "gto/outside_clip")
+
+
+@dataclass(frozen=True)
+class DraftRecipe:
+    """Everything that decides the weights of a draft after Phase I.
+
+    Attributes:
+        target: The model to draft for.
+        kind: Network and loss.
+        steps: AdamW steps on a cosine schedule.
+        batch: Conversations of a step.
+        learning_rate: Peak.
+        unroll: Steps of training-time test of EAGLE-3.
+        data: Conversations of the training set, the same for every seed.
+        seed: Of the initial weights and of the order of the data.
+    """
+
+    target: TargetRecipe = field(default_factory=TargetRecipe)
+    kind: Kind = "eagle3"
+    steps: int = 200
+    batch: int = 16
+    learning_rate: float = 3e-3
+    unroll: int = 5
+    data: int = 3000
+    seed: int = 0
+
+    def empty(self) -> DraftNetwork:
+        """The draft before training."""
+        return new_network(NETWORKS[self.kind], target_for(self.target, self.kind).model, self.seed)
 
 
 @dataclass(frozen=True)
@@ -65,9 +88,14 @@ class TuneRecipe:
     top_k: int = 4
     budget: int = 24
 
-    def arguments(self, folder: Path) -> GTOConfig:
-        """As a trainer configuration."""
-        return GTOConfig(
+    @property
+    def tree(self) -> TreePolicy:
+        """Shape of the trees."""
+        return TreePolicy(self.depth, self.top_k, self.budget)
+
+    def trainer(self, folder: Path) -> GTOTrainer:
+        """The trainer of Phase II, on the draft of Phase I."""
+        args = GTOConfig(
             output_dir=str(folder),
             max_steps=self.steps,
             per_device_train_batch_size=self.batch,
@@ -94,85 +122,67 @@ class TuneRecipe:
             report_to="none",
             disable_tqdm=True,
             use_cpu=True,
-            remove_unused_columns=False,
             dataloader_pin_memory=False,
         )
+        draft, target = trained(self.draft), target_for(self.draft.target, self.draft.kind)
+        return GTOTrainer(draft, target, args, training_rows(self.draft.data))
+
+
+@cache
+def target_for(recipe: TargetRecipe, kind: Kind) -> Target:
+    """The frozen target with the taps of a kind of draft."""
+    return Target(load(recipe), NETWORKS[kind].taps(recipe.layers))
 
 
 @cache
 def training_rows(size: int) -> list[dict[str, Tensor]]:
-    """The training set as the trainer takes it."""
-    return [{"ids": row.ids[0], "supervised": row.supervised[0]} for row in training_texts(size)]
+    """The training set of both phases, a conversation a row, as `collate` takes them."""
+    rows = [texts([item]) for item in items(corpus(DATA_SEED, size))]
+    return [{"ids": row.ids[0], "supervised": row.supervised[0]} for row in rows]
+
+
+def train(recipe: DraftRecipe) -> DraftNetwork:
+    """Phase I."""
+    target, network = target_for(recipe.target, recipe.kind), recipe.empty()
+    rows, order = training_rows(recipe.data), np.random.default_rng(recipe.seed)
+    epochs = recipe.steps * recipe.batch // recipe.data + 1
+    places = np.concatenate([order.permutation(recipe.data) for _ in range(epochs)])
+
+    def loss(step: int) -> Tensor:
+        batch = collate([rows[i] for i in places[step * recipe.batch : (step + 1) * recipe.batch]])
+        return token_loss(recipe.kind, network, target, **batch, steps=recipe.unroll)
+
+    fit(network.parameters(), loss, recipe.steps, recipe.learning_rate)
+    return network
+
+
+def trained(recipe: DraftRecipe) -> DraftNetwork:
+    """The draft of Phase I."""
+    return Checkpoint.of(recipe, recipe.empty(), lambda: Checkpoint(train(recipe))).network
 
 
 def tune(recipe: TuneRecipe) -> Checkpoint:
     """Phase II."""
-    target = target_for(recipe.draft.target, recipe.draft.kind)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = GTOTrainer(
-            trained(recipe.draft), target, recipe.arguments(Path(folder)), training_rows(recipe.draft.data)
-        )
+        trainer = recipe.trainer(Path(folder))
         trainer.train()
     history = trainer.state.log_history
-    log = {name: [entry[key] for entry in history if key in entry] for key, name in LOGGED.items()}
-    return Checkpoint(trainer.model, {name: values for name, values in log.items() if values})
+    log = {key: [entry[key] for entry in history if key in entry] for key in LOGGED}
+    return Checkpoint(trainer.model, {key.removeprefix("gto/"): log[key] for key in LOGGED if log[key]})
 
 
 def tuned(recipe: TuneRecipe) -> Checkpoint:
-    """The tuned draft of a recipe, trained on first use."""
-    return Checkpoint.of(recipe, new_network(recipe.draft), lambda: tune(recipe))
+    """The draft of Phase II with its training log."""
+    return Checkpoint.of(recipe, recipe.draft.empty(), lambda: tune(recipe))
 
 
 def read_recipe(config: Mapping[str, Any], seed: int) -> TuneRecipe:
     """The recipe in a job's flat configuration: ``target_…``, ``draft_…`` and the fields of `TuneRecipe`."""
 
-    def part(kind: type, prefix: str) -> dict[str, Any]:
+    def part(kind: type, prefix: str = "") -> dict[str, Any]:
         names = {item.name for item in fields(kind)}
         return {name: config[prefix + name] for name in names if prefix + name in config}
 
     target = TargetRecipe(**part(TargetRecipe, "target_"))
     draft = DraftRecipe(target=target, seed=seed, **part(DraftRecipe, "draft_"))
-    return TuneRecipe(draft=draft, **part(TuneRecipe, ""))
-
-
-def evaluate(job: Job, _workspace: Path) -> Record:
-    """Entry point: one arm with one seed, evaluated at held-out prefixes.
-
-    Config: `arm` (`untuned` is Phase I alone), the recipe (`read_recipe`), `conversations` and `positions`
-    of the held-out set, `shapes` ("depth:top_k:budget,…", further tree shapes; "static" is EAGLE's), `paths`
-    (Figure 2), `compare` (order of trees against the untuned draft).
-
-    Emits what `evaluate.measure` gives; τ with suffix ``@<shape>`` for further
-    shapes; Figure 2's shares; `discordant/…`; the training log.
-    """
-    (seed,) = job.seeds
-    torch.set_num_threads(1)
-    config, recipe = job.config, read_recipe(job.config, seed)
-    target = target_for(recipe.draft.target, recipe.draft.kind)
-    untuned = config["arm"] == UNTUNED
-    found = Checkpoint(trained(recipe.draft)) if untuned else tuned(recipe)
-    prefixes = heldout(int(config["conversations"]), int(config["positions"]))
-    few = heldout(max(1, int(config["conversations"]) // 4), int(config["positions"]))
-    policy = TreePolicy(recipe.depth, recipe.top_k, recipe.budget)
-    before = trained(recipe.draft) if config["compare"] else None
-    values: Measured = measure(found.network, target, prefixes, policy, bool(config["paths"]), before)
-    for shape in filter(None, str(config["shapes"]).split(",")):
-        tree = EAGLE_TREE if shape == "static" else TreePolicy(*map(int, shape.split(":")))
-        other = measure(found.network, target, few, tree)
-        values |= {f"{name}@{shape}": value for name, value in other.items()}
-    series = {name: np.array([values]) for name, values in found.log.items()}
-    return Record({name: np.array([value]) for name, value in values.items()}, series)
-
-
-def oracle(job: Job, _workspace: Path) -> Record:
-    """Entry point: what the trees of the target itself give, the ceiling for a tree shape.
-
-    Config: as `evaluate`.
-    """
-    (seed,) = job.seeds
-    torch.set_num_threads(1)
-    recipe = read_recipe(job.config, seed)
-    target = target_for(recipe.draft.target, recipe.draft.kind)
-    prefixes = heldout(int(job.config["conversations"]), int(job.config["positions"]))
-    values = oracle_acceptance(target, prefixes, TreePolicy(recipe.depth, recipe.top_k, recipe.budget))
-    return Record({name: np.array([value]) for name, value in values.items()})
+    return TuneRecipe(draft=draft, **part(TuneRecipe))
