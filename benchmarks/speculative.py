@@ -33,7 +33,7 @@ from common.speculative.tree import TreePolicy  # noqa: E402
 from common.speculative.verify import SamplingParams  # noqa: E402
 from common.tasks.tridomain import DOMAINS, items  # noqa: E402
 from common.tasks.tridomain.warm_start import TargetRecipe, corpus, encode, tokenizer  # noqa: E402
-from papers.gto.runs.drafts import DraftRecipe, target_for, trained  # noqa: E402
+from papers.gto.runs.training import DraftRecipe, target_for, trained  # noqa: E402
 
 DRAFT_STEPS = 1000  # five times the study's Phase I
 TREE = TreePolicy(depth=5, top_k=4, budget=24)

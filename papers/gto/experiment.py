@@ -77,24 +77,14 @@ class Tuning(Settings):
 
 
 class Continual(Settings):
-    """What continual token training has of its own.
-
-    Attributes:
-        learning_rate: Peak.
-        time_steps: Steps that take as long as GTO's.
-    """
+    """What continual token training has of its own; `time_steps` take as long as those of GTO."""
 
     learning_rate: float = 5e-6
     time_steps: int = 192
 
 
 class Evaluation(Settings):
-    """The held-out set.
-
-    Attributes:
-        conversations: Conversations per domain.
-        positions: Prefixes of each.
-    """
+    """Held-out conversations per domain, and prefixes of each."""
 
     conversations: int = 60
     positions: int = 4
@@ -118,24 +108,14 @@ class Speed(Settings):
 
 
 class Tabular(Settings):
-    """The low-rank draft of a table.
-
-    Attributes:
-        ranks: Ranks of the draft.
-        steps: Steps of its Phase II.
-    """
+    """Ranks of the tabular draft, and steps of its Phase II."""
 
     ranks: tuple[int, ...] = (1, 2, 4)
     steps: int = 200
 
 
 class Theory(Settings):
-    """Exact checks.
-
-    Attributes:
-        draws: Random instances.
-        discordance_draws: Random pairs of trees of a seed.
-    """
+    """Random instances of the exact checks, and pairs of trees of a seed whose order is looked at."""
 
     draws: int = 1000
     discordance_draws: int = 2000
@@ -185,6 +165,7 @@ class Config(Settings):
     sizes: tuple[int, ...] = (4, 16, 32)
 
 
+TRAINED = ("seeds.main", "seeds.ablations", "seeds.tables", "seeds.inits", "seeds.speed")
 LAPTOP: dict[str, Any] = {
     "tree.depth": 5,
     "tree.top_k": 4,
@@ -215,11 +196,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tabular.ranks": (1, 4),
         "tabular.steps": 10,
         "theory.discordance_draws": 200,
+        **dict.fromkeys(TRAINED, 0),
         "seeds.main": 1,
-        "seeds.ablations": 0,
-        "seeds.tables": 0,
-        "seeds.inits": 0,
-        "seeds.speed": 0,
         "seeds.tabular": 2,
         "shapes": "",
         "sizes": (),
@@ -239,11 +217,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "continual.time_steps": 1600,
         "evaluation.conversations": 200,
         "speed.prompts": 80,
-        "seeds.main": 10,
-        "seeds.ablations": 10,
-        "seeds.tables": 10,
-        "seeds.inits": 10,
-        "seeds.speed": 10,
+        **dict.fromkeys(TRAINED, 10),
     },
     "paper": {},
 }
@@ -266,17 +240,15 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
             "the paper profile needs ShareGPT and released EAGLE-3 heads, which no job here loads; use "
             "GTOTrainer with a model of your own (papers/gto/README.md), or PROFILE=gpu"
         )
-    parts = (target_jobs, exact_jobs, main_jobs, init_jobs, ablation_jobs, speed_jobs)
-    return [job for part in parts for job in part(config, seeds)]
-
-
-def target_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """What the target has learnt; first, so that it is trained while others do exact checks."""
-    yield Job("target", {}, f"{RUNS}.evaluation:target_quality", _recipe(config), tuple(seeds[:1]))
+    # The target comes first, so that it is trained while others do exact checks; wall-clock last, so that it
+    # finds drafts on disk.
+    quality = Job("target", {}, f"{RUNS}.evaluation:target_quality", _recipe(config), tuple(seeds[:1]))
+    parts = (exact_jobs, main_jobs, ablation_jobs, speed_jobs)
+    return [quality, *(job for part in parts for job in part(config, seeds))]
 
 
 def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """The arms of the comparison; EAGLE as EAGLE-2 decodes it; the target as its own draft.
+    """The arms of the comparison; EAGLE as EAGLE-2 decodes it; the target as its own draft; two other drafts.
 
     Arm by arm, so that workers train the drafts of different seeds instead of waiting for one.
     """
@@ -289,10 +261,6 @@ def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     few = {"conversations": max(1, whole.conversations // 8), "positions": min(whole.positions, 4)}
     arguments = _recipe(config) | few
     yield Job("oracle", {"arm": "oracle"}, f"{RUNS}.evaluation:oracle", arguments, tuple(seeds[:1]))
-
-
-def init_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Phase II from two other drafts."""
     for arm in COMPARED:
         for kind in KINDS:
             for seed in seeds[: config.seeds.inits]:
@@ -304,24 +272,20 @@ def ablation_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     for seed in seeds[: config.seeds.ablations]:
         yield _arm("debias", config, "no debiasing", seed, debias=False)
     own = config.tuning
+    prefixes = own.batch * own.groups * own.group_size
     for seed in seeds[: config.seeds.tables]:
         for arm in AGGREGATORS:
             yield _arm("aggregators", config, arm, seed, mode=arm)
         for size in config.sizes:
-            prefixes = own.batch * own.groups * own.group_size
             groups = max(1, prefixes // (size * own.batch))
             batch = max(1, prefixes // (size * groups))
             yield _arm("sizes", config, f"m={size}", seed, group_size=size, groups=groups, batch=batch)
 
 
 def speed_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Wall-clock; last of those that train, so that it finds drafts on disk."""
-    arguments = {
-        **_recipe(config),
-        **_phase_two(config, "gto"),
-        **config.speed.model_dump(),
-        "continual_rate": config.continual.learning_rate,
-    }
+    """Wall-clock."""
+    arguments = _recipe(config) | _phase_two(config, "gto") | config.speed.model_dump()
+    arguments["continual_rate"] = config.continual.learning_rate
     for seed in seeds[: config.seeds.speed]:
         yield Job("speed", {}, f"{RUNS}.evaluation:speed", arguments, (seed,))
 
@@ -334,7 +298,7 @@ def exact_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         draws = {"draws": config.theory.discordance_draws if paired else config.theory.draws}
         entry = f"{RUNS}.theory:{analysis}"
         yield Job("theory", {"analysis": analysis}, entry, draws, many if paired else one)
-    yield Job("lossless", {}, f"{RUNS}.evaluation:lossless", {"prompts": 40, "tokens": 32}, one)
+    yield Job("lossless", {}, f"{RUNS}.theory:lossless", {"prompts": 40, "tokens": 32}, one)
     steps = config.tabular.steps
     for rank in config.tabular.ranks:
         setting = {
@@ -365,9 +329,10 @@ def _arm(sweep: str, config: Config, arm: str, seed: int, wide: bool = False, **
 
 def _recipe(config: Config) -> dict[str, Scalar]:
     """What is common to all arms: target, Phase I, trees, held-out set."""
+    target, draft = config.target.model_dump(), config.draft.model_dump()
     return {
-        **{f"target_{name}": value for name, value in config.target.model_dump().items()},
-        **{f"draft_{name}": value for name, value in config.draft.model_dump().items()},
+        **{f"target_{name}": value for name, value in target.items()},
+        **{f"draft_{name}": value for name, value in draft.items()},
         **config.tree.model_dump(),
         **config.evaluation.model_dump(),
     }

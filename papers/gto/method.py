@@ -222,9 +222,8 @@ class GTOTrainer(Trainer):
         args, roots = self.args, groups.places.flatten(1)
         tree = grow_trees(model, text.ids, text.features, roots, args.tree)
         texts, places, every = text.ids, roots, tree
-        if (
-            args.gto_debias
-        ):  # both drafts' trees in one forward: the reference's hang below copies of the texts
+        if args.gto_debias:
+            # One forward of the target for both drafts: the reference's trees hang below copies of the texts.
             before = grow_trees(self.reference, text.ids, text.features, roots, args.tree)
             every = DraftTree.cat([tree, before])
             texts, places = text.ids.repeat(2, 1), roots.repeat(2, 1)

@@ -1,4 +1,4 @@
-"""What the method notebook plays with: small trees, their rewards, the counterexample, a slider."""
+"""What the method notebook shows and plays with: small trees, their rewards, the counterexample, a slider."""
 
 from __future__ import annotations
 
@@ -14,24 +14,40 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from common.plotting.style import PALETTE, label, panels, png
+from common.speculative.enumeration import (
+    accepted_length,
+    leaves,
+    matching_outcomes,
+    node_sum,
+    random_target,
+    random_tree,
+)
+from common.study.card import load_card
+from papers.gto.report import FIGURES
 from papers.gto.runs import tabular, theory
-from papers.gto.runs.theory import leaves, node_sum, random_target, random_tree, rewards
+from papers.gto.runs.theory import rewards
 from papers.gto.tree_reward import Mode, gto_loss
 
 MODES: tuple[Mode, ...] = ("lse", "max", "average")
+
+
+def tree() -> Image:
+    """The idea: what a draft's greedy path loses when only the best nodes of its tree are kept."""
+    figure, reported = FIGURES["fig1"], load_card("gto").figures["fig1"].reported
+    return Image(
+        data=png(figure.draw(figure.data(pd.DataFrame()), reported)), alt="A draft tree of two levels"
+    )
 
 
 def counterexample() -> pd.DataFrame:
     """Three trees of one prefix: leaves, rewards, and the expected length by enumeration."""
     target, trees = theory.counterexample_trees()
     rows = {}
-    for name, chosen in trees.items():
-        ends = theory.leaves(target, chosen)
-        expected = theory.accepted_length(theory.matching_outcomes(target, chosen))
-        own: dict[str, float] = {
-            mode: theory.rewards(target.length[None], ends[None], mode)[0] for mode in MODES
-        }
-        rows[name] = {"nodes": chosen.sum() - 1, "leaves": ends.sum(), **own, "expected length": expected}
+    for name, tree in trees.items():
+        ends = leaves(target, tree)
+        expected = accepted_length(matching_outcomes(target, tree))
+        own: dict[str, float] = {mode: rewards(target.length[None], ends[None], mode)[0] for mode in MODES}
+        rows[name] = {"nodes": tree.sum() - 1, "leaves": ends.sum(), **own, "expected length": expected}
     return pd.DataFrame.from_dict(rows, orient="index").astype({"nodes": int, "leaves": int}).round(3)
 
 
@@ -77,8 +93,8 @@ def draw(axes: Axes, size: int, seed: int, eta: float) -> None:
     rng = np.random.default_rng(seed)
     target = random_target(rng)
     trees = [random_tree(rng, target, size) for _ in range(60)]
-    expected = [node_sum(target, chosen) for chosen in trees]
-    ends = np.stack([leaves(target, chosen) for chosen in trees])
+    expected = [node_sum(target, tree) for tree in trees]
+    ends = np.stack([leaves(target, tree) for tree in trees])
     lengths = np.stack([target.length] * len(trees))
     for mode, colour in zip(MODES, PALETTE, strict=False):
         axes.scatter(expected, rewards(lengths, ends, mode, eta), s=12, color=colour, label=mode)
@@ -86,27 +102,20 @@ def draw(axes: Axes, size: int, seed: int, eta: float) -> None:
     axes.legend(fontsize=7)
 
 
-def picture(size: int = 8, seed: int = 0, eta: float = 1.0) -> Image:
-    """`draw` as an image."""
-    figure, axes = panels(1, width=4.6)
-    draw(axes[0], size, seed, eta)
-    return Image(data=png(figure), alt="Rewards of random trees against their expected accepted length")
-
-
-def grid(sizes: Sequence[int], eta: float = 1.0) -> Image:
+def grid(sizes: Sequence[int], seed: int = 0, eta: float = 1.0) -> Image:
     """`draw` for several sizes of trees."""
     figure, axes = panels(len(sizes), width=3.2, height=2.6)
     for axis, size in zip(axes, sizes, strict=True):
-        draw(axis, size, 0, eta)
-    return Image(data=png(figure), alt="Rewards against expected length for trees of several sizes")
+        draw(axis, size, seed, eta)
+    return Image(data=png(figure), alt="Rewards against expected length of random trees")
 
 
 def slider() -> ipywidgets.Widget:
-    """Size of the trees, η and the target, which redraw `picture`."""
+    """Size of the trees, η and the target, which redraw `grid`."""
     size = ipywidgets.IntSlider(value=8, min=3, max=16, description="nodes")
     eta = ipywidgets.FloatSlider(value=1.0, min=0.25, max=8.0, step=0.25, description="η")
     seed = ipywidgets.IntSlider(value=0, min=0, max=9, description="target")
     output = ipywidgets.interactive_output(
-        lambda size, eta, seed: display(picture(size, seed, eta)), {"size": size, "eta": eta, "seed": seed}
+        lambda size, eta, seed: display(grid((size,), seed, eta)), {"size": size, "eta": eta, "seed": seed}
     )
     return ipywidgets.VBox([ipywidgets.HBox([size, eta, seed]), output])

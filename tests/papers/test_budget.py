@@ -21,7 +21,7 @@ BUDGET = Size(files=10, lines=1500, card=500)
 FIRST_PAPERS = {
     "fastgrpo": Size(18, 3250, 540),
     "fcp": Size(10, 1730, 500),
-    "gto": Size(17, 3250, 670),
+    "gto": Size(12, 2650, 670),
     "qae": Size(10, 1800, 500),
     "rl_zvp": Size(10, 1960, 690),
     "rlhf_exploration": Size(10, 1775, 420),

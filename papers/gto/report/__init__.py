@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -87,11 +87,14 @@ def taus(row: str, select: Select, *places: str) -> Iterator[Cell]:
             yield row, f"{place} {name}" if places else name, estimate(select(f"{key}/{place}"))
 
 
+def table(cells: Callable[[pd.DataFrame], Iterable[Cell]]) -> Twin:
+    """A table from its cells."""
+    return lambda f: long_table(cells(f))
+
+
 def tau_table(arms: Callable[[pd.DataFrame], Mapping[str, Select]], *places: str) -> Twin:
     """Exact τ of several arms."""
-    return lambda f: long_table(
-        cell for row, select in arms(f).items() for cell in taus(row, select, *places)
-    )
+    return table(lambda f: (cell for row, select in arms(f).items() for cell in taus(row, select, *places)))
 
 
 def from_others(frame: pd.DataFrame) -> dict[str, Select]:
@@ -133,90 +136,68 @@ def every_draft(frame: pd.DataFrame) -> dict[str, Select]:
     }
 
 
-def decoded(frame: pd.DataFrame) -> pd.DataFrame:
+def decoded(frame: pd.DataFrame) -> Iterator[Cell]:
     """Speed-up over plain decoding and τ, decoded, by domain and temperature."""
-    return long_table(
-        (
-            name,
-            f"{'mean' if domain == 'all' else domain} {column} T={temperature}",
-            estimate(main(frame, arm, f"{kind}{temperature}/{domain}", "speed")),
-        )
-        for arm, name in DECODERS.items()
-        for temperature in (0, 1)
+    columns = {
+        f"{'mean' if domain == 'all' else domain} {column} T={t}": f"{kind}{t}/{domain}"
+        for t in (0, 1)
         for domain in PLACES
         for column, kind in {"SR": "sr", "τ": "tau"}.items()
-    )
+    }
+    for arm, row in DECODERS.items():
+        for column, name in columns.items():
+            yield row, column, estimate(main(frame, arm, name, "speed"))
 
 
-def debiasing(frame: pd.DataFrame) -> pd.DataFrame:
+def debiasing(frame: pd.DataFrame) -> Iterator[Cell]:
     """Exact τ, and the variance of the gradient norm, with and without debiasing."""
-
-    def cells() -> Iterator[Cell]:
-        for row, where in {"with": ("main", "gto"), "without": ("debias", "no debiasing")}.items():
-            sweep, arm = where
-            yield from taus(row, partial(main, frame, arm, sweep=sweep))
-            yield row, "variance of the gradient norm", estimate(gradient_spread(frame, *where))
-
-    return long_table(cells())
+    for row, where in {"with": ("main", "gto"), "without": ("debias", "no debiasing")}.items():
+        sweep, arm = where
+        yield from taus(row, partial(main, frame, arm, sweep=sweep))
+        yield row, "variance of the gradient norm", estimate(gradient_spread(frame, *where))
 
 
-def orders(frame: pd.DataFrame) -> pd.DataFrame:
+def orders(frame: pd.DataFrame) -> Iterator[Cell]:
     """Shares of pairs in which reward and expected length disagree, and the counterexample."""
-
-    def cells() -> Iterator[Cell]:
-        for mode, name in AGGREGATORS.items():
-            yield name, "random trees: wrong way", estimate(discordance(frame, mode))
-            yield (
-                name,
-                "before and after GTO: wrong way",
-                estimate(main(frame, "gto", "discordant", mode=mode)),
-            )
-            yield name, "before and after GTO: Kendall τ", estimate(main(frame, "gto", "kendall", mode=mode))
-        for tree in ("A", "A+", "B"):
-            for column, kind in {"reward": "reward", "expected length": "expected"}.items():
-                value = theory("counterexample", kind, tree=tree)(frame)[0]
-                yield f"counterexample, tree {tree}", column, exact(value)
-
-    return long_table(cells())
+    for mode, name in AGGREGATORS.items():
+        yield name, "random trees: wrong way", estimate(discordance(frame, mode))
+        for column, order in {"wrong way": "discordant", "Kendall τ": "kendall"}.items():
+            yield name, f"before and after GTO: {column}", estimate(main(frame, "gto", order, mode=mode))
+    for tree in ("A", "A+", "B"):
+        for column, kind in {"reward": "reward", "expected length": "expected"}.items():
+            value = theory("counterexample", kind, tree=tree)(frame)[0]
+            yield f"counterexample, tree {tree}", column, exact(value)
 
 
-def target(frame: pd.DataFrame) -> pd.DataFrame:
+def target(frame: pd.DataFrame) -> Iterator[Cell]:
     """What the target has learnt."""
-
-    def cells() -> Iterator[tuple[str, str, str]]:
-        for domain in DOMAINS:
-            yield domain, "next-token accuracy", f"accuracy/{domain}"
-            yield domain, "entropy (nats)", f"entropy/{domain}"
-        yield "math", "right answers, greedy", "verified/math"
-        yield "parameters", "number", "parameters"
-
-    return long_table(
-        (row, column, exact(scalar(frame, "target", name).iloc[0])) for row, column, name in cells()
-    )
+    columns = {"next-token accuracy": "accuracy", "entropy (nats)": "entropy"}
+    names: list[tuple[str, str, str]] = [
+        (domain, column, f"{name}/{domain}") for domain in DOMAINS for column, name in columns.items()
+    ]
+    names += [("math", "right answers, greedy", "verified/math"), ("parameters", "number", "parameters")]
+    for row, column, name in names:
+        yield row, column, exact(scalar(frame, "target", name).iloc[0])
 
 
-def latency(frame: pd.DataFrame) -> pd.DataFrame:
+def latency(frame: pd.DataFrame) -> Iterator[Cell]:
     """Milliseconds of the parts, and SR = τ t(1) / (t(tree) + t(draft)) at the exact τ."""
-
-    def cells() -> Iterator[Cell]:
-        parts = {name: scalar(frame, "speed", f"latency/{key}") for name, key in MILLISECONDS.items()}
-        for name, seconds in parts.items():
-            yield name, "milliseconds", estimate(1000 * seconds)
-        one, tree, draft = (parts[name] for name in list(MILLISECONDS)[:3])
-        for arm in COMPARED:
-            for column, key in TAU.items():
-                predicted = (main(frame, arm, f"{key}/all") * one / (tree + draft)).dropna()
-                yield f"{NAMES[arm]}, {column}", "predicted SR", estimate(predicted)
-
-    return long_table(cells())
+    parts = {name: scalar(frame, "speed", f"latency/{key}") for name, key in MILLISECONDS.items()}
+    for name, seconds in parts.items():
+        yield name, "milliseconds", estimate(1000 * seconds)
+    one, tree, draft = (parts[name] for name in list(MILLISECONDS)[:3])
+    for arm in COMPARED:
+        for column, key in TAU.items():
+            predicted = (main(frame, arm, f"{key}/all") * one / (tree + draft)).dropna()
+            yield f"{NAMES[arm]}, {column}", "predicted SR", estimate(predicted)
 
 
 TABLES: dict[str, Twin] = {
-    "table1": decoded,
+    "table1": table(decoded),
     "table2": tau_table(from_others),
     "table3": tau_table(aggregators),
     "table4": tau_table(group_sizes),
-    "table5": debiasing,
+    "table5": table(debiasing),
     "table6": tau_table(
         lambda f: {
             NAMES[arm]: partial(main, f, arm) for arm in ("untuned", "continual", "continual_time", "gto")
@@ -235,14 +216,14 @@ TABLES: dict[str, Twin] = {
         for name, key in TAU.items()
         for place in PLACES
     ),
-    "orders": orders,
+    "orders": table(orders),
     "tabular": lambda f: long_table(
         (name, f"rank {rank:g}", estimate(tabular(f, arm, rank)))
         for arm, name in TABULAR.items()
         for rank in levels(f, "tabular", "rank")
     ),
-    "target": target,
-    "latency": latency,
+    "target": table(target),
+    "latency": table(latency),
 }
 
 # Figures
@@ -252,7 +233,7 @@ DRAFT = {
     "is": {"a": 0.6, "the": 0.4},
     "has": {"to": 0.95, "been": 0.05},
 }
-ACCEPTED, BUDGET = ("is", "the"), 3
+GREEDY, ACCEPTED, BUDGET = (("is",), ("is", "a")), ("is", "the"), 3
 LOGGED = {
     "reward": "Reward over the reference's",
     "equal_groups": "Share of groups of equal rewards",
@@ -278,33 +259,28 @@ def small_tree(_frame: pd.DataFrame) -> pd.DataFrame:
     second = {(*path, w): p * q for path, p in first.items() for w, q in DRAFT[path[0]].items()}
     candidates = first | second
     best = sorted(candidates, key=lambda path: -candidates[path])[:BUDGET]
-    return pd.DataFrame(
-        [
-            {
-                "path": " ".join(("It", *path)),
-                "level": len(path),
-                "probability": probability,
-                "kept": path in best,
-                "greedy": path in (("is",), ("is", "a")),
-                "accepted": path == ACCEPTED[: len(path)],
-            }
-            for path, probability in candidates.items()
-        ]
-    )
+    rows = [
+        (
+            " ".join(("It", *path)),
+            len(path),
+            chance,
+            path in best,
+            path in GREEDY,
+            path == ACCEPTED[: len(path)],
+        )
+        for path, chance in candidates.items()
+    ]
+    return pd.DataFrame(rows, columns=["path", "level", "probability", "kept", "greedy", "accepted"])
 
 
-def greedy_paths(frame: pd.DataFrame) -> pd.DataFrame:
+def greedy_paths(frame: pd.DataFrame) -> Iterator[Cell]:
     """Shares of greedy paths, in percent, with the target as its own draft."""
-
-    def cells() -> Iterator[Cell]:
-        for panel, name in {"accepted on the greedy path": "agrees", "greedy path pruned": "pruned"}.items():
-            for domain in DOMAINS:
-                yield panel, domain, estimate(100 * main(frame, "untuned", f"{name}/{domain}"))
-            for domain in DOMAINS:
-                share = 100 * scalar(frame, "oracle", f"{name}/{domain}")
-                yield panel, f"{domain}, target drafts", estimate(share)
-
-    return points(cells())
+    for panel, name in {"accepted on the greedy path": "agrees", "greedy path pruned": "pruned"}.items():
+        for domain in DOMAINS:
+            yield panel, domain, estimate(100 * main(frame, "untuned", f"{name}/{domain}"))
+        for domain in DOMAINS:
+            share = 100 * scalar(frame, "oracle", f"{name}/{domain}")
+            yield panel, f"{domain}, target drafts", estimate(share)
 
 
 def paths_and_trees(frame: pd.DataFrame) -> pd.DataFrame:
@@ -413,7 +389,7 @@ LAPTOP = "target of 0.8 M parameters, draft of 0.1 M"
 FIGURES: dict[str, Figure] = {
     "fig1": Figure(small_tree, tree_picture),
     "fig2a": Figure(
-        greedy_paths,
+        lambda f: points(greedy_paths(f)),
         dots(
             f"EAGLE-3, T=0; {LAPTOP}; the target drafts once for all seeds",
             y="share of prefixes (%)",

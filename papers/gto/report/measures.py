@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from common.study.audits import reported
+from common.study.audits import averages, reported
 from common.study.frame import Errors, paired, rows, scalar, values
 from common.study.report import Measure
 from common.tasks.tridomain import DOMAINS
@@ -58,9 +58,15 @@ def gain(frame: pd.DataFrame, arm: str, over: str, name: str = "tau1/all") -> pd
     return main(frame, arm, name) - main(frame, over, name)
 
 
-def by_domain(frame: pd.DataFrame, arm: str, name: str) -> pd.DataFrame:
+def speed_ratio(frame: pd.DataFrame, temperature: int) -> pd.Series:
+    """Tokens per second of GTO over those of EAGLE-3."""
+    gto, eagle3 = (main(frame, arm, f"speed{temperature}/all", "speed") for arm in ("gto", "eagle3"))
+    return gto / eagle3
+
+
+def by_domain(frame: pd.DataFrame, arm: str, name: str, shape: str = "") -> pd.DataFrame:
     """A scalar of an arm of `main`, one column per domain."""
-    return pd.DataFrame({domain: main(frame, arm, f"{name}/{domain}") for domain in DOMAINS})
+    return pd.DataFrame({domain: main(frame, arm, f"{name}/{domain}{shape}") for domain in DOMAINS})
 
 
 def domain_gain(frame: pd.DataFrame, arm: str, over: str) -> pd.DataFrame:
@@ -77,13 +83,7 @@ def oracle(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def tree_over_path(frame: pd.DataFrame, shape: str = "") -> pd.DataFrame:
     """τ of a tree over τ of the greedy path, by domain; other shapes on a quarter of the prefixes."""
-    return pd.DataFrame(
-        {
-            domain: main(frame, "untuned", f"tau1/{domain}{shape}")
-            / main(frame, "untuned", f"chain1/{domain}")
-            for domain in DOMAINS
-        }
-    )
+    return by_domain(frame, "untuned", "tau1", shape) / by_domain(frame, "untuned", "chain1")
 
 
 def tree_excess(frame: pd.DataFrame, arm: str) -> pd.Series:
@@ -128,11 +128,12 @@ def spread_ratio(frame: pd.DataFrame, one: tuple[str, str], two: tuple[str, str]
 
 def on_shapes(frame: pd.DataFrame, arm: str, *over: str) -> pd.DataFrame:
     """Difference to other arms on nine tree shapes."""
-    columns = [
-        (f"{shape} {base}" if len(over) > 1 else shape, base, shape) for base in over for shape in SHAPES
-    ]
     return pd.DataFrame(
-        {column: gain(frame, arm, base, f"tau1/all@{shape}") for column, base, shape in columns}
+        {
+            f"{shape} {base}" if len(over) > 1 else shape: gain(frame, arm, base, f"tau1/all@{shape}")
+            for base in over
+            for shape in SHAPES
+        }
     )
 
 
@@ -175,22 +176,12 @@ def of_verifiers(name: str) -> Callable[[pd.DataFrame], Errors]:
 
 # Audits of the paper's own numbers
 
-ARMS_OF_TABLE_1 = [f"LLaMA-3.1-8B {name}" for name in ("EAGLE-3", "GTO")]
-
-
-def benchmark_averages(_frame: pd.DataFrame) -> Errors:
-    """Reported averages minus means of the three benchmarks, EAGLE-3 and GTO."""
-    block = reported("gto", "table1").loc[ARMS_OF_TABLE_1]
-    errors = []
-    for column in ("SR T=0", "τ T=0", "SR T=1"):
-        parts = block[[f"{benchmark} {column}" for benchmark in ("MT-Bench", "HumanEval", "GSM8K")]]
-        errors.append(block[column] - parts.mean(axis=1))
-    return np.concatenate(errors)
+BENCHMARKS = ("MT-Bench", "HumanEval", "GSM8K")
 
 
 def stated_gains(_frame: pd.DataFrame) -> Errors:
     """Reported gains minus those of the averages, in percentage points."""
-    eagle, gto = (reported("gto", "table1").loc[row] for row in ARMS_OF_TABLE_1)
+    eagle, gto = (reported("gto", "table1").loc[f"LLaMA-3.1-8B {arm}"] for arm in ("EAGLE-3", "GTO"))
     stated = {"τ T=0": 7.4, "SR T=0": 7.7}
     return np.array([gain - 100 * (gto[column] / eagle[column] - 1) for column, gain in stated.items()])
 
@@ -208,12 +199,7 @@ def proportional_rows(_frame: pd.DataFrame) -> Errors:
 CLAIMS: dict[str, Measure] = {
     "c1": lambda f, arm="gto": domain_gain(f, arm, "untuned"),
     "c1_greedy": lambda f, arm="gto": gain(f, arm, "untuned", "tau0/all"),
-    "c1_speed": lambda f: pd.DataFrame(
-        {
-            f"T={t}": main(f, "gto", f"speed{t}/all", "speed") / main(f, "eagle3", f"speed{t}/all", "speed")
-            for t in (0, 1)
-        }
-    ),
+    "c1_speed": lambda f: pd.DataFrame({f"T={t}": speed_ratio(f, t) for t in (0, 1)}),
     "c2_steps": lambda f, arm="gto": gain(f, arm, "continual"),
     "c2_time": lambda f, arm="gto": gain(f, arm, "continual_time"),
     "flip": lambda f, arm="flipped": gain(f, "continual", arm),
@@ -247,7 +233,12 @@ CLAIMS: dict[str, Measure] = {
     "tab_gap_full": lambda f: tabular_gain(f, 4, "best", "cross_entropy"),
     "tab_gto": lambda f, arm="gto": tabular_gain(f, 1, arm, "continual"),
     "tab_full": lambda f: tabular_gain(f, 4, "gto", "continual"),
-    "audit_averages": benchmark_averages,
+    "audit_averages": lambda f: np.concatenate(
+        [
+            averages("gto", "table1", column, [f"{benchmark} {column}" for benchmark in BENCHMARKS])(f)
+            for column in ("SR T=0", "τ T=0", "SR T=1")
+        ]
+    ),
     "audit_gains": stated_gains,
     "audit_sizes": proportional_rows,
 }

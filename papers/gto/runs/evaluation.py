@@ -8,7 +8,6 @@ without a draw. Acceptance length τ counts the target's own token of each cycle
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from common.models.recipe import ModelShape, build_model
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.drafts import Draft, FeatureDraft, PromptLookupDraft, SmallLMDraft
 from common.speculative.generate import SpeculativeGenerator
@@ -39,8 +37,6 @@ from papers.gto.tree_reward import MODES, Mode, draft_tree_reward, longest_accep
 
 PROMPT_SEED = 4_000_000
 LOOKUP, CHAIN = TreePolicy(8, 1, 8), TreePolicy(4, 1, 4)  # of PLD and SPS
-NOISE = 1.0  # of the draft's weights, relative to their spread; it keeps about half of the acceptance
-SHAPE = ModelShape(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64, context=512, tied=True)
 Measures = dict[str, float]
 Values = dict[str, Float[Tensor, " n"]]
 """Name to one value per tree."""
@@ -176,11 +172,7 @@ def greedy_shares(own: ScoredTrees, chain: Int[Tensor, "n J"]) -> Values:
 
 
 def changes(
-    before: DraftNetwork,
-    after: DraftNetwork,
-    target: Target,
-    prefixes: Sequence[Prefixes],
-    shape: TreeShape,
+    before: DraftNetwork, after: DraftNetwork, target: Target, prefixes: Sequence[Prefixes], shape: TreeShape
 ) -> Values:
     """Change of every reward, and of the expected accepted length, from one draft's trees to another's."""
 
@@ -214,31 +206,6 @@ def concordance(change: Values, mode: Mode) -> Measures:
 
 
 # Decoded
-
-
-def lossless(job: Job, _workspace: Path) -> Record:
-    """Entry point: greedy decoding with a draft against plain decoding, token by token in float64 (C10).
-
-    On a random model whose draft is a noisy copy of it. Config: `prompts`, `tokens` (of each completion).
-    Emits `differs`, 1 for each token that is another one, and `tau`, tokens per cycle.
-    """
-    torch.set_num_threads(1)
-    (seed,) = job.seeds
-    draws = torch.Generator().manual_seed(seed)
-    model = build_model(SHAPE, tokenizer(), seed).double().requires_grad_(False)
-    copy = deepcopy(model)
-    for weight in copy.parameters():
-        noise = torch.randn(weight.shape, generator=draws, dtype=weight.dtype)
-        weight.add_(NOISE * weight.std() * noise)
-    params = SamplingParams(job.config["tokens"], temperature=0.0)
-    lengths = torch.randint(2, 20, (job.config["prompts"],), generator=draws)
-    prompts = [torch.randint(5, len(tokenizer()), (int(length),), generator=draws) for length in lengths]
-    plain = SpeculativeGenerator(Target(model)).generate(prompts, params)
-    scheduler = StaticScheduler(TreePolicy(4, 3, 16))
-    drafted = SpeculativeGenerator(Target(model), SmallLMDraft(copy), scheduler).generate(prompts, params)
-    differs = torch.cat(plain.tokens) != torch.cat(drafted.tokens)
-    tau = np.array([drafted.stats.acceptance_length])
-    return Record({"tau": tau}, {"differs": differs.double().numpy()[None]})
 
 
 def engines(recipe: TuneRecipe, continual: TuneRecipe, sps: TargetRecipe) -> dict[str, SpeculativeGenerator]:

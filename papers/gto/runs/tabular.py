@@ -52,14 +52,6 @@ class World:
         return np.arange(self.tokens * self.conditional.shape[1]) // self.tokens
 
     @cached_property
-    def level(self) -> Int[np.ndarray, " N+1"]:
-        """Level of each node, 0 for the root."""
-        level = np.zeros(len(self.parent) + 1, dtype=int)
-        for node, above in enumerate(self.parent, start=1):
-            level[node] = level[above] + 1
-        return level
-
-    @cached_property
     def path(self) -> Float[np.ndarray, "C N+1"]:
         """The target's probability of the path to each node."""
         return self.along(self.conditional, np.multiply, 1.0)
@@ -74,9 +66,11 @@ class World:
         """Accumulate a value per edge from the root to every node, level by level."""
         flat = steps.reshape(len(steps), -1)
         total = np.full((len(steps), flat.shape[1] + 1), start)
+        first = 1
         for level in range(1, self.depth + 1):
-            nodes = np.flatnonzero(self.level == level)
+            nodes = np.arange(first, first + self.tokens**level)
             total[:, nodes] = join(total[:, self.parent[nodes - 1]], flat[:, nodes - 1])
+            first += len(nodes)
         return total
 
 
@@ -90,7 +84,7 @@ def trees(world: World, log_q: Float[np.ndarray, "C M V"]) -> Bool[np.ndarray, "
     """The draft's trees, grown as decoding grows them; with the root."""
     score = world.along(log_q, np.add, 0.0)
     best = log_q.argsort(axis=-1)[..., ::-1][..., : world.top_k] + 1
-    chosen = np.zeros_like(score, dtype=bool)
+    inside = np.zeros_like(score, dtype=bool)
     for row in range(len(score)):
         frontier, candidates = np.array([0]), []
         for _ in range(world.depth):
@@ -99,8 +93,8 @@ def trees(world: World, log_q: Float[np.ndarray, "C M V"]) -> Bool[np.ndarray, "
             frontier = children[np.argsort(-score[row, children], kind="stable")[: world.top_k]]
         nodes = np.concatenate(candidates)
         best_nodes = nodes[np.argsort(-score[row, nodes], kind="stable")[: world.budget]]
-        chosen[row, best_nodes] = chosen[row, 0] = True
-    return chosen
+        inside[row, best_nodes] = inside[row, 0] = True
+    return inside
 
 
 def expected_length(world: World, log_q: Float[np.ndarray, "C M V"]) -> float:
@@ -108,20 +102,20 @@ def expected_length(world: World, log_q: Float[np.ndarray, "C M V"]) -> float:
     return float(tree_rewards(world, log_q, "node_sum").mean())
 
 
-def ends(world: World, chosen: Bool[np.ndarray, "C N+1"]) -> Bool[np.ndarray, "C N+1"]:
+def ends(world: World, inside: Bool[np.ndarray, "C N+1"]) -> Bool[np.ndarray, "C N+1"]:
     """Leaves of the trees."""
-    rows, nodes = np.nonzero(chosen[:, 1:])
-    leaf = chosen.copy()
+    rows, nodes = np.nonzero(inside[:, 1:])
+    leaf = inside.copy()
     leaf[rows, world.parent[nodes]] = False
     return leaf
 
 
 def tree_rewards(world: World, log_q: Float[np.ndarray, "C M V"], mode: Mode) -> Float[np.ndarray, " C"]:
     """Draft tree reward of each context."""
-    chosen = trees(world, log_q)
+    inside = trees(world, log_q)
     if mode == "node_sum":
-        return (world.path * chosen)[:, 1:].sum(axis=1)
-    lengths, leaves = torch.from_numpy(world.length), torch.from_numpy(ends(world, chosen))
+        return (world.path * inside)[:, 1:].sum(axis=1)
+    lengths, leaves = torch.from_numpy(world.length), torch.from_numpy(ends(world, inside))
     return aggregate(lengths, leaves, mode).numpy()
 
 
@@ -152,10 +146,6 @@ class Draft:
         """Expected accepted draft tokens of its trees."""
         return expected_length(world, self.log_q(world).numpy())
 
-    def copy(self) -> Draft:
-        """Independent factors of equal value."""
-        return Draft(self.left.clone(), self.right.clone())
-
 
 def cross_entropy(world: World, log_q: torch.Tensor) -> torch.Tensor:
     """Soft cross-entropy at every prefix, weighted by how often the target visits it."""
@@ -167,8 +157,8 @@ def train(
     world: World, draft: Draft, steps: int, rate: float, loss: Callable[[torch.Tensor], torch.Tensor]
 ) -> Draft:
     """A trained copy of the draft."""
-    trained = draft.copy()
-    parameters = [trained.left.requires_grad_(), trained.right.requires_grad_()]
+    trained = Draft(*(part.clone().requires_grad_() for part in (draft.left, draft.right)))
+    parameters = [trained.left, trained.right]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -189,11 +179,11 @@ def target_length(world: World) -> float:
 
 
 def greedy_paths(
-    world: World, chosen: Bool[np.ndarray, "C N+1"]
+    world: World, inside: Bool[np.ndarray, "C N+1"]
 ) -> tuple[Int[np.ndarray, "C D"], Int[np.ndarray, " C"]]:
     """Nodes of the greedily verified path of each tree, padded, and its length."""
-    nodes, lengths = np.ones((len(chosen), world.depth), dtype=int), np.zeros(len(chosen), dtype=int)
-    for row, tree in enumerate(chosen):
+    nodes, lengths = np.ones((len(inside), world.depth), dtype=int), np.zeros(len(inside), dtype=int)
+    for row, tree in enumerate(inside):
         node = 0
         for level in range(world.depth):
             node = world.tokens * node + 1 + int(world.conditional[row, node].argmax())

@@ -3,167 +3,45 @@
 What survives of Theorem 1: the reward lies within log N / η of the longest branch; it rises with each L_i on
 a fixed topology; a rise beyond the slack raises the longest branch. What does not: a rise of the reward does
 not in general raise the expected length.
-
-Targets are small enough to enumerate every path and every outcome of both verifiers. A target is a full tree
-of conditional distributions over V tokens, D levels deep. Node 0 is the root (the empty continuation); node v
-has the children V·v + 1 … V·v + V, one per token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
+from common.models.recipe import ModelShape, build_model
+from common.speculative.drafts import SmallLMDraft
+from common.speculative.enumeration import (
+    Target,
+    Tree,
+    accepted_length,
+    block_probability,
+    leaves,
+    matching_outcomes,
+    node_sum,
+    random_target,
+    random_tree,
+    rejection_outcomes,
+)
+from common.speculative.generate import SpeculativeGenerator
+from common.speculative.scheduler import StaticScheduler
+from common.speculative.target import Target as Decoder
+from common.speculative.tree import TreePolicy
+from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
+from common.tasks.tridomain.warm_start import tokenizer
 from papers.gto.tree_reward import MODES, Mode, aggregate
 
-SIZE, TOKENS, DEPTH, CONCENTRATION = 8, 3, 3, 0.5
+SIZE = 8  # of the largest trees that the verifiers are tried on
 ETAS = (0.5, 1.0, 4.0)
 TIE = 1e-12
-Block = tuple[int, ...]
-"""Tokens that one cycle emits: the accepted ones and the target's own."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A target over a prefix tree.
-
-    Attributes:
-        conditional: ``conditional[v, a]``: probability of token a after node v; one row more level than the
-            tree has draft levels, so that the token after a full path has a distribution.
-        depth: D, levels of draft tokens.
-    """
-
-    conditional: Float[np.ndarray, "M V"]
-    depth: int
-
-    @property
-    def tokens(self) -> int:
-        """V."""
-        return self.conditional.shape[1]
-
-    @property
-    def nodes(self) -> int:
-        """Nodes of the tree without the root."""
-        return sum(self.tokens**level for level in range(1, self.depth + 1))
-
-    @cached_property
-    def parent(self) -> Int[np.ndarray, " N"]:
-        """Parent of each node but the root, in node numbers."""
-        return (np.arange(1, self.nodes + 1) - 1) // self.tokens
-
-    @cached_property
-    def path(self) -> Float[np.ndarray, " N+1"]:
-        """Probability of the path to each node; 1 at the root."""
-        path = np.ones(self.nodes + 1)
-        for node in range(1, self.nodes + 1):
-            above, token = divmod(node - 1, self.tokens)
-            path[node] = path[above] * self.conditional[above, token]
-        return path
-
-    @cached_property
-    def length(self) -> Float[np.ndarray, " N+1"]:
-        """L of the branch that ends in each node, 0 at the root (Eq. 3)."""
-        length = np.zeros(self.nodes + 1)
-        for node in range(1, self.nodes + 1):
-            length[node] = length[(node - 1) // self.tokens] + self.path[node]
-        return length
-
-
-Tree = Bool[np.ndarray, " N+1"]
-"""Which nodes of a target a draft tree holds, the root among them."""
-
-
-def random_target(
-    rng: np.random.Generator, tokens: int = TOKENS, depth: int = DEPTH, concentration: float = CONCENTRATION
-) -> Target:
-    """Conditional distributions drawn from a symmetric Dirichlet."""
-    rows = sum(tokens**level for level in range(depth + 1))
-    return Target(rng.dirichlet(np.full(tokens, concentration), size=rows), depth)
-
-
-def random_tree(rng: np.random.Generator, target: Target, size: int = SIZE) -> Tree:
-    """An ancestor-closed set of `size` nodes and the root, grown by one uniformly drawn child at a time."""
-    chosen = np.zeros(target.nodes + 1, dtype=bool)
-    chosen[0] = True
-    while chosen.sum() <= size:
-        available = np.flatnonzero(~chosen[1:] & chosen[target.parent]) + 1
-        chosen[available[rng.integers(len(available))]] = True
-    return chosen
-
-
-def leaves(target: Target, chosen: Tree) -> Tree:
-    """Chosen nodes without chosen children, the root never."""
-    inner = np.zeros_like(chosen)
-    inner[target.parent[chosen[1:]]] = True
-    return chosen & ~inner & (np.arange(len(chosen)) > 0)
-
-
-def children(target: Target, chosen: Tree, node: int) -> list[int]:
-    """Chosen children of a node."""
-    if node > (target.nodes - 1) // target.tokens:
-        return []
-    first = target.tokens * node + 1
-    return [child for child in range(first, first + target.tokens) if chosen[child]]
-
-
-def node_sum(target: Target, chosen: Tree) -> float:
-    """Closed form of the expected number of accepted draft tokens: Σ_v Π T(u)."""
-    return float(target.path[1:][chosen[1:]].sum())
-
-
-def matching_outcomes(target: Target, chosen: Tree, node: int = 0) -> Iterator[tuple[Block, float]]:
-    """Every block that token matching emits below a node, with its probability.
-
-    The target draws a token at the node; a draw among the node's chosen children is accepted.
-    """
-    below = {(child - 1) % target.tokens: child for child in children(target, chosen, node)}
-    for token, chance in enumerate(target.conditional[node]):
-        if token not in below:
-            yield (token,), float(chance)
-            continue
-        for block, rest in matching_outcomes(target, chosen, below[token]):
-            yield (token, *block), float(chance) * rest
-
-
-def rejection_outcomes(target: Target, chosen: Tree, node: int = 0) -> Iterator[tuple[Block, float]]:
-    """Every block that recursive rejection emits below a node, with its probability.
-
-    Children are tried in order; each is accepted with its probability under the residual, or removed from it.
-    """
-    residual, reached = target.conditional[node].copy(), 1.0
-    for child in children(target, chosen, node):
-        token = (child - 1) % target.tokens
-        accept = residual[token] / residual.sum()
-        for block, rest in rejection_outcomes(target, chosen, child):
-            yield (token, *block), reached * float(accept) * rest
-        reached *= 1 - float(accept)
-        residual[token] = 0.0
-        if residual.sum() == 0:
-            return
-    for token, chance in enumerate(residual / residual.sum()):
-        if chance > 0:
-            yield (token,), reached * float(chance)
-
-
-def accepted_length(outcomes: Iterable[tuple[Block, float]]) -> float:
-    """Expected accepted draft tokens: those of a block without the target's own."""
-    return sum(chance * (len(block) - 1) for block, chance in outcomes)
-
-
-def block_probability(target: Target, block: Block) -> float:
-    """The target's own probability of a block of tokens."""
-    node, probability = 0, 1.0
-    for token in block:
-        probability *= float(target.conditional[node, token])
-        node = target.tokens * node + token + 1
-    return probability
+NOISE = 1.0  # of the draft's weights, relative to their spread; it keeps about half of the acceptance
+SHAPE = ModelShape(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64, context=512, tied=True)
 
 
 def rewards(
@@ -171,9 +49,6 @@ def rewards(
 ) -> Float[np.ndarray, " B"]:
     """`aggregate` on numpy arrays in float64."""
     return aggregate(torch.from_numpy(lengths), torch.from_numpy(mask), mode, eta).numpy()
-
-
-# What jobs run
 
 
 def bounds(job: Job, _workspace: Path) -> Record:
@@ -201,16 +76,16 @@ def monotonicity(job: Job, _workspace: Path) -> Record:
     both: list[float] = []
     while len(both) < int(job.config["draws"]):
         target = random_target(rng)
-        chosen = random_tree(rng, target)
-        ends = leaves(target, chosen)
+        tree = random_tree(rng, target)
+        ends = leaves(target, tree)
         leaf = int(rng.choice(np.flatnonzero(ends)))
         raised = target.length.copy()
         raised[leaf] += rng.uniform(0.01, 0.5)
         coordinate.append(float(not _rises(target.length, raised, ends)))
-        likelier = _likelier(target, chosen, leaf)
+        likelier = _likelier(target, tree, leaf)
         if likelier is not None:
             rises = _rises(target.length, likelier.length, ends)
-            both.append(float(not rises or node_sum(likelier, chosen) <= node_sum(target, chosen)))
+            both.append(float(not rises or node_sum(likelier, tree) <= node_sum(target, tree)))
     return Record({}, {"coordinate": np.array([coordinate]), "expectation": np.array([both])})
 
 
@@ -221,14 +96,14 @@ def _rises(
     return bool(high > low)
 
 
-def _likelier(target: Target, chosen: Tree, leaf: int) -> Target | None:
+def _likelier(target: Target, tree: Tree, leaf: int) -> Target | None:
     """The target with half of the mass of the leaf's siblings outside the tree moved to it.
 
     None where there is no such mass to speak of, or no path to the leaf.
     """
     above, token = divmod(leaf - 1, target.tokens)
     first = target.tokens * above + 1
-    outside = [place for place in range(target.tokens) if not chosen[first + place]]
+    outside = [place for place in range(target.tokens) if not tree[first + place]]
     moved = target.conditional[above, outside].sum() / 2
     if moved < 1e-3 or target.path[above] < 1e-3:
         return None
@@ -275,9 +150,9 @@ def counterexample(_job: Job, _workspace: Path) -> Record:
     """From A to B the `reward` rises and the `expected` accepted length falls; parts by `tree`."""
     target, trees = counterexample_trees()
     parts = []
-    for name, chosen in trees.items():
-        reward = rewards(target.length[None], leaves(target, chosen)[None])
-        expected = np.array([accepted_length(matching_outcomes(target, chosen))])
+    for name, tree in trees.items():
+        reward = rewards(target.length[None], leaves(target, tree)[None])
+        expected = np.array([accepted_length(matching_outcomes(target, tree))])
         parts.append(({"tree": name}, Record({"reward": reward, "expected": expected})))
     return Record(parts=parts)
 
@@ -305,10 +180,10 @@ def wrong_way(rng: np.random.Generator, draws: int) -> dict[Mode, float]:
     for _ in range(draws):
         target = random_target(rng)
         for _ in range(2):
-            chosen = random_tree(rng, target)
+            tree = random_tree(rng, target)
             lengths.append(target.length)
-            ends.append(leaves(target, chosen))
-            expected.append(node_sum(target, chosen))
+            ends.append(leaves(target, tree))
+            expected.append(node_sum(target, tree))
     change = np.diff(np.reshape(expected, (-1, 2)), axis=1)[:, 0]
     shares: dict[Mode, float] = {}
     for mode in MODES:
@@ -334,13 +209,38 @@ def verifiers(job: Job, _workspace: Path) -> Record:
         instances.append((target, random_tree(rng, target, int(rng.integers(1, SIZE + 1)))))
     for rule, outcomes in {"matching": matching_outcomes, "rejection": rejection_outcomes}.items():
         length, law = [], []
-        for target, chosen in instances:
-            blocks = list(outcomes(target, chosen))
-            length.append(accepted_length(blocks) - node_sum(target, chosen))
+        for target, tree in instances:
+            blocks = list(outcomes(target, tree))
+            length.append(accepted_length(blocks) - node_sum(target, tree))
             errors = [abs(chance - block_probability(target, block)) for block, chance in blocks]
             law.append(max(*errors, abs(sum(chance for _, chance in blocks) - 1)))
         parts.append(({"verifier": rule}, Record({}, {"length": np.array([length]), "law": np.array([law])})))
     return Record(parts=parts)
+
+
+def lossless(job: Job, _workspace: Path) -> Record:
+    """Entry point: greedy decoding with a draft against plain decoding, token by token in float64 (C10).
+
+    On a random model whose draft is a noisy copy of it. Config: `prompts`, `tokens` (of each completion).
+    Emits `differs`, 1 for each token that is another one, and `tau`, tokens per cycle.
+    """
+    torch.set_num_threads(1)
+    (seed,) = job.seeds
+    draws = torch.Generator().manual_seed(seed)
+    model = build_model(SHAPE, tokenizer(), seed).double().requires_grad_(False)
+    copy = deepcopy(model)
+    for weight in copy.parameters():
+        noise = torch.randn(weight.shape, generator=draws, dtype=weight.dtype)
+        weight.add_(NOISE * weight.std() * noise)
+    params = SamplingParams(job.config["tokens"], temperature=0.0)
+    lengths = torch.randint(2, 20, (job.config["prompts"],), generator=draws)
+    prompts = [torch.randint(5, len(tokenizer()), (int(length),), generator=draws) for length in lengths]
+    plain = SpeculativeGenerator(Decoder(model)).generate(prompts, params)
+    scheduler = StaticScheduler(TreePolicy(4, 3, 16))
+    drafted = SpeculativeGenerator(Decoder(model), SmallLMDraft(copy), scheduler).generate(prompts, params)
+    differs = torch.cat(plain.tokens) != torch.cat(drafted.tokens)
+    tau = np.array([drafted.stats.acceptance_length])
+    return Record({"tau": tau}, {"differs": differs.double().numpy()[None]})
 
 
 def _instance(rng: np.random.Generator) -> tuple[Float[np.ndarray, "1 N"], Bool[np.ndarray, "1 N"]]:

@@ -24,14 +24,7 @@ from papers.gto.method import GTOConfig, GTOTrainer, collate
 from papers.gto.tree_reward import Mode
 
 DATA_SEED = 3_000_000
-LOGGED = {
-    "loss": "loss",
-    "grad_norm": "grad_norm",
-    "gto/reward": "reward",
-    "gto/reward_std": "reward_std",
-    "gto/equal_groups": "equal_groups",
-    "gto/outside_clip": "outside_clip",
-}
+LOGGED = ("loss", "grad_norm", "gto/reward", "gto/reward_std", "gto/equal_groups", "gto/outside_clip")
 
 
 @dataclass(frozen=True)
@@ -174,8 +167,8 @@ def tune(recipe: TuneRecipe) -> Checkpoint:
         trainer = recipe.trainer(Path(folder))
         trainer.train()
     history = trainer.state.log_history
-    log = {name: [entry[key] for entry in history if key in entry] for key, name in LOGGED.items()}
-    return Checkpoint(trainer.model, {name: values for name, values in log.items() if values})
+    log = {key: [entry[key] for entry in history if key in entry] for key in LOGGED}
+    return Checkpoint(trainer.model, {key.removeprefix("gto/"): log[key] for key in LOGGED if log[key]})
 
 
 def tuned(recipe: TuneRecipe) -> Checkpoint:

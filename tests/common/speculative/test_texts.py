@@ -11,8 +11,9 @@ from common.speculative.checkpoint import Checkpoint
 from common.speculative.drafts import FeatureDraft
 from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
 from common.speculative.target import Target
-from common.speculative.texts import grow_trees, read_texts, score_trees
+from common.speculative.texts import grow_trees, read_texts, score_trees, target_trees
 from common.speculative.tree import TreePolicy, expected_accept_length
+from common.speculative.unroll import path_log_likelihood
 from tests.common.speculative.conftest import VOCABULARY
 
 POLICY = TreePolicy(depth=3, top_k=3, budget=8)
@@ -69,6 +70,29 @@ def test_acceptance_counts_the_targets_own_token(target: Target, network: DraftN
     torch.testing.assert_close(found.acceptance, 1 + expected_accept_length(found.tree, found.scores.log_p))
     assert (found.greedy_acceptance >= 1).all()
     assert torch.equal(found.acceptance[2], found.acceptance[3])
+
+
+def test_path_likelihood_is_what_the_tree_was_grown_with(target: Target, network: DraftNetwork) -> None:
+    ids, roots = texts(), torch.tensor([[1, 7], [4, 4], [7, 2]])
+    features = read_texts(target, ids).features
+    chain = grow_trees(network, ids, features, roots, TreePolicy(3, 1, 3))
+    logs = path_log_likelihood(network, features, ids, roots, chain.tokens.unflatten(0, roots.shape))
+    torch.testing.assert_close(logs.flatten(0, 1).float(), chain.log_q)
+
+
+def test_gradient_of_the_path_likelihood_reaches_the_draft(target: Target, network: DraftNetwork) -> None:
+    ids, roots = texts(), torch.tensor([[1], [4], [7]])
+    features = read_texts(target, ids).features
+    path_log_likelihood(network, features, ids, roots, torch.full((3, 1, 2), 7)).sum().backward()
+    assert all(weight.grad is not None for weight in network.parameters())
+    assert not features.requires_grad
+
+
+def test_the_targets_own_trees_are_those_of_a_small_language_model(target: Target) -> None:
+    text, roots = texts()[0], torch.tensor([1, 5])
+    trees = target_trees(target, text, roots, POLICY)
+    logits = read_texts(target, text[None]).logits[0]
+    assert torch.equal(trees.tokens[:, :3].sort().values, logits[roots].topk(3).indices.sort().values)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from common.speculative.tree import (
     TreeShape,
     expected_accept_length,
     path_log_probs,
+    shared_prefix,
 )
 
 
@@ -204,3 +205,9 @@ def test_path_log_probs_pass_over_impossible_tokens() -> None:
 def test_a_policy_names_the_wrong_field(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         TreePolicy(**{**{"depth": 1, "top_k": 1, "budget": 1}, field: 0})
+
+
+def test_shared_prefix_by_hand() -> None:
+    tree = DraftTree.of(torch.tensor([[5, 6, 7, 5]]), torch.tensor([[-1, -1, 0, 1]]), torch.zeros(1, 4), 2)
+    for chain, length in {(5, 7): 2, (6, 5): 2, (6, 7): 1, (7, 5): 0, (5, 6): 1}.items():
+        assert shared_prefix(tree, torch.tensor([chain])).tolist() == [length]

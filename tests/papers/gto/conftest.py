@@ -15,8 +15,9 @@ from common.study.jobs import Job, Record
 from common.study.study import tidy
 from common.tasks.tridomain import DOMAINS, TriDomainConfig, items
 from common.tasks.tridomain.warm_start import texts, tokenizer
-from papers.gto.experiment import PROFILES, Config, exact_jobs, jobs
+from papers.gto.experiment import PROFILES, Config, Seeds, exact_jobs, jobs
 from papers.gto.report.measures import DECODERS
+from papers.gto.tree_reward import MODES
 
 SHAPE = ModelShape(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64, context=512, tied=True)
 FAST = ("theory", "tabular", "lossless")
@@ -45,6 +46,10 @@ def batch():
     return texts(items(TriDomainConfig(size=3)))
 
 
+def noise(rng: np.random.Generator, names: Iterable[str]) -> Record:
+    return Record({name: 1 + rng.random(1) for name in names})
+
+
 def invented(job: Job) -> Record:
     """A record in the shape of a trained arm: noise, different for every job."""
     rng = np.random.default_rng([job.seeds[0], *map(ord, job.sweep + str(job.labels))])
@@ -53,22 +58,21 @@ def invented(job: Job) -> Record:
     names = [f"{kind}/{place}" for kind in kinds for place in places]
     for shape in filter(None, str(job.config.get("shapes", "")).split(",")):
         names += [f"{kind}/{place}@{shape}" for kind in kinds[:2] for place in places]
-    for mode in ("lse", "max", "average", "node_sum"):
-        names += [f"discordant/{mode}", f"kendall/{mode}"]
+    parts = []
+    if job.config.get("compare"):
+        orders = ("discordant", "kendall")
+        parts = [({"mode": mode}, noise(rng, orders)) for mode in MODES]
     if job.sweep == "target":
         names = [f"{k}/{d}" for k in ("accuracy", "entropy", "verified") for d in DOMAINS] + ["parameters"]
     if job.sweep == "speed":
-        names = [
-            f"{k}{t}/{a}/{p}"
-            for k in ("speed", "sr", "tau")
-            for t in (0, 1)
-            for a in DECODERS
-            for p in places
+        decoded = [
+            f"{kind}{t}/{place}" for kind in ("speed", "sr", "tau") for t in (0, 1) for place in places
         ]
-        names += [f"latency/{part}" for part in ("one", "tree", "draft", "token_step", "gto_step")]
-    scalars = {name: 1 + rng.random(1) for name in names}
+        parts = [({"arm": arm}, noise(rng, decoded)) for arm in DECODERS]
+        names = [f"latency/{part}" for part in ("one", "tree", "draft", "token_step", "gto_step")]
     logged = ("loss", "grad_norm", "reward", "reward_std", "equal_groups", "outside_clip")
-    return Record(scalars, {name: rng.random((1, 8)) for name in logged})
+    series = {name: rng.random((1, 8)) for name in logged}
+    return Record(noise(rng, names).scalars, series, parts)
 
 
 def join(runs: Iterable[tuple[Job, Record]]) -> pd.DataFrame:
@@ -79,9 +83,9 @@ def join(runs: Iterable[tuple[Job, Record]]) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def study_frame() -> pd.DataFrame:
     """All sweeps of the laptop profile, exact ones computed and trained ones invented, few seeds."""
-    few = {f"{name}_seeds": 3 for name in ("main", "ablation", "table", "init", "speed", "tabular")}
-    small = {"tabular_steps": 6, "discordance_draws": 100, "theory_draws": 1000}
-    config = Config(**PROFILES["laptop"] | few | small)
+    few = {f"seeds.{sweep}": 3 for sweep in Seeds.model_fields}
+    small = {"tabular.steps": 6, "theory.discordance_draws": 100}
+    config = Config().changed(PROFILES["laptop"] | few | small)
     seeds = tuple(range(3))
     exact = [(job, job.function()(job, Path())) for job in exact_jobs(config, seeds)]
     trained = [(job, invented(job)) for job in jobs(config, seeds) if job.sweep not in FAST]

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from common.speculative.tree import TreePolicy
 from common.study.card import load_card
 from papers.gto import report
 from papers.gto.report.measures import gradient_spread
@@ -44,18 +46,33 @@ def test_the_spread_is_that_of_the_second_half():
 
 def test_the_counterexample_is_read_with_its_sign(study_frame):
     assert report.CLAIMS["c9_literal"](study_frame).tolist() == pytest.approx([0.96 - 0.5088, 0.962 - 0.5088])
-    harmless = study_frame[study_frame["name"] != "reward/B"]
-    low = study_frame[study_frame["name"] == "reward/B"].assign(value=0.0)
-    assert report.CLAIMS["c9_literal"](pd.concat([harmless, low])).tolist() == [0.0, 0.0]
+    last = (study_frame["name"] == "reward") & (study_frame["tree"] == "B").fillna(False)
+    low = study_frame.assign(value=study_frame["value"].mask(last, 0.0))
+    assert report.CLAIMS["c9_literal"](low).tolist() == [0.0, 0.0]
 
 
 def test_figure_1_is_the_papers_example():
     twin = report.FIGURES["fig1"].data(pd.DataFrame()).set_index("path")
     assert twin.loc["It is a", "probability"] == pytest.approx(0.36)
     assert twin.loc["It has to", "probability"] == pytest.approx(0.38)
-    assert twin["kept"].sum() == 3
-    assert bool(twin.loc["It has to", "kept"])
-    assert not twin.loc["It is a", "kept"]
+    assert set(twin.index[twin["kept"]]) == {"It is", "It has", "It has to"}
+
+
+def test_figure_1_keeps_what_the_engine_keeps():
+    words = list(dict.fromkeys(word for following in report.DRAFT.values() for word in following))
+    chances = torch.full((len(words), len(words)), 1e-12)
+    for word, following in report.DRAFT.items():
+        for token, chance in following.items():
+            chances[words.index(word) if word else -1, words.index(token)] = chance
+    tree = TreePolicy(2, 2, report.BUDGET).grow(
+        chances[-1:].log(), lambda tokens, _parents, _visible: chances.log()[tokens]
+    )
+    paths = {
+        " ".join(["It", *(words[token] for token in tree.tokens[0][seen])])
+        for seen in tree.ancestor[0, 1:, 1:]
+    }
+    twin = report.FIGURES["fig1"].data(pd.DataFrame()).set_index("path")
+    assert paths == set(twin.index[twin["kept"]])
 
 
 def test_the_audits_find_what_they_look_for(monkeypatch):

@@ -11,9 +11,9 @@ from common.speculative.packed import score_packed_trees
 from common.speculative.scheduler import StaticScheduler
 from common.speculative.texts import grow_trees, read_texts
 from common.speculative.tree import TreePolicy
-from common.speculative.unroll import eagle3_loss, unroll_text
+from common.speculative.unroll import eagle3_loss, path_log_likelihood, unroll_text
 from common.speculative.verify import SamplingParams
-from papers.gto.method import GTOConfig, GTOTrainer, collate, path_log_likelihood
+from papers.gto.method import GTOConfig, GTOTrainer, collate
 from papers.gto.tree_reward import draft_tree_reward, group_advantages, longest_accepted_path, sample_groups
 from tests.papers.gto.conftest import new_draft
 from tests.papers.readme import run_example, tiny_policy
@@ -38,7 +38,6 @@ def config(folder, **changes) -> GTOConfig:
         "report_to": "none",
         "disable_tqdm": True,
         "use_cpu": True,
-        "remove_unused_columns": False,
         "dataloader_pin_memory": False,
     }
     return GTOConfig(**arguments | changes)
@@ -79,20 +78,6 @@ def test_trees_are_those_that_decoding_would_grow(target, draft, batch):
     torch.testing.assert_close(proposed[0].log_q[0], tree.log_q[0])
 
 
-def test_path_likelihood_is_what_the_tree_was_grown_with(target, draft, batch):
-    text, roots = read_texts(target, batch.ids), batch.supervised.float().argmax(dim=1)[:, None] + 1
-    chain = grow_trees(draft, text.ids, text.features, roots, TreePolicy(3, 1, 3))
-    found = path_log_likelihood(draft, text, roots, chain.tokens.unflatten(0, (len(roots), 1)))
-    torch.testing.assert_close(found.flatten(0, 1).float(), chain.log_q)
-
-
-def test_gradient_of_the_path_likelihood_reaches_the_draft_only(target, draft, batch):
-    text, roots = read_texts(target, batch.ids), batch.supervised.float().argmax(dim=1)[:, None] + 1
-    path_log_likelihood(draft, text, roots, torch.full((len(roots), 1, 2), 7)).sum().backward()
-    assert all(weight.grad is not None for weight in draft.parameters())
-    assert not any(weight.requires_grad for weight in target.model.parameters())
-
-
 @pytest.mark.parametrize("accepted", ["greedy", "max_expected"])
 def test_the_tree_loss_by_hand(tmp_path, target, batch, rows, accepted):
     args = config(tmp_path, gto_accepted_path=accepted)
@@ -118,7 +103,7 @@ def test_the_tree_loss_by_hand(tmp_path, target, batch, rows, accepted):
                 path = longest_accepted_path(scored[0][0], scored[0][1], 3, accepted)
                 tokens, length = path.tokens[None], int(path.length)
                 log_m, log_0 = (
-                    path_log_likelihood(network, alone, root, tokens)[0, 0, :length].sum()
+                    path_log_likelihood(network, alone.features, alone.ids, root, tokens)[0, 0, :length].sum()
                     for network in (trainer.model, trainer.reference)
                 )
                 ratios.append(torch.exp((log_m - log_0) / max(length, 1)))
@@ -180,16 +165,16 @@ def test_controls_keep_the_advantages_but_not_their_places(tmp_path, target, row
     flipped = GTOTrainer(new_draft(target), target, config(tmp_path, gto_control="flipped"), rows)
     assert torch.equal(flipped.controlled(advantages, mask), -advantages)
     shuffled = GTOTrainer(new_draft(target), target, config(tmp_path, gto_control="shuffled"), rows)
-    found = shuffled.controlled(advantages, mask)
-    assert not torch.equal(found, advantages)
-    assert torch.equal(found.sort(dim=-1).values, advantages.sort(dim=-1).values)
+    moved = shuffled.controlled(advantages, mask)
+    assert not torch.equal(moved, advantages)
+    assert torch.equal(moved.sort(dim=-1).values, advantages.sort(dim=-1).values)
 
 
 def test_shuffling_leaves_missing_places_behind(tmp_path, target, rows):
     trainer = GTOTrainer(new_draft(target), target, config(tmp_path, gto_control="shuffled"), rows)
     mask = torch.tensor([[[True, True, True, False]]])
-    found = trainer.controlled(torch.tensor([[[1.0, 2.0, 3.0, 0.0]]]), mask)
-    assert sorted(found[mask].tolist()) == [1.0, 2.0, 3.0]
+    moved = trainer.controlled(torch.tensor([[[1.0, 2.0, 3.0, 0.0]]]), mask)
+    assert sorted(moved[mask].tolist()) == [1.0, 2.0, 3.0]
 
 
 def test_clear_errors(tmp_path, target, rows):
@@ -235,10 +220,10 @@ def test_a_stop_leaves_no_trace(tmp_path, target, rows):
 def test_a_dataset_keeps_its_columns_by_default(tmp_path, target, rows):
     lists = [{name: value.tolist() for name, value in row.items()} for row in rows]
     data = Dataset.from_list([{**row, "note": 1} for row in lists]).with_format("torch")
-    found = trained(tmp_path / "data", target, data, remove_unused_columns=True)
+    columns = trained(tmp_path / "data", target, data)
     plain = trained(tmp_path / "rows", target, rows)
     for name, value in weights(plain).items():
-        assert torch.equal(value, weights(found)[name]), name
+        assert torch.equal(value, weights(columns)[name]), name
 
 
 @pytest.mark.parametrize(
@@ -247,6 +232,7 @@ def test_a_dataset_keeps_its_columns_by_default(tmp_path, target, rows):
         {"gradient_checkpointing": True},
         {"label_smoothing_factor": 0.1},
         {"neftune_noise_alpha": 1.0},
+        {"remove_unused_columns": True},
         {"torch_compile": True},
         {"use_liger_kernel": True},
     ],
