@@ -32,9 +32,7 @@ from common.speculative.rollouts import SpeculativeRollouts
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
 from papers.fastgrpo.batching import Score, misaligned, score_by_length, score_mixed
-from papers.fastgrpo.learner import OnlineDraftLearner, TwoHeadEagleNetwork, draft_loss
-
-__all__ = ["FastGRPOConfig", "FastGRPOTrainer", "OnlineDraftLearner", "TwoHeadEagleNetwork", "draft_loss"]
+from papers.fastgrpo.learner import OnlineDraftLearner, TwoHeadEagleNetwork
 
 DRAFT_WEIGHTS, DRAFT_STATE = "draft.safetensors", "draft_optimizer.pt"
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from common.plotting.draw import dots, lines, ranking
 from common.plotting.style import GREY, HUES, REFERENCE
 from common.statistics import Interval
-from common.study.frame import curve, estimate, exact, long_table, point, rows, stacked
+from common.study.frame import curve, estimate, exact, levels, long_table, over, point, stacked
 from common.study.report import Figure, Twin
 from papers.fastgrpo.experiment import PROFILES, VARIANTS, Config
-from papers.fastgrpo.grid import BATCHES, BUDGETS, CURVE, DRAFT_ROWS, LARGEST_PASS, LAYERS, TOKENS
 from papers.fastgrpo.report.measures import (
     CLAIMS,
     DRAFTS,
@@ -23,6 +21,7 @@ from papers.fastgrpo.report.measures import (
     NAMES,
     PARTS,
     STATIC,
+    TREES,
     acceptance,
     common,
     e2e_speedup,
@@ -35,6 +34,7 @@ from papers.fastgrpo.report.measures import (
     profiled,
     replayed,
     static_speed,
+    still,
     total,
 )
 
@@ -81,7 +81,7 @@ def speedups(arms: Sequence[str]) -> Twin:
             yield NAMES[arm], "E2E SR", estimate(e2e_speedup(frame, arm))
             yield NAMES[arm], "Gen SR over ET", estimate(gen_speedup(frame, arm, base="et"))
             yield NAMES[arm], "E2E SR over ET", estimate(e2e_speedup(frame, arm, base="et"))
-            yield NAMES[arm], "acceptance length", estimate(replayed(frame, f"{arm}/tau"))
+            yield NAMES[arm], "acceptance length", estimate(replayed(frame, "tau", arm))
 
     return lambda frame: long_table(cells(frame))
 
@@ -93,7 +93,7 @@ def by_objective(frame: pd.DataFrame) -> pd.DataFrame:
         for variant in ("grpo", *VARIANTS):
             for base, column in {"vanilla": "over vanilla", "et": "over early termination"}.items():
                 yield variant.upper(), column, estimate(gen_speedup(frame, "fast", base, variant))
-            yield variant.upper(), "acceptance length", estimate(replayed(frame, "fast/tau", variant))
+            yield variant.upper(), "acceptance length", estimate(replayed(frame, "tau", "fast", variant))
 
     return long_table(cells())
 
@@ -116,22 +116,22 @@ def parts(frame: pd.DataFrame) -> pd.DataFrame:
 
 def hyperparameters(_frame: pd.DataFrame) -> pd.DataFrame:
     """The values of the laptop profile."""
-    config = Config(**PROFILES["laptop"])
-    settings = {
-        "prompts per step": config.prompts,
-        "samples per prompt": config.group_size,
-        "max response length": config.max_response,
-        "learning rate": config.learning_rate,
-        "beta": config.kl_coefficient,
-        "clip range": config.epsilon,
-        "top-p": config.top_p,
-        "draft learning rate": config.draft_learning_rate,
-        "capacity": config.c_peak,
-        "K max": config.k_max,
-        "L max": config.l_max,
-        "alpha": config.alpha,
+    config = Config().changed(PROFILES["laptop"])
+    fields = {
+        "prompts per step": "loop.prompts",
+        "samples per prompt": "loop.group_size",
+        "max response length": "loop.max_response",
+        "learning rate": "loop.learning_rate",
+        "beta": "loop.kl_coefficient",
+        "clip range": "loop.epsilon",
+        "top-p": "loop.top_p",
+        "draft learning rate": "loop.draft_learning_rate",
+        "capacity": "schedule.c_peak",
+        "K max": "schedule.k_max",
+        "L max": "schedule.l_max",
+        "alpha": "schedule.alpha",
     }
-    return long_table((name, "value", exact(value)) for name, value in settings.items())
+    return long_table((name, "value", exact(config.value(field))) for name, field in fields.items())
 
 
 TABLES: dict[str, Twin] = {
@@ -150,12 +150,13 @@ TABLES: dict[str, Twin] = {
         for name, column in {"accuracy": "accuracy", "verbose": "verbose", "length": "tokens"}.items()
     ),
     "schedule": lambda f: long_table(
-        (f"{count} row{'s' * (count > 1)}", column, estimate(profiled(f, f"oracle/{name}/{count}")))
+        (f"{count} row{'s' * (count > 1)}", column, estimate(profiled(f, f"oracle/{name}", rows=count)))
         for count in ROWS
         for column, name in {"N": "tokens", "K": "top_k", "L": "depth"}.items()
     ),
     "regret": lambda f: long_table(
-        (name, "regret (%)", estimate(100 * profiled(f, f"regret/{key}"))) for key, name in SCHEDULES.items()
+        (name, "regret (%)", estimate(100 * profiled(f, "regret", schedule=key)))
+        for key, name in SCHEDULES.items()
     ),
     "hyperparameters": hyperparameters,
 }
@@ -167,7 +168,7 @@ REPLAYED = (
     *("et", "eagle2", "hass", "eagle3", *STATIC, "frozen", "fast", "floor"),
     *("random", "peak_high", "peak_low"),
 )
-KNEE = PROFILES["laptop"]["c_peak"]
+KNEE = PROFILES["laptop"]["schedule.c_peak"]
 PANELS = {
     "Pre-trained on the policy's traces": ("online", "frozen", "shuffled"),
     "Pre-trained on other traces": ("generic", "generic_frozen"),
@@ -204,11 +205,11 @@ def rewards(frame: pd.DataFrame) -> pd.DataFrame:
 
 def static_speeds(frame: pd.DataFrame) -> pd.DataFrame:
     """Tokens per second over plain decoding by rows, static trees and the rule."""
-    names = {**{str(size): f"N = {size}" for size in BUDGETS if size > 1}, "rule": "rule"}
+    names = {**{size: f"N = {size}" for size in TREES}, "rule": "rule"}
     return stacked(
-        at(static_speed(frame, batch, name), batch, "Speed over plain decoding", title)
+        point(static_speed(frame, batch, name), panel="Speed over plain decoding", arm=title, step=batch)
         for name, title in names.items()
-        for batch in BATCHES
+        for batch in levels(frame, "static", "rows")
     )
 
 
@@ -222,8 +223,7 @@ def acceptances(frame: pd.DataFrame) -> pd.DataFrame:
         for panel, drafts in PANELS.items()
         for draft in drafts
     ]
-    control = rows(frame, "still", "acceptance/frozen", arm="still")
-    return stacked([*arms, curve(control, panel=next(iter(PANELS)), arm="frozen, still policy")])
+    return stacked([*arms, curve(still(frame), panel=next(iter(PANELS)), arm="frozen, still policy")])
 
 
 def pre_training(frame: pd.DataFrame) -> pd.DataFrame:
@@ -236,31 +236,23 @@ def pre_training(frame: pd.DataFrame) -> pd.DataFrame:
 
 def passes(frame: pd.DataFrame) -> pd.DataFrame:
     """Throughput of one-token passes by rows; time of a pass by its tokens over a one-token pass."""
-    speed = [
-        at(profiled(frame, f"throughput/{count}") / 1000, count, "Throughput", "one token a row")
-        for count in CURVE
-    ]
-    cost = [
-        at(
-            profiled(frame, f"seconds/{count}/{size}") / profiled(frame, f"seconds/{count}/1"),
-            size,
-            "Cost of a pass",
-            f"{count} row{'s' * (count > 1)}",
-        )
-        for count in PASS_ROWS
-        for size in TOKENS
-        if count * size <= LARGEST_PASS
-    ]
-    return stacked([*speed, *cost])
+    throughput = over(frame, "rows", "profile", "throughput")
+    thousands = throughput.assign(value=throughput["value"] / 1000)
+    parts = [curve(thousands, panel="Throughput", arm="one token a row")]
+    for count in PASS_ROWS:
+        seconds = over(frame, "tokens", "profile", "seconds", rows=count)
+        single = seconds["seed"].map(profiled(frame, "seconds", rows=count, tokens=1))
+        cost = seconds.assign(value=seconds["value"] / single)
+        parts.append(curve(cost, panel="Cost of a pass", arm=f"{count} row{'s' * (count > 1)}"))
+    return stacked(parts)
 
 
 def depths(frame: pd.DataFrame) -> pd.DataFrame:
     """Predicted gain over plain decoding by rows and depth of the target, the rule's and the best tree's."""
     return stacked(
-        at(profiled(frame, f"{name}/{layers}/{count}"), count, panel, f"{layers} layers")
+        curve(over(frame, "rows", "profile", name, layers=layers), panel=panel, arm=f"{layers:g} layers")
         for name, panel in {"gain": "Rule", "best": "Best tree"}.items()
-        for layers in LAYERS
-        for count in DRAFT_ROWS
+        for layers in levels(frame, "profile", "layers")
     )
 
 
@@ -272,11 +264,6 @@ def every_arm(frame: pd.DataFrame) -> pd.DataFrame:
         for arm in REPLAYED
         if arm != base
     )
-
-
-def at(values: pd.Series, step: float, panel: str, arm: str) -> pd.DataFrame:
-    """One number per seed at a place of the horizontal axis."""
-    return point(values, panel=panel, arm=arm, step=np.float64(step))
 
 
 def percent(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
