@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from jaxtyping import Float
 from common.study.audits import averages, reported
 from common.study.frame import Errors, levels, rows, scalar
 from common.study.report import Measure
+
+Number = TypeVar("Number", float, pd.Series)
 
 # Arms
 
@@ -80,7 +83,7 @@ def profiled(frame: pd.DataFrame, name: str, **labels: str | float) -> pd.Series
 # Amdahl's law
 
 
-def amdahl_e2e(share: float, speedup: float) -> float:
+def amdahl_e2e(share: Number, speedup: Number) -> Number:
     """End-to-end speed-up 1 / ((1 - f) + f / G) when a `share` f of the time becomes G times as fast."""
     return 1.0 / ((1.0 - share) + share / speedup)
 
@@ -150,8 +153,7 @@ def predicted_speedup(frame: pd.DataFrame) -> pd.Series:
     share = common(frame, "generation", "vanilla") / common(frame, "wall", "vanilla")
     ours = common(frame, "generation", "fast") + common(frame, "learn", "fast")
     gain = common(frame, "generation", "vanilla") / ours
-    pairs = [amdahl_e2e(f, g) for f, g in zip(share, gain, strict=True)]
-    return pd.Series(pairs, index=share.index, name="predicted")
+    return amdahl_e2e(share, gain)
 
 
 def termination_share(frame: pd.DataFrame) -> pd.Series:

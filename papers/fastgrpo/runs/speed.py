@@ -168,7 +168,7 @@ def draft_seconds(
 @torch.inference_mode()
 def accepted_table(
     config: Mapping[str, Any], seed: int, target: Target, network: DraftNetwork
-) -> dict[tuple[int, int], Callable[[float], float]]:
+) -> Mapping[tuple[int, int], Callable[[float], float]]:
     """Expected accepted draft tokens by top-k and depth, as a function of the tokens kept.
 
     The trees are grown to their full size once; a smaller one consists of its nodes of largest cumulative
