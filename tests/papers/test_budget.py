@@ -19,7 +19,7 @@ class Size:
 
 BUDGET = Size(files=10, lines=1500, card=500)
 FIRST_PAPERS = {
-    "fastgrpo": Size(13, 2820, 535),
+    "fastgrpo": Size(13, 2812, 531),
     "fcp": Size(15, 2200, 500),
     "gto": Size(17, 3250, 670),
     "qae": Size(11, 2000, 500),
