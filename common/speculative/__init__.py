@@ -3,5 +3,5 @@
 Batched from the start, rows of different lengths, any draft, any scheduler. `cache` holds the ragged key-
 value buffers, `tree` the draft trees, `verify` the lossless acceptance rules, `drafts` and `networks` what
 proposes, `generate` the loop, `packed` the scoring of many trees in one forward, `unroll` draft training,
-`profile` the latency table, `rollouts` the seam to the group trainers.
+`profile` the latency table, `costs` what follows from it, `rollouts` the seam to the group trainers.
 """

@@ -5,6 +5,7 @@ What training a draft and measuring its acceptance offline have in common: no de
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from common.speculative.drafts import FeatureDraft, SmallLMDraft
+from common.speculative.generate import Generation
 from common.speculative.networks import DraftNetwork
 from common.speculative.packed import TreeScores, score_packed_trees
 from common.speculative.target import Target
@@ -109,3 +111,42 @@ def score_trees(
     """`grow_trees`, and what the target makes of the trees."""
     tree = grow_trees(network, ids, features, roots, policy)
     return ScoredTrees(tree, score_packed_trees(target, ids, roots, tree))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Places in rollouts at which drafts are compared.
+
+    Attributes:
+        ids: Texts, padded on the right.
+        features: Of all tokens but the last.
+        places: Roots of the trees.
+    """
+
+    ids: Int[Tensor, "B T"]
+    features: Float[Tensor, "B S F"]
+    places: Int[Tensor, "B P"]
+
+    @classmethod
+    def of(cls, generation: Generation, prompts: list[list[int]], rows: int = 16, each: int = 6) -> Probe:
+        """About `rows` rollouts at equal distances, and `each` places, evenly spread, in every one.
+
+        A prompt's last token is the first root; a short response has some of them twice.
+        """
+        texts, features, places = [], [], []
+        for row in range(0, len(prompts), max(1, len(prompts) // rows)):
+            prompt, response = torch.tensor(prompts[row]), generation.tokens[row]
+            steps = [index * max(0, len(response) - 1) // max(1, each - 1) for index in range(each)]
+            texts.append(torch.cat([prompt, response]))
+            features.append((generation.features or [])[row])
+            places.append([len(prompt) - 1 + step for step in steps])
+        pad = torch.nn.utils.rnn.pad_sequence
+        return cls(pad(texts, batch_first=True), pad(features, batch_first=True), torch.tensor(places))
+
+    def trees(self, network: DraftNetwork, target: Target, policy: TreeShape) -> ScoredTrees:
+        """The trees of a draft at these places."""
+        return score_trees(network, target, self.ids, self.features, self.places, policy)
+
+    def measure(self, network: DraftNetwork, target: Target, policy: TreeShape) -> float:
+        """Mean expected acceptance length of a draft."""
+        return float(self.trees(network, target, policy).acceptance.mean())

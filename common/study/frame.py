@@ -58,6 +58,12 @@ def scalar(frame: pd.DataFrame, sweep: str, name: str, **labels: Any) -> pd.Seri
     return rows(frame, sweep, name, **labels).set_index("seed")["value"]
 
 
+def over(frame: pd.DataFrame, label: str, sweep: str, name: str, **labels: Any) -> pd.DataFrame:
+    """A scalar of one arm over a numeric label, which becomes the step; columns and errors as of `rows`."""
+    part = frame[(frame["name"] == name).to_numpy()]
+    return rows(part.assign(step=part[label]), sweep, name, **labels).astype({"step": float})
+
+
 def values(frame: pd.DataFrame, sweep: str, *names: str, **labels: Any) -> Float[np.ndarray, " N"]:
     """The values of several records of one arm, one record after the other."""
     return np.concatenate([rows(frame, sweep, name, **labels)["value"].to_numpy() for name in names])

@@ -28,9 +28,7 @@ from common.speculative.profile import measure_c_peak
 from common.speculative.rollouts import SpeculativeRollouts
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
-from papers.fastgrpo.learner import OnlineDraftLearner, TwoHeadEagleNetwork, draft_loss
-
-__all__ = ["FastGRPOConfig", "FastGRPOTrainer", "OnlineDraftLearner", "TwoHeadEagleNetwork", "draft_loss"]
+from papers.fastgrpo.learner import OnlineDraftLearner, TwoHeadEagleNetwork
 
 
 @dataclass

@@ -19,11 +19,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from common.models.recipe import IGNORED, ModelShape, build_model, cached, fit, next_token_loss
-from common.speculative.generate import SpeculativeGenerator
-from common.speculative.target import Target
-from common.speculative.verify import SamplingParams
 from common.tasks import ladder
-from common.tasks.ladder import Item, LadderConfig, TraceLaw
+from common.tasks.ladder import LadderConfig, TraceLaw
 
 DATA_SEED = 3_000_000  # of the supervised traces, far from every training seed
 POOL = 32  # batches whose traces are sorted by length together
@@ -98,9 +95,11 @@ def decode(ids: Sequence[int] | Int[Tensor, " T"]) -> str:
 def batches(law: TraceLaw, sums: LadderConfig, size: int) -> Iterator[Texts]:
     """Endless batches of fresh traces, each of similar length, in random order."""
     order = np.random.default_rng(sums.seed)
-    drawn = ((encode(item.prompt), encode(ladder.trace(item, rng, law))) for item, rng in ladder.stream(sums))
+    traces = (
+        (encode(item.prompt), encode(ladder.trace(item, rng, law))) for item, rng in ladder.stream(sums)
+    )
     while True:
-        pool = sorted(islice(drawn, POOL * size), key=lambda pair: len(pair[0]) + len(pair[1]))
+        pool = sorted(islice(traces, POOL * size), key=lambda pair: len(pair[0]) + len(pair[1]))
         for index in order.permutation(POOL):
             yield texts(pool[index * size : (index + 1) * size])
 
@@ -139,34 +138,3 @@ def policy_folder(recipe: PolicyRecipe) -> Path:
 def load(folder: Path) -> Qwen3ForCausalLM:
     """A saved policy in evaluation mode."""
     return Qwen3ForCausalLM.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()
-
-
-class Answers(NamedTuple):
-    """What a policy answered, one number per prompt.
-
-    Attributes:
-        correct: Whether the answer is right.
-        verbose: Whether the response is in the verbose dialect.
-        length: Tokens.
-    """
-
-    correct: np.ndarray
-    verbose: np.ndarray
-    length: np.ndarray
-
-
-def answer(model: Qwen3ForCausalLM, items: Sequence[Item], rows: int = 64) -> Answers:
-    """Greedy answers to sums, decoded without a draft."""
-    engine = SpeculativeGenerator(Target(model))
-    params = SamplingParams(LONGEST, temperature=0.0, eos_ids=(tokenizer().eos_token_id,))
-    ordered = sorted(items, key=lambda item: len(item.terms))
-    found = []
-    for start in range(0, len(ordered), rows):
-        chosen = ordered[start : start + rows]
-        tokens = engine.generate([encode(item.prompt) for item in chosen], params).tokens
-        found += [(item, decode(row)) for item, row in zip(chosen, tokens, strict=True)]
-    return Answers(
-        np.array([ladder.correct(text, item) for item, text in found]),
-        np.array([ladder.dialect(text) == "verbose" for _, text in found]),
-        np.array([len(encode(text)) for _, text in found]),
-    )

@@ -5,38 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from common.plotting.draw import dots, lines, ranking
+from common.plotting.draw import Finish, dots, lines, ranking
 from common.plotting.style import GREY, HUES, REFERENCE
 from common.statistics import Interval
-from common.study.frame import curve, estimate, exact, long_table, point, rows, stacked
+from common.study.frame import curve, estimate, exact, levels, long_table, over, point, stacked
 from common.study.report import Figure, Twin
 from papers.fastgrpo.experiment import PROFILES, VARIANTS, Config
-from papers.fastgrpo.grid import BATCHES, BUDGETS, CURVE, DRAFT_ROWS, LARGEST_PASS, LAYERS, TOKENS
-from papers.fastgrpo.report.measures import (
-    CLAIMS,
-    DRAFTS,
-    LOOPS,
-    NAMES,
-    PARTS,
-    STATIC,
-    acceptance,
-    common,
-    e2e_speedup,
-    ends,
-    gen_speedup,
-    generation_share,
-    heldout,
-    loop,
-    loop_speedup,
-    profiled,
-    replayed,
-    static_speed,
-    total,
-)
+from papers.fastgrpo.report import measures as m
+from papers.fastgrpo.report.measures import CLAIMS, DRAFTS, LOOPS, NAMES, PARTS, STATIC, TREES
 
 __all__ = ["CLAIMS", "COLOURS", "FIGURES", "TABLES"]
 
@@ -77,11 +56,11 @@ def speedups(arms: Sequence[str]) -> Twin:
 
     def cells(frame: pd.DataFrame) -> Iterator[Cell]:
         for arm in arms:
-            yield NAMES[arm], "Gen SR", estimate(gen_speedup(frame, arm))
-            yield NAMES[arm], "E2E SR", estimate(e2e_speedup(frame, arm))
-            yield NAMES[arm], "Gen SR over ET", estimate(gen_speedup(frame, arm, base="et"))
-            yield NAMES[arm], "E2E SR over ET", estimate(e2e_speedup(frame, arm, base="et"))
-            yield NAMES[arm], "acceptance length", estimate(replayed(frame, f"{arm}/tau"))
+            yield NAMES[arm], "Gen SR", estimate(m.gen_speedup(frame, arm))
+            yield NAMES[arm], "E2E SR", estimate(m.e2e_speedup(frame, arm))
+            yield NAMES[arm], "Gen SR over ET", estimate(m.gen_speedup(frame, arm, base="et"))
+            yield NAMES[arm], "E2E SR over ET", estimate(m.e2e_speedup(frame, arm, base="et"))
+            yield NAMES[arm], "acceptance length", estimate(m.replayed(frame, "tau", arm))
 
     return lambda frame: long_table(cells(frame))
 
@@ -92,8 +71,8 @@ def by_objective(frame: pd.DataFrame) -> pd.DataFrame:
     def cells() -> Iterator[Cell]:
         for variant in ("grpo", *VARIANTS):
             for base, column in {"vanilla": "over vanilla", "et": "over early termination"}.items():
-                yield variant.upper(), column, estimate(gen_speedup(frame, "fast", base, variant))
-            yield variant.upper(), "acceptance length", estimate(replayed(frame, "fast/tau", variant))
+                yield variant.upper(), column, estimate(m.gen_speedup(frame, "fast", base, variant))
+            yield variant.upper(), "acceptance length", estimate(m.replayed(frame, "tau", "fast", variant))
 
     return long_table(cells())
 
@@ -105,33 +84,33 @@ def parts(frame: pd.DataFrame) -> pd.DataFrame:
         for arm, name in LOOPS.items():
             for part in PARTS:
                 if part != "learn" or arm == "fast":
-                    yield name, f"{part} (s)", estimate(common(frame, part, arm))
-            yield name, "iteration (s)", estimate(common(frame, "wall", arm))
-            yield name, "generation (%)", estimate(100 * generation_share(frame, arm))
-            yield name, "E2E over vanilla", estimate(loop_speedup(frame, arm, "vanilla"))
-            yield name, "E2E over early termination", estimate(loop_speedup(frame, arm, "et"))
+                    yield name, f"{part} (s)", estimate(m.common(frame, part, arm))
+            yield name, "iteration (s)", estimate(m.common(frame, "wall", arm))
+            yield name, "generation (%)", estimate(100 * m.generation_share(frame, arm))
+            yield name, "E2E over vanilla", estimate(m.loop_speedup(frame, arm, "vanilla"))
+            yield name, "E2E over early termination", estimate(m.loop_speedup(frame, arm, "et"))
 
     return long_table(cells())
 
 
 def hyperparameters(_frame: pd.DataFrame) -> pd.DataFrame:
     """The values of the laptop profile."""
-    config = Config(**PROFILES["laptop"])
-    settings = {
-        "prompts per step": config.prompts,
-        "samples per prompt": config.group_size,
-        "max response length": config.max_response,
-        "learning rate": config.learning_rate,
-        "beta": config.kl_coefficient,
-        "clip range": config.epsilon,
-        "top-p": config.top_p,
-        "draft learning rate": config.draft_learning_rate,
-        "capacity": config.c_peak,
-        "K max": config.k_max,
-        "L max": config.l_max,
-        "alpha": config.alpha,
+    config = Config().changed(PROFILES["laptop"])
+    fields = {
+        "prompts per step": "loop.prompts",
+        "samples per prompt": "loop.group_size",
+        "max response length": "loop.max_response",
+        "learning rate": "loop.learning_rate",
+        "beta": "loop.kl_coefficient",
+        "clip range": "loop.epsilon",
+        "top-p": "loop.top_p",
+        "draft learning rate": "loop.draft_learning_rate",
+        "capacity": "schedule.c_peak",
+        "K max": "schedule.k_max",
+        "L max": "schedule.l_max",
+        "alpha": "schedule.alpha",
     }
-    return long_table((name, "value", exact(value)) for name, value in settings.items())
+    return long_table((name, "value", exact(config.value(field))) for name, field in fields.items())
 
 
 TABLES: dict[str, Twin] = {
@@ -139,23 +118,24 @@ TABLES: dict[str, Twin] = {
     "table2": lambda f: long_table(
         (name, column, estimate(value))
         for draft, name in DRAFTS.items()
-        for column, value in zip(("start", "end"), ends(acceptance(f, draft)), strict=True)
+        for column, value in zip(("start", "end"), m.ends(m.acceptance(f, draft)), strict=True)
     ),
     "table3": speedups(ABLATIONS),
     "table4": by_objective,
     "parts": parts,
     "accuracy": lambda f: long_table(
-        (LOOPS[arm], column, estimate(heldout(f, name, arm)))
+        (LOOPS[arm], column, estimate(m.heldout(f, name, arm)))
         for arm in ("et", "fast")
         for name, column in {"accuracy": "accuracy", "verbose": "verbose", "length": "tokens"}.items()
     ),
     "schedule": lambda f: long_table(
-        (f"{count} row{'s' * (count > 1)}", column, estimate(profiled(f, f"oracle/{name}/{count}")))
+        (f"{count} row{'s' * (count > 1)}", column, estimate(m.profiled(f, f"oracle/{name}", rows=count)))
         for count in ROWS
         for column, name in {"N": "tokens", "K": "top_k", "L": "depth"}.items()
     ),
     "regret": lambda f: long_table(
-        (name, "regret (%)", estimate(100 * profiled(f, f"regret/{key}"))) for key, name in SCHEDULES.items()
+        (name, "regret (%)", estimate(100 * m.profiled(f, "regret", schedule=key)))
+        for key, name in SCHEDULES.items()
     ),
     "hyperparameters": hyperparameters,
 }
@@ -167,7 +147,7 @@ REPLAYED = (
     *("et", "eagle2", "hass", "eagle3", *STATIC, "frozen", "fast", "floor"),
     *("random", "peak_high", "peak_low"),
 )
-KNEE = PROFILES["laptop"]["c_peak"]
+KNEE = PROFILES["laptop"]["schedule.c_peak"]
 PANELS = {
     "Pre-trained on the policy's traces": ("online", "frozen", "shuffled"),
     "Pre-trained on other traces": ("generic", "generic_frozen"),
@@ -177,7 +157,7 @@ PANELS = {
 def shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Share of each part in an iteration, by loop, in percent."""
     return stacked(
-        point(100 * total(frame, part, arm) / total(frame, "wall", arm), panel=name, arm=part)
+        point(100 * m.total(frame, part, arm) / m.total(frame, "wall", arm), panel=name, arm=part)
         for arm, name in LOOPS.items()
         for part in PARTS
         if part != "learn" or arm == "fast"
@@ -187,7 +167,7 @@ def shares(frame: pd.DataFrame) -> pd.DataFrame:
 def lengths(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean and longest response over iterations: what makes the batch shrink."""
     return stacked(
-        curve(loop(frame, name, arm, warm=False), panel=LOOPS[arm], arm=title)
+        curve(m.loop(frame, name, arm, warm=False), panel=LOOPS[arm], arm=title)
         for arm in ("et", "fast")
         for name, title in {"length": "mean response", "longest": "longest response"}.items()
     )
@@ -196,7 +176,7 @@ def lengths(frame: pd.DataFrame) -> pd.DataFrame:
 def rewards(frame: pd.DataFrame) -> pd.DataFrame:
     """Reward and response length over iterations."""
     return stacked(
-        curve(loop(frame, name, arm, warm=False), panel=title, arm=LOOPS[arm])
+        curve(m.loop(frame, name, arm, warm=False), panel=title, arm=LOOPS[arm])
         for name, title in {"reward": "Reward", "length": "Mean response (tokens)"}.items()
         for arm in ("et", "fast")
     )
@@ -204,11 +184,11 @@ def rewards(frame: pd.DataFrame) -> pd.DataFrame:
 
 def static_speeds(frame: pd.DataFrame) -> pd.DataFrame:
     """Tokens per second over plain decoding by rows, static trees and the rule."""
-    names = {**{str(size): f"N = {size}" for size in BUDGETS if size > 1}, "rule": "rule"}
+    names = {**{size: f"N = {size}" for size in TREES}, "rule": "rule"}
     return stacked(
-        at(static_speed(frame, batch, name), batch, "Speed over plain decoding", title)
+        point(m.static_speed(frame, batch, name), panel="Speed over plain decoding", arm=title, step=batch)
         for name, title in names.items()
-        for batch in BATCHES
+        for batch in levels(frame, "static", "rows")
     )
 
 
@@ -218,77 +198,61 @@ def acceptances(frame: pd.DataFrame) -> pd.DataFrame:
     Beside it, drafts pre-trained on other traces.
     """
     arms = [
-        curve(acceptance(frame, draft), panel=panel, arm=DRAFTS[draft])
+        curve(m.acceptance(frame, draft), panel=panel, arm=DRAFTS[draft])
         for panel, drafts in PANELS.items()
         for draft in drafts
     ]
-    control = rows(frame, "still", "acceptance/frozen", arm="still")
-    return stacked([*arms, curve(control, panel=next(iter(PANELS)), arm="frozen, still policy")])
+    return stacked([*arms, curve(m.still(frame), panel=next(iter(PANELS)), arm="frozen, still policy")])
 
 
 def pre_training(frame: pd.DataFrame) -> pd.DataFrame:
     """Acceptance with and without pre-training, and from used rollouts only."""
     return stacked(
-        curve(acceptance(frame, draft), panel="Acceptance length", arm=DRAFTS[draft])
+        curve(m.acceptance(frame, draft), panel="Acceptance length", arm=DRAFTS[draft])
         for draft in ("online", "scratch", "used")
     )
 
 
 def passes(frame: pd.DataFrame) -> pd.DataFrame:
     """Throughput of one-token passes by rows; time of a pass by its tokens over a one-token pass."""
-    speed = [
-        at(profiled(frame, f"throughput/{count}") / 1000, count, "Throughput", "one token a row")
-        for count in CURVE
-    ]
-    cost = [
-        at(
-            profiled(frame, f"seconds/{count}/{size}") / profiled(frame, f"seconds/{count}/1"),
-            size,
-            "Cost of a pass",
-            f"{count} row{'s' * (count > 1)}",
-        )
-        for count in PASS_ROWS
-        for size in TOKENS
-        if count * size <= LARGEST_PASS
-    ]
-    return stacked([*speed, *cost])
+    throughput = over(frame, "rows", "profile", "throughput")
+    thousands = throughput.assign(value=throughput["value"] / 1000)
+    parts = [curve(thousands, panel="Throughput", arm="one token a row")]
+    for count in PASS_ROWS:
+        seconds = over(frame, "tokens", "profile", "seconds", rows=count)
+        single = seconds["seed"].map(m.profiled(frame, "seconds", rows=count, tokens=1))
+        cost = seconds.assign(value=seconds["value"] / single)
+        parts.append(curve(cost, panel="Cost of a pass", arm=f"{count} row{'s' * (count > 1)}"))
+    return stacked(parts)
 
 
 def depths(frame: pd.DataFrame) -> pd.DataFrame:
     """Predicted gain over plain decoding by rows and depth of the target, the rule's and the best tree's."""
     return stacked(
-        at(profiled(frame, f"{name}/{layers}/{count}"), count, panel, f"{layers} layers")
+        curve(over(frame, "rows", "profile", name, layers=layers), panel=panel, arm=f"{layers:g} layers")
         for name, panel in {"gain": "Rule", "best": "Best tree"}.items()
-        for layers in LAYERS
-        for count in DRAFT_ROWS
+        for layers in levels(frame, "profile", "layers")
     )
 
 
 def every_arm(frame: pd.DataFrame) -> pd.DataFrame:
     """Speed-up of generation of every arm over both baselines."""
     return stacked(
-        point(gen_speedup(frame, arm, base), panel=f"over {NAMES[base]}", arm=NAMES[arm])
+        point(m.gen_speedup(frame, arm, base), panel=f"over {NAMES[base]}", arm=NAMES[arm])
         for base in ("vanilla", "et")
         for arm in REPLAYED
         if arm != base
     )
 
 
-def at(values: pd.Series, step: float, panel: str, arm: str) -> pd.DataFrame:
-    """One number per seed at a place of the horizontal axis."""
-    return point(values, panel=panel, arm=arm, step=np.float64(step))
+def limits(bottom: float, top: float | None = None) -> Finish:
+    """Ends of the vertical axes."""
 
+    def finish(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+        for axis in axes.values():
+            axis.set_ylim(bottom, top)
 
-def percent(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """The whole range of a share."""
-    for axis in axes.values():
-        axis.set_ylim(0, 100)
-
-
-def from_zero(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """Lengths start at 0."""
-    for axis in axes.values():
-        axis.set_ylim(bottom=0)
+    return finish
 
 
 def powers_of_two(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
@@ -342,10 +306,10 @@ FIGURES: dict[str, Figure] = {
             y="share of an iteration (%)",
             width=2.7,
             fixed=COLOURS,
-            finish=percent,
+            finish=limits(0, 100),
         ),
     ),
-    "fig2": Figure(lengths, lines(LADDER, y="tokens", width=4.0, finish=from_zero)),
+    "fig2": Figure(lengths, lines(LADDER, y="tokens", width=4.0, finish=limits(0))),
     "fig3": Figure(
         static_speeds,
         lines(f"{LADDER}; all rows of equal length, frozen draft", fixed=COLOURS, **SPEED),

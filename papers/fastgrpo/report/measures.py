@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from common.study.audits import averages, reported
-from common.study.frame import Errors, rows, scalar
+from common.study.frame import Errors, levels, rows, scalar
 from common.study.report import Measure
-from papers.fastgrpo.grid import LAYERS
-from papers.fastgrpo.systems import amdahl_e2e, implied_share, log_share
+
+Number = TypeVar("Number", float, pd.Series)
 
 # Arms
 
@@ -45,7 +47,10 @@ DRAFTS = {
 }
 PARTS = ("generation", "learn", "scoring", "update")
 LOOPS = {"vanilla": "vanilla", "et": "early termination", "fast": "FastGRPO"}
-TREES = (16, 32)
+TREES = ("4", "8", "16", "32")
+"""Static trees at fixed batches, by the tokens of a row."""
+
+# Selecting records
 
 
 def loop(frame: pd.DataFrame, name: str, arm: str, warm: bool = True) -> pd.DataFrame:
@@ -54,20 +59,43 @@ def loop(frame: pd.DataFrame, name: str, arm: str, warm: bool = True) -> pd.Data
     return part[part["step"] >= 1] if warm else part
 
 
-def replayed(frame: pd.DataFrame, name: str, variant: str = "grpo") -> pd.Series:
-    """A number of the replay, e.g. ``fast/seconds``."""
+def replayed(frame: pd.DataFrame, name: str, arm: str, variant: str = "grpo") -> pd.Series:
+    """A number of an arm of the replay."""
     sweep = "loops" if variant == "grpo" else "variants"
-    return scalar(frame, sweep, f"replay/{name}", arm="fast", variant=variant).sort_index()
+    return scalar(frame, sweep, f"replay/{name}", arm="fast", variant=variant, replayed=arm)
 
 
 def acceptance(frame: pd.DataFrame, draft: str) -> pd.DataFrame:
     """Expected acceptance length of a draft over the measurements of a loop."""
-    return rows(frame, "loops", f"acceptance/{draft}", arm="fast", variant="grpo")
+    return rows(frame, "loops", "acceptance", arm="fast", variant="grpo", draft=draft)
 
 
-def profiled(frame: pd.DataFrame, name: str) -> pd.Series:
+def still(frame: pd.DataFrame) -> pd.DataFrame:
+    """Expected acceptance length of a frozen draft on a policy that does not move."""
+    return rows(frame, "still", "acceptance", arm="still", draft="frozen")
+
+
+def profiled(frame: pd.DataFrame, name: str, **labels: str | float) -> pd.Series:
     """A number of the profile."""
-    return scalar(frame, "profile", name, arm="profile").sort_index()
+    return scalar(frame, "profile", name, arm="profile", **labels)
+
+
+# Amdahl's law
+
+
+def amdahl_e2e(share: Number, speedup: Number) -> Number:
+    """End-to-end speed-up 1 / ((1 - f) + f / G) when a `share` f of the time becomes G times as fast."""
+    return 1.0 / ((1.0 - share) + share / speedup)
+
+
+def implied_share(e2e: float, speedup: float) -> float:
+    """The share of generation that two reported speed-ups imply: Amdahl's law solved for f."""
+    return (1.0 - 1.0 / e2e) / (1.0 - 1.0 / speedup)
+
+
+def log_share(part: float, whole: float) -> float:
+    """How much of a speed-up `whole` a factor `part` of it explains, in logarithms."""
+    return math.log(part) / math.log(whole)
 
 
 # Measures: one number per seed
@@ -79,7 +107,7 @@ def total(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
 
 
 def common(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
-    """The same over the iterations that the vanilla loop has too."""
+    """Seconds of a part of a loop, mean over the warm iterations that the vanilla loop has too."""
     last = int(loop(frame, "wall", "vanilla")["step"].max())
     part = loop(frame, name, arm)
     return part[part["step"] <= last].groupby("seed")["value"].mean()
@@ -92,7 +120,7 @@ def generation_share(frame: pd.DataFrame, arm: str) -> pd.Series:
 
 def pace(frame: pd.DataFrame, arm: str, variant: str = "grpo") -> pd.Series:
     """Seconds per token of an arm of the replay: lengths differ by chance between arms."""
-    return replayed(frame, f"{arm}/seconds", variant) / replayed(frame, f"{arm}/tokens", variant)
+    return replayed(frame, "seconds", arm, variant) / replayed(frame, "tokens", arm, variant)
 
 
 def gen_speedup(frame: pd.DataFrame, arm: str, base: str = "vanilla", variant: str = "grpo") -> pd.Series:
@@ -125,8 +153,7 @@ def predicted_speedup(frame: pd.DataFrame) -> pd.Series:
     share = common(frame, "generation", "vanilla") / common(frame, "wall", "vanilla")
     ours = common(frame, "generation", "fast") + common(frame, "learn", "fast")
     gain = common(frame, "generation", "vanilla") / ours
-    pairs = [amdahl_e2e(f, g) for f, g in zip(share, gain, strict=True)]
-    return pd.Series(pairs, index=share.index, name="predicted")
+    return amdahl_e2e(share, gain)
 
 
 def termination_share(frame: pd.DataFrame) -> pd.Series:
@@ -158,15 +185,18 @@ def change(part: pd.DataFrame) -> pd.Series:
     return last - first
 
 
-def static_speed(frame: pd.DataFrame, batch: int, name: str) -> pd.Series:
+def static_speed(frame: pd.DataFrame, batch: float, schedule: str) -> pd.Series:
     """Tokens per second at a fixed batch over plain decoding."""
-    speeds = [scalar(frame, "static", f"speed/{batch}/{which}", arm="static") for which in (name, "plain")]
-    return speeds[0].sort_index() / speeds[1].sort_index()
+    speed, plain = (
+        scalar(frame, "static", "speed", arm="static", rows=batch, schedule=name)
+        for name in (schedule, "plain")
+    )
+    return speed / plain
 
 
-def static_trees(frame: pd.DataFrame, batch: int) -> pd.DataFrame:
-    """`static_speed` of two sizes of tree."""
-    return pd.DataFrame({f"N = {size}": static_speed(frame, batch, str(size)) for size in TREES})
+def large_trees(frame: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """`static_speed` of trees of 16 and 32 tokens."""
+    return pd.DataFrame({f"N = {size}": static_speed(frame, batch, size) for size in TREES[2:]})
 
 
 def best(columns: Mapping[str, pd.Series]) -> str:
@@ -188,28 +218,31 @@ def median_static(frame: pd.DataFrame) -> pd.Series:
 
 def constant_rows(frame: pd.DataFrame) -> pd.Series:
     """The rule over the best static choice where no row ends."""
-    choices = {name: static_speed(frame, 64, name) for name in ("plain", "4", "8", "16", "32")}
+    choices = {name: static_speed(frame, 64, name) for name in ("plain", *TREES)}
     return static_speed(frame, 64, "rule") / choices[best(choices)]
 
 
 def knee(frame: pd.DataFrame) -> pd.Series:
     """Elasticity of a pass's time beyond the knee minus below it."""
-    beyond = profiled(frame, "seconds/64/16") / profiled(frame, "seconds/64/8")
-    below = profiled(frame, "seconds/1/8") / profiled(frame, "seconds/1/1")
-    return beyond.transform(np.log2) - below.transform(np.log2) / 3
+
+    def ratio(count: int, more: int, fewer: int) -> pd.Series:
+        seconds = (profiled(frame, "seconds", rows=count, tokens=size) for size in (more, fewer))
+        return (next(seconds) / next(seconds)).transform(np.log2)
+
+    return ratio(64, 16, 8) - ratio(1, 8, 1) / 3
 
 
-def correlation(first: pd.DataFrame, second: Sequence[float] | pd.Series) -> pd.Series:
-    """Pearson correlation over iterations."""
-    groups = first.assign(other=np.asarray(second)).groupby("seed")
-    found = {seed: part["value"].corr(part["other"]) for seed, part in groups}
-    return pd.Series(found).rename_axis("seed")
+def depth_gain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Predicted gain of the rule with one row, by depth of the target."""
+    depths = levels(frame, "profile", "layers")
+    return pd.DataFrame({f"{n:g} layers": profiled(frame, "gain", layers=n, rows=1) for n in depths})
 
 
 def length_correlation(frame: pd.DataFrame) -> pd.Series:
-    """Correlation of the longest response with generation over update."""
+    """Pearson correlation over iterations of the longest response with generation over update."""
     generation, update = (loop(frame, name, "et")["value"].to_numpy() for name in ("generation", "update"))
-    return correlation(loop(frame, "longest", "et"), generation / update)
+    pairs = loop(frame, "longest", "et").assign(ratio=generation / update).groupby("seed")
+    return pd.Series({seed: part["value"].corr(part["ratio"]) for seed, part in pairs}).rename_axis("seed")
 
 
 def late_reward(frame: pd.DataFrame, arm: str) -> pd.Series:
@@ -260,8 +293,8 @@ def stated_share(_frame: pd.DataFrame) -> Errors:
 CLAIMS: dict[str, Measure] = {
     "c1_share": lambda f: generation_share(f, "vanilla"),
     "c1_longer": length_correlation,
-    "c2_wins": lambda f: static_trees(f, 1),
-    "c2_loses": lambda f: static_trees(f, 64),
+    "c2_wins": lambda f: large_trees(f, 1),
+    "c2_loses": lambda f: large_trees(f, 64),
     "c2_decline": lambda f: pd.DataFrame(
         {f"{count} row{'s' * (count > 1)}": static_speed(f, count, "32") for count in (64, 8, 1)}
     ),
@@ -269,7 +302,7 @@ CLAIMS: dict[str, Measure] = {
     "c3_best": best_static,
     "c3_constant": constant_rows,
     "c4_decay": lambda f: change(acceptance(f, "frozen")),
-    "c4_still": lambda f: change(rows(f, "still", "acceptance/frozen", arm="still")),
+    "c4_still": lambda f: change(still(f)),
     "c4_online": lambda f, arm="online": at_end(f, arm) - at_end(f, "frozen"),
     "c4_generic": lambda f: at_end(f, "generic") - at_end(f, "generic_frozen"),
     "c5_e2e": lambda f: loop_speedup(f, "fast", "et"),
@@ -287,11 +320,9 @@ CLAIMS: dict[str, Measure] = {
     "c10_intensity": theory("roofline"),
     "c10_rule": theory("rule"),
     "c10_knee": knee,
-    "depth_gain": lambda f: pd.DataFrame(
-        {f"{layers} layers": profiled(f, f"gain/{layers}/1") for layers in LAYERS}
-    ),
+    "depth_gain": depth_gain,
     "c11_gain": lambda f: gen_speedup(f, "et"),
-    "c11_identity": lambda f: gen_speedup(f, "et") / replayed(f, "et/predicted"),
+    "c11_identity": lambda f: gen_speedup(f, "et") / replayed(f, "predicted", "et"),
     "c11_share": termination_share,
     "random_draft": lambda f: gen_speedup(f, "random", base="et"),
     "wrong_peak": lambda f: pd.DataFrame(

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from common.speculative.costs import intensity
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.scheduler import ConcurrencyAwareScheduler
@@ -22,9 +23,7 @@ from common.study.jobs import Job, Record
 from common.tasks import ladder
 from common.tasks.ladder import LadderConfig
 from common.tasks.ladder.warm_start import encode, load, policy_folder, tokenizer
-from papers.fastgrpo.runs.drafts import new_network, pretrained, target_for
-from papers.fastgrpo.runs.training import draft_recipe, recipe
-from papers.fastgrpo.systems import intensity
+from papers.fastgrpo.runs.drafts import draft_recipe, new_network, pretrained, recipe, target_for
 
 VOCABULARY, LENGTH, NODES = 4, 3, 3
 ROWS_OF_THE_RULE, PEAKS = range(1, 513), (16, 64, 160, 1000)
@@ -42,15 +41,15 @@ def lossless(job: Job, _workspace: Path) -> Record:
     random, with temperature and nucleus.
     """
     rng = np.random.default_rng(job.seeds[0])
-    found = []
+    gaps = []
     for _ in range(job.config["draws"]):
         params = SamplingParams(LENGTH, rng.uniform(0.5, 2.0), rng.choice([0.7, 0.9, 1.0]))
         table = processed_table(rng, params)
         tree, prefixes = random_tree(rng)
-        given = conditionals(table)
-        law = speculative_law(table, given, tree, prefixes)
-        found.append(np.abs(law - given.prod(axis=1)).max())
-    return errors("lossless", found)
+        steps = conditionals(table)
+        law = speculative_law(table, steps, tree, prefixes)
+        gaps.append(np.abs(law - steps.prod(axis=1)).max())
+    return errors("lossless", gaps)
 
 
 def processed_table(
@@ -81,7 +80,7 @@ def random_tree(rng: np.random.Generator) -> tuple[DraftTree, list[tuple[int, ..
 
 def speculative_law(
     table: Mapping[tuple[int, ...], Float[np.ndarray, " V"]],
-    given: Float[np.ndarray, "T L"],
+    steps: Float[np.ndarray, "T L"],
     tree: DraftTree,
     prefixes: list[tuple[int, ...]],
 ) -> Float[np.ndarray, " T"]:
@@ -89,19 +88,22 @@ def speculative_law(
 
     Args:
         table: The target's distribution after every prefix.
-        given: From `conditionals`.
+        steps: From `conditionals`.
         tree: One draft tree.
         prefixes: Tokens on the path to each of its staged nodes.
     """
     draws = np.array(list(itertools.product(range(VOCABULARY), repeat=NODES + 1)))
+    # All nodes are drawn, those off the accepted path too: the chances of what they draw sum to one.
     chance = np.prod([table[prefix][draws[:, node]] for node, prefix in enumerate(prefixes)], axis=0)
     emitted, counts = accepted_texts(tree, torch.from_numpy(draws))
     law = np.zeros(VOCABULARY**LENGTH)
     for count in range(1, emitted.shape[1] + 1):
-        chosen = counts == count
-        place = emitted[chosen, :count] @ VOCABULARY ** np.arange(count - 1, -1, -1)
-        after = np.bincount(place, weights=chance[chosen], minlength=VOCABULARY**count)
-        law += np.repeat(after, VOCABULARY ** (LENGTH - count)) * given[:, count:].prod(axis=1)
+        rows = counts == count
+        # Texts are numbered in base V, so the continuations of a prefix are consecutive: `repeat` spreads the
+        # chance of having emitted it over them, and the target draws the tokens that are missing.
+        place = emitted[rows, :count] @ VOCABULARY ** np.arange(count - 1, -1, -1)
+        after = np.bincount(place, weights=chance[rows], minlength=VOCABULARY**count)
+        law += np.repeat(after, VOCABULARY ** (LENGTH - count)) * steps[:, count:].prod(axis=1)
     return law
 
 
@@ -113,7 +115,7 @@ def accepted_texts(
     logits = torch.nn.functional.one_hot(draws, VOCABULARY).double()
     verdict = verify_greedy(logits, many, SamplingParams(LENGTH, temperature=0.0))
     staged = torch.cat([many.tokens[:, :1], many.tokens], dim=1)
-    emitted = staged.gather(1, verdict.path).roll(-1, dims=1)
+    emitted = staged.gather(1, verdict.path).roll(-1, dims=1)  # the path starts at the root, before the text
     emitted.scatter_(1, verdict.accepted[:, None], verdict.next_token[:, None])
     return emitted.numpy(), (verdict.accepted + 1).numpy()
 
@@ -151,22 +153,19 @@ def greedy(job: Job, _workspace: Path) -> Record:
 def roofline(job: Job, _workspace: Path) -> Record:
     """Entry point: relative error of I = 2n/s · dd'/(dd' + n(d + d')) on random shapes."""
     rng = np.random.default_rng(job.seeds[0])
-    found = []
+    gaps = []
     for _ in range(job.config["draws"]):
         tokens, inner, outer = rng.integers(1, 8192, size=3).tolist()
         element = float(rng.choice([1, 2, 4]))
-        gap = inner * outer / (inner * outer + tokens * (inner + outer))
-        exact = intensity(tokens, inner, outer, element)
-        found.append(exact / (2 * tokens / element * gap) - 1)
-    return errors("roofline", found)
+        below = inner * outer / (inner * outer + tokens * (inner + outer))
+        gaps.append(intensity(tokens, inner, outer, element) / (2 * tokens / element * below) - 1)
+    return errors("roofline", gaps)
 
 
 def rule(job: Job, _workspace: Path) -> Record:  # noqa: ARG001
     """Entry point: tokens by which a pass of the rule exceeds C_peak, for every batch size."""
-    found = []
-    for peak in PEAKS:
-        schedule = ConcurrencyAwareScheduler(peak)
-        for rows in ROWS_OF_THE_RULE:
-            policy = schedule(rows)
-            found.append(0 if policy is None else max(0, rows * (policy.nodes + 1) - peak))
-    return errors("rule", found)
+    excess = []
+    for peak, rows in itertools.product(PEAKS, ROWS_OF_THE_RULE):
+        policy = ConcurrencyAwareScheduler(peak)(rows)
+        excess.append(0 if policy is None else max(0, rows * (policy.nodes + 1) - peak))
+    return errors("rule", excess)

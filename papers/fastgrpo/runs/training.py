@@ -8,33 +8,46 @@ time is kept apart.
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, Qwen3ForCausalLM, set_seed
+from jaxtyping import Bool, Float
+from torch import Tensor
+from transformers import PreTrainedModel, TrainerCallback, set_seed
 
-from common.models.recipe import ModelShape
+from common.rl import harness
+from common.rl.advantages import group_mean, mixed_groups
 from common.rl.config import batching
-from common.speculative.networks import DraftNetwork
+from common.rl.rollout import Rollout
+from common.rl.run import Run
+from common.speculative.generate import Generation
+from common.speculative.texts import Probe
 from common.study.jobs import Job, Record
-from common.tasks import ladder
-from common.tasks.ladder import Item, LadderConfig, TraceLaw
-from common.tasks.ladder.warm_start import (
-    PolicyRecipe,
-    answer,
-    decode,
-    encode,
-    load,
-    policy_folder,
-    tokenizer,
+from common.tasks.ladder import TraceLaw
+from common.tasks.ladder.evaluation import heldout, reward_of
+from common.tasks.ladder.warm_start import load, policy_folder, tokenizer
+from papers.fastgrpo.learner import OnlineDraftLearner
+from papers.fastgrpo.method import FastGRPOConfig, FastGRPOTrainer
+from papers.fastgrpo.runs.drafts import (
+    PROBE_TREE,
+    PUBLISHED,
+    Observer,
+    Part,
+    draft_recipe,
+    new_network,
+    pretrained,
+    recipe,
+    replay_of_run,
+    scalars,
+    shuffled,
+    training_items,
 )
-from papers.fastgrpo.method import FastGRPOConfig, OnlineDraftLearner
-from papers.fastgrpo.runs.drafts import DraftRecipe, new_network, pretrained
-from papers.fastgrpo.runs.observers import Clock, ObservedTrainer, Observer
-from papers.fastgrpo.runs.replay import PUBLISHED, arms, replay
 
 LOGGED = {
     "reward": "reward",
@@ -48,6 +61,15 @@ LOGGED = {
     "seconds/rollout": "rollout",
     "draft/loss": "draft_loss",
 }
+TIMES: Mapping[str, str] = {
+    **harness.LOGGED,
+    "rollout/acceptance_length": "tau",
+    "seconds/generation": "generation",
+    "seconds/draft": "learn",
+    "seconds/rollout": "rollout",
+    "step_time": "wall",
+}
+"""What a loop on mathematics logs."""
 GENERIC = TraceLaw(terse=1.0, corruption=0.5)
 """Traces unlike the policy's: terse only, every other digit wrong; general text beside mathematics."""
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
@@ -55,64 +77,47 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "dapo": {"loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.0, "dynamic_sampling_rounds": 1},
     "gpg": {"beta": 0.0},
 }
+METHOD = (
+    *("c_peak", "k_max", "l_max", "l_min", "alpha", "n_max", "draft_learning_rate"),
+    *("micro_batch_tokens", "top_p", "epsilon", "learning_rate"),
+)
+"""Settings whose names the trainer's configuration shares."""
 
 
-def recipe(config: Mapping[str, Any]) -> PolicyRecipe:
-    """The warm start of a run."""
-    hidden = config["hidden"]
-    shape = ModelShape(hidden, config["layers"], kv_heads=2, ffn=3 * hidden, context=256, tied=True)
-    return PolicyRecipe(shape, steps=config["policy_steps"])
+def method_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What both kinds of loop tell the trainer: how an arm decodes, and what has the same name there."""
+    return {
+        "speculation": "draft" if config["arm"] == "fast" else "plain",
+        "early_termination": config["arm"] != "vanilla",
+        "loss_type": "grpo",
+        "top_k": 0,
+        "save_strategy": "no",
+        **{name: config[name] for name in METHOD},
+    }
 
 
-def draft_recipe(config: Mapping[str, Any], **changes: Any) -> DraftRecipe:
-    """A pre-trained draft of a run."""
-    return DraftRecipe(recipe(config), steps=config["draft_steps"], **changes)
-
-
-def training_items(config: Mapping[str, Any], seed: int) -> tuple[Item, ...]:
-    """Prompts of a run, drawn from its seed."""
-    return ladder.items(LadderConfig(seed=seed, size=config["training_prompts"]))
+# Loops on the ladder task
 
 
 def arguments(config: Mapping[str, Any], seed: int, workspace: Path) -> FastGRPOConfig:
     """The arm as a trainer configuration."""
-    arm = config["arm"]
-    prompts, group = config["prompts"], config["group_size"]
+    variant = {"beta": config["kl_coefficient"], **VARIANTS[config["variant"]]}
     return FastGRPOConfig(
         output_dir=str(workspace),
         seed=seed,
         max_steps=config["iterations"],
-        learning_rate=config["learning_rate"],
         lr_scheduler_type="constant",
         temperature=1.0,
-        top_p=config["top_p"],
-        top_k=0,
         max_completion_length=config["max_response"],
-        speculation="draft" if arm == "fast" else "plain",
-        early_termination=arm != "vanilla",
-        c_peak=config["c_peak"],
-        k_max=config["k_max"],
-        l_max=config["l_max"],
-        l_min=config["l_min"],
-        alpha=config["alpha"],
-        n_max=config["n_max"],
-        draft_learning_rate=config["draft_learning_rate"],
-        micro_batch_tokens=config["micro_batch_tokens"],
         logging_steps=1,
-        save_strategy="no",
         use_cpu=True,
         bf16=False,
         gradient_checkpointing=False,
         report_to="none",
         disable_tqdm=True,
         log_level="error",
-        **{
-            "loss_type": "grpo",
-            "beta": config["kl_coefficient"],
-            "epsilon": config["epsilon"],
-            **batching(prompts, group, optimizer_steps=1),
-            **VARIANTS[config["variant"]],
-        },
+        **batching(config["prompts"], config["group_size"], optimizer_steps=1),
+        **(method_arguments(config) | variant),
     )
 
 
@@ -124,8 +129,8 @@ def prepare(config: Mapping[str, Any], model: PreTrainedModel, seed: int) -> Non
     """
     recipes = [draft_recipe(config), draft_recipe(config, law=GENERIC)]
     recipes += [draft_recipe(config, kind=kind) for kind in PUBLISHED]
-    for chosen in reversed(recipes) if seed % 2 else recipes:
-        pretrained(chosen, model)
+    for each in reversed(recipes) if seed % 2 else recipes:
+        pretrained(each, model)
 
 
 def observers(config: Mapping[str, Any], model: PreTrainedModel) -> dict[str, Observer]:
@@ -134,20 +139,28 @@ def observers(config: Mapping[str, Any], model: PreTrainedModel) -> dict[str, Ob
     Frozen, from scratch, from used rollouts only, with shuffled features; pre-trained on other traces, frozen
     and online.
     """
-    rate = config["draft_learning_rate"]
-    known = draft_recipe(config)
-    other = draft_recipe(config, law=GENERIC)
-    networks = {name: pretrained(known, model) for name in ("frozen", "used", "shuffled")}
+    own, other = draft_recipe(config), draft_recipe(config, law=GENERIC)
+    networks = {name: pretrained(own, model) for name in ("frozen", "used", "shuffled")}
     networks |= {name: pretrained(other, model) for name in ("generic", "generic_frozen")}
-    networks["scratch"] = new_network("two_head", model, known.seed)
-    found = {name: Observer(network, OnlineDraftLearner(network, rate)) for name, network in networks.items()}
-    found["frozen"].learner = found["generic_frozen"].learner = None
-    found["used"].used_only = found["shuffled"].shuffled = True
-    return found
+    networks["scratch"] = new_network("two_head", model, own.seed)
+    rate = config["draft_learning_rate"]
+    return {
+        name: Observer(
+            network,
+            None if name.endswith("frozen") else OnlineDraftLearner(network, rate),
+            used_only=name == "used",
+            shuffled=name == "shuffled",
+        )
+        for name, network in networks.items()
+    }
 
 
 def train(job: Job, workspace: Path) -> Record:
-    """Entry point: one loop with one seed; the method's own loop ends with a replay of all arms."""
+    """Entry point: one loop with one seed; the method's own loop ends with a replay of all arms.
+
+    Emits series over iterations under the values of `LOGGED` and the seconds of every part, ``heldout/...``;
+    ``acceptance`` over measurements by the column `draft`; ``replay/...`` by the column `replayed`.
+    """
     (seed,) = job.seeds
     config = job.config
     model = load(policy_folder(recipe(config)))
@@ -173,73 +186,160 @@ def train(job: Job, workspace: Path) -> Record:
         **({"draft": pretrained(draft_recipe(config), model)} if fast else {}),
     )
     trainer.train()
-    scalars: dict[str, float] = {}
-    if config["evaluation_prompts"]:
-        scalars |= heldout(model, config["evaluation_prompts"])
+    evaluation = heldout(model, config["evaluation_prompts"]) if config["evaluation_prompts"] else {}
+    curves = {name: observer.curve for name, observer in trainer.observers.items() if observer.curve}
+    parts: list[Part] = [
+        ({"draft": name}, Record(series={"acceptance": np.array([curve])})) for name, curve in curves.items()
+    ]
     if fast and config["replay"]:
-        scalars |= replayed(config, seed, trainer, model)
-    series = measured(trainer, clock)
+        frozen = watching["frozen"].network if watched else None
+        parts += replay_of_run(config, seed, model, trainer.draft.network, frozen)
+    series = iterations(trainer, clock)
     del trainer, model, watching
     gc.collect()  # a trainer is a cycle of references, whose memory the next job would miss
-    return Record(
-        {name: np.array([value]) for name, value in scalars.items()},
-        {name: np.asarray(values, dtype=float)[None] for name, values in series.items()},
-    )
+    return replace(scalars(evaluation), series=series, parts=parts)
 
 
-def reward_of(items: tuple[Item, ...]) -> Any:
-    """The task's reward as TRL calls it; token ids are places in the vocabulary."""
-
-    def reward(completion_ids: list[list[int]], index: list[int], **_: Any) -> list[float]:
-        return [
-            ladder.reward(decode(ids), items[place]) for ids, place in zip(completion_ids, index, strict=True)
-        ]
-
-    return reward
-
-
-def heldout(model: Qwen3ForCausalLM, count: int) -> dict[str, float]:
-    """Greedy accuracy, dialect and length on held-out sums."""
-    found = answer(model, ladder.items(ladder.HELDOUT)[:count])
-    return {
-        "heldout/accuracy": float(found.correct.mean()),
-        "heldout/verbose": float(found.verbose.mean()),
-        "heldout/length": float(found.length.mean()),
-    }
-
-
-def replayed(
-    config: Mapping[str, Any], seed: int, trainer: ObservedTrainer, model: PreTrainedModel
-) -> dict[str, float]:
-    """All arms on the prompts of further iterations."""
-    chosen = arms(config["c_peak"])
-    if not config["observe"]:
-        chosen = {name: chosen[name] for name in ("vanilla", "et", "fast")}
-    drafts: dict[str, DraftNetwork] = {"online": trainer.draft.network}
-    for kind in PUBLISHED:
-        if any(arm.draft == kind for arm in chosen.values()):
-            drafts[kind] = pretrained(draft_recipe(config, kind=kind), model)
-    if "frozen" in trainer.observers:
-        drafts["frozen"] = trainer.observers["frozen"].network
-        drafts["random"] = new_network("two_head", model, seed)
-    fresh = training_items(config, seed + 500_000)[: config["replay_rounds"] * config["prompts"]]
-    prompts = [encode(item.prompt) for item in fresh]
-    rounds = [prompts[start : start + config["prompts"]] for start in range(0, len(fresh), config["prompts"])]
-    found = replay(chosen, model, drafts, rounds, config["group_size"], seed, config["max_response"])
-    return {f"replay/{name}": value for name, value in found.items()}
-
-
-def measured(trainer: ObservedTrainer, clock: Clock) -> dict[str, list[float] | np.ndarray]:
-    """Logged values per iteration, seconds of every part, and the curves of the drafts."""
+def iterations(trainer: ObservedTrainer, clock: Clock) -> dict[str, Float[np.ndarray, "1 T"]]:
+    """Logged values and seconds of every part, by iteration; what observers took is left out."""
     entries = [entry for entry in trainer.state.log_history if "reward" in entry]
-    series: dict[str, Any] = {
+    series = {
         name: np.array([float(entry.get(key, 0.0)) for entry in entries]) for key, name in LOGGED.items()
     }
     series["wall"] = clock.seconds - series["extra"]
     rollout = series.pop("rollout") - series["extra"]
     series["scoring"] = rollout - series["generation"] - series["learn"]
     series["update"] = series["wall"] - rollout
-    for name, observer in trainer.observers.items():
-        if observer.curve:
-            series[f"acceptance/{name}"] = observer.curve
-    return series
+    return {name: values[None] for name, values in series.items()}
+
+
+class ObservedTrainer(FastGRPOTrainer):
+    """`FastGRPOTrainer` with observers, the time of every part, and GPG's advantages if asked to.
+
+    Args:
+        observers: By name; the trainer's own draft is measured as ``online``.
+        every: Iterations between measurements of acceptance; 0 measures never.
+        gpg: Advantages of group policy gradient (arXiv:2504.02546) in place of GRPO's.
+    """
+
+    def __init__(
+        self,
+        *rest: Any,
+        observers: Mapping[str, Observer] | None = None,
+        every: int = 0,
+        gpg: bool = False,
+        **others: Any,
+    ) -> None:
+        super().__init__(*rest, **others)
+        self.observers, self.every, self.gpg = dict(observers or {}), every, gpg
+        if self.learner is not None:
+            self.observers["online"] = Observer(self.draft.network)
+        self._iteration, self._extra = 0, 0.0
+
+    def advantages(self, rewards: Float[Tensor, " N"], rollout: Rollout) -> Float[Tensor, " B"]:
+        """GRPO's, or the centred rewards scaled by groups over mixed groups."""
+        usual = super().advantages(rewards, rollout)
+        if not self.gpg:
+            return usual
+        size = rollout.num_generations
+        mixed = mixed_groups(rewards, size)
+        scale = len(mixed) / mixed.sum().clamp(min=1)
+        centred = rewards - group_mean(rewards, size).repeat_interleave(size)
+        return (scale * centred)[rollout.local]
+
+    def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
+        """Keep the rollouts; measure every draft on them."""
+        super().after_generation(generation, prompt_ids)
+        clock = time.perf_counter()
+        if self.every and self._iteration % self.every == 0:
+            probe = Probe.of(generation, prompt_ids)
+            for observer in self.observers.values():
+                observer.curve.append(probe.measure(observer.network, self.target, PROBE_TREE))
+        self._iteration += 1
+        self._extra += time.perf_counter() - clock
+
+    def teach_draft(self, mixed: Bool[Tensor, " B"]) -> float:
+        """The method's step, then the observers'."""
+        clocks = [time.perf_counter()]
+        loss = super().teach_draft(mixed)
+        clocks.append(time.perf_counter())
+        self.log_metric("draft/used", mixed.float().mean().item())
+        for observer in self.observers.values():
+            if observer.learner is not None:
+                self._observe(observer, mixed)
+        clocks.append(time.perf_counter())
+        self.log_metric("seconds/learn", clocks[1] - clocks[0])
+        self._extra += clocks[2] - clocks[1]
+        return loss
+
+    def _observe(self, observer: Observer, used: Bool[Tensor, " N"]) -> None:
+        assert observer.learner is not None
+        for generation, prompts in self.generations:
+            rollouts = shuffled(generation, self._iteration) if observer.shuffled else generation
+            with torch.enable_grad():
+                observer.learner.step([rollouts], prompts, used if observer.used_only else None)
+
+    def rollout(self, prompts: list[dict[str, Any]]) -> Rollout:
+        """The method's, with the observers' time apart."""
+        self._extra = 0.0
+        rollout = super().rollout(prompts)
+        self.log_metric("seconds/extra", self._extra)
+        return rollout
+
+
+class Clock(TrainerCallback):
+    """Seconds of every iteration, from the end of one optimizer step to the end of the next."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
+        """Start."""
+        self.marks = [time.perf_counter()]
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
+        """One optimizer step per iteration."""
+        self.marks.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> Float[np.ndarray, " T"]:
+        """Of each iteration."""
+        return np.diff(self.marks)
+
+
+# Loops on mathematics
+
+
+def run_of(config: Mapping[str, Any]) -> Run:
+    """The configuration of a loop as a run of `common.rl`: one optimizer step per rollout batch."""
+    batch, group = config["prompts"] * config["group_size"], config["group_size"]
+    own = {name: value for name, value in config.items() if name in Run.model_fields}
+    return Run(
+        **own,
+        task="math",
+        batch=batch,
+        mini_batch=batch,
+        training_rows=group,
+        scoring_batch=group,
+        evaluation_samples=1,
+        pass_at=1,
+        curve_samples=0,
+        evaluation_temperature=1.0,
+        evaluation_top_p=config["top_p"],
+        save_every=config["iterations"],
+        vllm=False,
+    )
+
+
+def mathematics_arguments(config: Mapping[str, Any], seed: int, workspace: Path) -> FastGRPOConfig:
+    """The arm as a trainer configuration; a loop is timed as a whole, so none resumes."""
+    own = {"exact_resume": False, "decoder": "generate"}
+    shared = harness.shared_arguments(run_of(config), seed, workspace)
+    return FastGRPOConfig(**(shared | method_arguments(config) | own))
+
+
+def train_mathematics(job: Job, workspace: Path) -> Record:
+    """Entry point: one loop with one seed; see `common.rl.harness.train_arm` for the record."""
+    (seed,) = job.seeds
+    args = mathematics_arguments(job.config, seed, workspace)
+    return harness.train_arm(run_of(job.config), seed, workspace, FastGRPOTrainer, args, TIMES)

@@ -9,9 +9,10 @@ from transformers import PreTrainedModel
 
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.drafts import FeatureDraft
+from common.speculative.generate import Generation, Stats
 from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
 from common.speculative.target import Target
-from common.speculative.texts import grow_trees, read_texts, score_trees, target_trees
+from common.speculative.texts import Probe, grow_trees, read_texts, score_trees, target_trees
 from common.speculative.tree import TreePolicy, expected_accept_length
 from common.speculative.unroll import path_log_likelihood
 from tests.common.speculative.conftest import VOCABULARY
@@ -118,3 +119,12 @@ def test_a_draft_is_trained_once_and_comes_back_with_its_log(
             assert torch.equal(found.network.state_dict()[name], weight), name
     assert trained == [1]
     assert not any("embed" in name for name in network.state_dict())
+
+
+def test_a_probe_spreads_its_places_from_the_prompts_end_over_the_response():
+    """Three places on responses of four tokens and of two, behind prompts of three."""
+    features = [torch.zeros(6, 2), torch.zeros(4, 2)]
+    generation = Generation([torch.arange(4), torch.arange(2)], Stats(), features)
+    probe = Probe.of(generation, [[1, 2, 3], [1, 2, 3]], rows=2, each=3)
+    assert probe.places.tolist() == [[2, 3, 5], [2, 2, 3]]
+    assert probe.ids.tolist() == [[1, 2, 3, 0, 1, 2, 3], [1, 2, 3, 0, 1, 0, 0]]

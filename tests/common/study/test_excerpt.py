@@ -3,8 +3,8 @@
 from common.study.excerpt import lines_of
 
 
-def test_the_docstring_is_left_out_and_every_other_line_is_there():
-    def half(number: float) -> float:
+def test_docstring_and_notes_to_linters_are_left_out_and_every_other_line_is_there():
+    def half(number: float, unused: int = 0) -> float:
         """Two lines
 
         of text."""
@@ -12,7 +12,7 @@ def test_the_docstring_is_left_out_and_every_other_line_is_there():
         return number / 2
 
     assert lines_of(half).splitlines() == [
-        "def half(number: float) -> float:",
+        "def half(number: float, unused: int = 0) -> float:",
         "    # why",
         "    return number / 2",
     ]

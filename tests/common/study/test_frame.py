@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from common.statistics import mean_interval
-from common.study.frame import estimate, paired, point, summarise
+from common.study.frame import estimate, over, paired, point, summarise
 
 
 def test_estimate_is_the_t_interval_of_the_seeds_that_have_a_value():
@@ -55,3 +55,19 @@ def test_a_point_is_one_line_of_a_twin():
 def test_paired_differences_are_on_the_seeds_that_both_have():
     first, second = pd.Series({1: 4.0, 2: 5.0, 3: 9.0}), pd.Series({3: 1.0, 2: 1.0})
     assert paired(first, second).to_dict() == {2: 4.0, 3: 8.0}
+
+
+def test_a_scalar_over_a_label_becomes_a_curve():
+    frame = pd.DataFrame(
+        {
+            "sweep": "profile",
+            "name": ["seconds", "seconds", "seconds", "knee"],
+            "rows": [8.0, 1.0, 1.0, np.nan],
+            "arm": ["a", "a", "b", "a"],
+            "seed": 0,
+            "step": pd.array([pd.NA] * 4, dtype="Int32"),
+            "value": [3.0, 2.0, 9.0, 5.0],
+        }
+    )
+    curve = over(frame, "rows", "profile", "seconds", arm="a")
+    assert curve[["step", "value"]].to_numpy().tolist() == [[1.0, 2.0], [8.0, 3.0]]

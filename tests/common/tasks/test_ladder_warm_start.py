@@ -1,4 +1,4 @@
-"""Tokens, batches and answers of the ladder policy."""
+"""Tokens, batches and training of the ladder policy."""
 
 import itertools
 
@@ -23,10 +23,10 @@ def test_one_token_a_character_and_back(text):
 def test_labels_are_the_response_and_nothing_else():
     for batch in itertools.islice(warm_start.batches(TraceLaw(), LadderConfig(seed=1), 4), 3):
         for ids, labels in zip(*batch, strict=True):
-            kept = labels != IGNORED
+            supervised = labels != IGNORED
             text = decode(ids[ids != tokenizer().pad_token_id])
             prompt, response = text.split("=", 1)
-            assert decode(labels[kept]) == response
+            assert decode(labels[supervised]) == response
             assert response.endswith(ladder.EOS)
             assert Item.from_prompt(f"{prompt}=").split == "train"
 
@@ -41,24 +41,3 @@ def test_a_few_steps_lower_the_loss_and_the_seed_fixes_the_weights():
         before = warm_start.next_token_loss(build_model(shape, tokenizer(), 0), *batch)
         after = warm_start.next_token_loss(first, *batch)
     assert after < before - 1
-
-
-def test_answers_are_read_from_the_response(monkeypatch):
-    """A model that always writes the same text is right where that is the answer."""
-    shape = ModelShape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, ffn=64, context=256, tied=True)
-    model = build_model(shape, tokenizer(), 0).eval()
-
-    class Fixed:
-        def __init__(self, *_):
-            pass
-
-        def generate(self, prompts, _):
-            from types import SimpleNamespace
-
-            return SimpleNamespace(tokens=[encode("7+b3=10;ans 10<eos>") for _ in prompts])
-
-    monkeypatch.setattr(warm_start, "SpeculativeGenerator", Fixed)
-    found = warm_start.answer(model, [Item((7, 3)), Item((7, 4)), Item((1, 2, 7))])
-    assert found.correct.tolist() == [True, False, True]
-    assert found.verbose.all()
-    assert set(found.length.tolist()) == {15}

@@ -6,7 +6,7 @@ from common.study.card import load_card
 from common.study.configuration import configure
 from common.study.errors import StudyError
 from papers.fastgrpo.experiment import PROFILES, Config, jobs
-from papers.fastgrpo.runs import real
+from papers.fastgrpo.runs.training import mathematics_arguments, run_of
 
 CARD = load_card("fastgrpo")
 
@@ -24,7 +24,7 @@ def test_judged_profiles_use_judged_seeds_only():
 
 
 def test_loops_differ_in_how_completions_are_sampled():
-    found = [job for job in jobs(Config(**PROFILES["laptop"]), (7,)) if job.sweep == "loops"]
+    found = [job for job in jobs(configure(Config, PROFILES, "laptop"), (7,)) if job.sweep == "loops"]
     by_arm = {job.labels["arm"]: dict(job.config) for job in found}
     assert set(by_arm) == {"fast", "et", "vanilla"}
     apart = {"arm", "observe", "replay", "iterations", "evaluation_prompts"}
@@ -37,7 +37,7 @@ def test_loops_differ_in_how_completions_are_sampled():
 
 def test_a_loop_without_iterations_is_refused():
     with pytest.raises(StudyError, match="iterations, every and prompts"):
-        Config(iterations=0)
+        Config().changed({"loop.iterations": 0})
 
 
 def test_a_model_of_the_hub_has_the_three_loops_on_mathematics(tmp_path):
@@ -45,8 +45,8 @@ def test_a_model_of_the_hub_has_the_three_loops_on_mathematics(tmp_path):
     assert [job.labels["arm"] for job in found] == ["fast", "et", "vanilla"]
     built = {}
     for job in found:
-        run = real.run_of(job.config)
-        built[job.labels["arm"]] = real.arguments(job.config, run, 5, tmp_path)
+        run = run_of(job.config)
+        built[job.labels["arm"]] = mathematics_arguments(job.config, 5, tmp_path)
         assert (run.task, run.batch, run.optimizer_steps, run.max_response) == ("math", 32, 1, 2048)
     fast = built["fast"]
     assert (fast.c_peak, fast.alpha, fast.top_p, fast.micro_batch_tokens) == (160, 0.75, 0.95, 3072)

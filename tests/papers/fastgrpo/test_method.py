@@ -13,7 +13,7 @@ from common.speculative.generate import Generation, SpeculativeGenerator, Stats
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
 from common.speculative.verify import SamplingParams
-from papers.fastgrpo.method import OnlineDraftLearner, TwoHeadEagleNetwork, draft_loss
+from papers.fastgrpo.learner import OnlineDraftLearner, TwoHeadEagleNetwork, draft_loss
 
 SHAPE = ModelShape(hidden=32, layers=3, heads=4, kv_heads=2, head_dim=8, ffn=48, context=96, tied=True)
 
@@ -150,3 +150,33 @@ def test_features_are_needed(policy: PreTrainedModel, network: TwoHeadEagleNetwo
     found, prompts = rollouts(policy, network)
     with pytest.raises(ValueError, match="return_features=True"):
         OnlineDraftLearner(network).step([Generation(found.tokens, found.stats, None)], prompts)
+
+
+SHEET = {  # rows: tokens, top-k, depth without and with the code's floor of 3 (capacity 160)
+    1: (160, 8, 5, 5),
+    2: (80, 8, 5, 5),
+    4: (40, 8, 5, 5),
+    8: (20, 8, 4, 4),
+    16: (10, 8, 3, 3),
+    32: (5, 4, 2, 3),
+    53: (3, 2, 2, 3),
+    80: (2, 1, 1, 3),
+}
+
+
+@pytest.mark.parametrize("rows", SHEET)
+def test_the_schedule_of_the_paper_and_of_its_code(rows):
+    tokens, top_k, paper, code = SHEET[rows]
+    for floor, depth in ((1, paper), (3, code)):
+        policy = ConcurrencyAwareScheduler(160, l_min=floor)(rows)
+        assert (policy.budget + 1, policy.top_k, policy.depth) == (tokens, top_k, depth)
+    assert tokens * rows <= 160
+
+
+def test_a_pass_never_exceeds_the_knee_and_turns_plain_beyond_it():
+    schedule = ConcurrencyAwareScheduler(160)
+    for rows in range(1, 200):
+        policy = schedule(rows)
+        assert (policy is None) == (160 // rows < 2)
+        if policy is not None:
+            assert rows * (policy.nodes + 1) <= 160

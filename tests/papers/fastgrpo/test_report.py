@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.study.card import load_card
 from common.study.study import tidy
 from papers.fastgrpo import report
-from papers.fastgrpo.report.measures import predicted_speedup
+from papers.fastgrpo.report.measures import amdahl_e2e, implied_share, log_share, predicted_speedup
 
 CARD = load_card("fastgrpo")
 
@@ -34,10 +36,14 @@ def loop(name: str, which: str, values: dict[int, Any]) -> pd.DataFrame:
     return record("loops", name, values, arm=which, variant="grpo")
 
 
+def replayed(name: str, arm: str, values: dict[int, Any]) -> pd.DataFrame:
+    return record("loops", f"replay/{name}", values, arm="fast", variant="grpo", replayed=arm)
+
+
 def replay(**paces: float) -> list[pd.DataFrame]:
     """Seconds of each arm at 100 tokens."""
     return [
-        loop(f"replay/{arm}/{name}", "fast", {0: value, 1: value})
+        replayed(name, arm, {0: value, 1: value})
         for arm, seconds in paces.items()
         for name, value in {"seconds": seconds, "tokens": 100.0}.items()
     ]
@@ -54,7 +60,7 @@ def test_speed_ups_compare_tokens_per_second():
         [
             *replay(vanilla=4.0, et=2.0, fast=1.0, random=3.0, static_4=1.5, static_8=1.2, static_16=1.1),
             *replay(peak_high=2.0, peak_low=1.5),
-            loop("replay/et/predicted", "fast", {0: 2.5, 1: 2.0}),
+            replayed("predicted", "et", {0: 2.5, 1: 2.0}),
         ]
     )
     assert report.CLAIMS["c11_gain"](frame).tolist() == [2.0, 2.0]
@@ -89,8 +95,10 @@ def test_loops_are_compared_without_their_first_iteration():
 def test_acceptance_is_compared_at_the_ends():
     curves = {"online": [3.0, 3.0, 4.0], "frozen": [3.0, 2.0, 1.5], "scratch": [1.0, 2.0, 3.4]}
     curves |= {"used": [3.0, 3.0, 3.5], "shuffled": [3.0, 2.0, 1.0]}
-    still = record("still", "acceptance/frozen", {0: [3.0, 3.0, 2.9]}, arm="still")
-    frame = tidy([*(loop(f"acceptance/{name}", "fast", {0: curve}) for name, curve in curves.items()), still])
+    labels = {"arm": "fast", "variant": "grpo"}
+    watching = [record("loops", "acceptance", {0: c}, draft=draft, **labels) for draft, c in curves.items()]
+    still = record("still", "acceptance", {0: [3.0, 3.0, 2.9]}, arm="still", draft="frozen")
+    frame = tidy([*watching, still])
     expected = {"c4_decay": -1.5, "c4_still": -0.1, "c4_online": 2.5, "c7": 0.8}
     expected |= {"c7_start": 0.0, "c8": 0.5, "c8_start": 0.0}
     for name, value in expected.items():
@@ -111,10 +119,21 @@ def test_rewards_of_the_second_half():
 def test_static_speed_is_relative_to_plain_decoding():
     speeds = {"plain": 10.0, "4": 12.0, "8": 8.0, "16": 5.0, "32": 4.0, "rule": 11.4}
     rows = [
-        record("static", f"speed/{batch}/{name}", {0: value * batch}, arm="static")
+        record("static", "speed", {0: value * batch}, arm="static", rows=batch, schedule=name)
         for batch in (1, 8, 64)
         for name, value in speeds.items()
     ]
     frame = tidy(rows)
     assert report.CLAIMS["c3_constant"](frame).tolist() == pytest.approx([0.95])
     assert report.CLAIMS["c2_loses"](frame).loc[0].tolist() == pytest.approx([0.5, 0.4])
+
+
+@given(st.floats(0.01, 0.99), st.floats(1.05, 50))
+def test_amdahl_and_its_inverse(share, speedup):
+    e2e = amdahl_e2e(share, speedup)
+    assert implied_share(e2e, speedup) == pytest.approx(share, rel=1e-6)
+    assert 1 < e2e < speedup
+
+
+def test_half_of_the_reported_speedup_is_early_termination():
+    assert log_share(1.68, 2.91) == pytest.approx(0.4857, abs=1e-3)

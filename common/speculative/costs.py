@@ -1,11 +1,11 @@
-"""The arithmetic of the paper's speed: rooflines, Amdahl, early termination, and the best possible schedule.
+"""The arithmetic of decoding speed: roofline, early termination, and the best schedule under given costs.
 
-All functions are pure; what they need is measured elsewhere. (Sec. 4, arXiv:2509.21792)
+All functions are pure; `profile` and the studies measure what they need. (Sec. 3 and 4, arXiv:2509.21792)
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,47 +19,10 @@ def intensity(tokens: float, inner: int, outer: int, element_bytes: float) -> fl
     """Operations per byte moved of a product of `tokens` rows with `inner` x `outer` weights.
 
     I = 2 n d d' / (s (d d' + n d + n d')): two operations per weight and token; weights, inputs and outputs
-    are moved once. The paper's 2 n / s is its limit for n far below d and d'.
+    are moved once. 2 n / s is its limit for n far below d and d'.
     """
     moved = inner * outer + tokens * (inner + outer)
     return 2 * tokens * inner * outer / (element_bytes * moved)
-
-
-def knee_tokens(
-    peak_flops: float, bandwidth: float, element_bytes: float, inner: int = 0, outer: int = 0
-) -> float:
-    """Tokens at which a product stops being bound by memory: C_peak.
-
-    Without a shape the paper's s/2 · F/BW; with one, the root of the exact intensity, infinite where memory
-    stays the bound whatever the number of tokens.
-
-    Args:
-        peak_flops: F, operations per second.
-        bandwidth: BW, bytes per second.
-        element_bytes: s.
-        inner: d.
-        outer: d'.
-    """
-    ratio = peak_flops / bandwidth
-    if not inner or not outer:
-        return element_bytes * ratio / 2
-    free = 2 * inner * outer - ratio * element_bytes * (inner + outer)
-    return ratio * element_bytes * inner * outer / free if free > 0 else math.inf
-
-
-def amdahl_e2e(share: float, speedup: float) -> float:
-    """End-to-end speed-up 1 / ((1 - f) + f / G) when a `share` f of the time becomes G times as fast."""
-    return 1.0 / ((1.0 - share) + share / speedup)
-
-
-def implied_share(e2e: float, speedup: float) -> float:
-    """The share of generation that two reported speed-ups imply: Amdahl's law solved for f."""
-    return (1.0 - 1.0 / e2e) / (1.0 - 1.0 / speedup)
-
-
-def log_share(part: float, whole: float) -> float:
-    """How much of a speed-up `whole` a factor `part` of it explains, in logarithms."""
-    return math.log(part) / math.log(whole)
 
 
 def running_rows(lengths: Int[np.ndarray, " B"]) -> Int[np.ndarray, " L"]:
@@ -120,14 +83,8 @@ def candidates(
     budgets: Iterable[int], top_ks: Sequence[int], depths: Sequence[int]
 ) -> list[TreePolicy | None]:
     """Every (N, K, L) of a grid that keeps at least K draft tokens, and plain decoding."""
-    found = [
-        TreePolicy(depth, top_k, budget)
-        for budget in budgets
-        for top_k in top_ks
-        for depth in depths
-        if budget >= max(top_k, depth)
-    ]
-    return [None, *found]
+    shapes = itertools.product(budgets, top_ks, depths)
+    return [None, *(TreePolicy(depth, k, n) for n, k, depth in shapes if n >= max(k, depth))]
 
 
 def oracle_schedule(
@@ -144,10 +101,8 @@ def regret(
     schedule: Callable[[int], TreePolicy | None],
 ) -> Float[np.ndarray, " R"]:
     """1 - throughput of a schedule over the oracle's, for each number of rows."""
-    best = oracle_schedule(rows, costs, grid)
-    return np.array(
-        [
-            1.0 - costs.throughput(count, schedule(count)) / costs.throughput(count, best[count])
-            for count in rows
-        ]
-    )
+    best = oracle_schedule(rows, costs, grid).items()
+    pairs = [
+        (costs.throughput(count, schedule(count)), costs.throughput(count, tree)) for count, tree in best
+    ]
+    return np.array([1.0 - ours / most for ours, most in pairs])
