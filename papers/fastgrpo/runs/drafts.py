@@ -18,17 +18,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from common.models.recipe import IGNORED, ModelShape, fit
+from common.speculative import pretraining
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.costs import early_termination_speedup, interpolate
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
-from common.speculative.networks import DraftNetwork, Eagle3Network, EagleNetwork
+from common.speculative.networks import DraftNetwork
 from common.speculative.profile import forward_seconds
 from common.speculative.scheduler import ConcurrencyAwareScheduler, Scheduler, StaticScheduler
 from common.speculative.target import Target
 from common.speculative.texts import read_texts
 from common.speculative.tree import TreePolicy
-from common.speculative.unroll import eagle3_loss, eagle_loss, unroll_text
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Record, Scalar
 from common.tasks import ladder
@@ -51,14 +51,12 @@ Part = tuple[Mapping[str, Scalar], Record]
 """Values of a record and the columns that tell them apart."""
 Kind = Literal["two_head", "eagle2", "hass", "eagle3"]
 PUBLISHED: tuple[Kind, ...] = ("eagle2", "hass", "eagle3")
+TOKEN_LOSS: Mapping[Kind, pretraining.Kind] = {"eagle2": "eagle", "hass": "hass", "eagle3": "eagle3"}
+"""What the published drafts are for the engine: EAGLE-2 is EAGLE with another tree."""
 NETWORKS: Mapping[Kind, type[DraftNetwork]] = {
     "two_head": TwoHeadEagleNetwork,
-    "eagle2": EagleNetwork,
-    "hass": EagleNetwork,
-    "eagle3": Eagle3Network,
+    **{kind: pretraining.NETWORKS[own] for kind, own in TOKEN_LOSS.items()},
 }
-UNROLLED = {"eagle2": 1, "hass": 3, "eagle3": 3}
-"""Steps on the draft's own features; HASS trains on three of them."""
 STATIC = (4, 8, 16)
 """Tokens of a row in the verification passes of the static schedules."""
 
@@ -120,21 +118,18 @@ def target_for(model: PreTrainedModel, kind: Kind) -> Target:
 
 
 def new_network(kind: Kind, model: PreTrainedModel, seed: int) -> DraftNetwork:
-    """Randomly initialised draft that shares the embeddings of `model`; leaves the global generator alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return NETWORKS[kind](model)
+    """A draft of a kind before any training."""
+    return pretraining.new_network(NETWORKS[kind], model, seed)
 
 
 def token_loss(kind: Kind, network: DraftNetwork, target: Target, batch: Texts) -> Float[Tensor, ""]:
-    """The loss of a kind on responses: the paper's, or its own kind's as in common."""
-    reading = read_texts(target, batch.ids)
+    """The loss of a kind on responses: the paper's, or a published draft's (EAGLE-3's in three steps)."""
     supervised = torch.zeros_like(batch.ids, dtype=torch.bool)
     supervised[:, :-1] = batch.labels[:, 1:] != IGNORED  # a place is supervised if its next token is
     if kind == "two_head":
-        return draft_loss(network, batch.ids, reading.features, supervised).mean()
-    unrolled = unroll_text(network, batch.ids, reading.features, reading.logits, supervised, UNROLLED[kind])
-    return eagle3_loss(unrolled) if kind == "eagle3" else eagle_loss(unrolled)
+        features = read_texts(target, batch.ids).features
+        return draft_loss(network, batch.ids, features, supervised).mean()
+    return pretraining.token_loss(TOKEN_LOSS[kind], network, target, batch.ids, supervised, steps=3)
 
 
 def train(recipe: DraftRecipe) -> DraftNetwork:
