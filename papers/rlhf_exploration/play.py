@@ -11,10 +11,10 @@ import pandas as pd
 from IPython.display import Image, display
 
 from common.plotting.style import label, legend, panels, png
+from common.preference.optimism import Lattice
 from papers.rlhf_exploration.method import PROTOCOLS
 from papers.rlhf_exploration.report import COLOURS, NAMES
 from papers.rlhf_exploration.runs import theory
-from papers.rlhf_exploration.runs.solvers import Lattice
 from papers.rlhf_exploration.runs.tabular import History, noise, run_online, saturated, two_arms
 
 SEEDS = (0, 1, 2, 3)

@@ -19,12 +19,12 @@ class Size:
 
 BUDGET = Size(files=10, lines=1500, card=500)
 FIRST_PAPERS = {
-    "fastgrpo": Size(12, 2700, 531),
-    "fcp": Size(10, 1730, 500),
+    "fastgrpo": Size(12, 2610, 531),
+    "fcp": Size(10, 1670, 500),
     "gto": Size(12, 2650, 670),
     "qae": Size(10, 1800, 500),
     "rl_zvp": Size(10, 1960, 690),
-    "rlhf_exploration": Size(10, 1775, 420),
+    "rlhf_exploration": Size(10, 1564, 420),
 }
 """Papers from before the budget: what they may take until their engines move to `common`; only ever less."""
 

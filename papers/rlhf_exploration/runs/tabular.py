@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from common.preference.bradley_terry import contrast_information, first_wins
+from common.preference.optimism import Ascent, Bandit, Lattice, Solver
 from common.preference.tabular import draw, soft_value, value
 from common.study.jobs import Job, Record
 from papers.rlhf_exploration.method import PROTOCOLS, Protocol
-from papers.rlhf_exploration.runs.solvers import Ascent, Bandit, Lattice, Solver
 
 HARD_PRIOR_MASS = 0.95
 NEAR_UNIFORM = 20.0  # Dirichlet parameter of the benign reference policies

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 from common.study.card import load_card
 from papers.rlhf_exploration import report
-from papers.rlhf_exploration.report import GROWTH_BETAS, exponent, jackknife, slope
+from papers.rlhf_exploration.report.measures import GROWTH_BETAS, exponent, jackknife, slope
 
 CARD = load_card("rlhf_exploration")
 COLUMNS = ["sweep", "protocol", "instance", "beta", "gap", "arms", "horizon", "policy", "analysis"]

@@ -7,10 +7,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from common.preference.bradley_terry import log_sigmoid
+from common.preference.optimism import Ascent, Lattice, lattice
 from common.preference.tabular import gibbs_policy, soft_value, value
 from common.study.jobs import Job
 from papers.rlhf_exploration.method import PROTOCOLS
-from papers.rlhf_exploration.runs.solvers import Ascent, Lattice, lattice
 from papers.rlhf_exploration.runs.tabular import (
     bandit_of,
     envelope,

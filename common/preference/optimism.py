@@ -1,4 +1,4 @@
-"""r_t = argmax over width(r) ≤ R of ℓ(r) + α [J*(r) - ⟨π_cal, r⟩]: a concave plus a convex function.
+"""Optimistic rewards: argmax over width(r) ≤ R of ℓ(r) + α [J*(r) - ⟨π_cal, r⟩], concave plus convex.
 
 One run from the maximum-likelihood estimate would miss the optimistic maxima, which are the subject.
 `Lattice` takes the best of finitely many rewards: the global maximum up to the step of the lattice. `Ascent`

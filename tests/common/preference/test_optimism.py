@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from common.preference.bradley_terry import log_likelihood
+from common.preference.optimism import Ascent, Bandit, Lattice, corners, lattice
 from common.preference.tabular import gibbs_policy, kl, soft_value
 from papers.rlhf_exploration.method import PROTOCOLS
-from papers.rlhf_exploration.runs.solvers import Ascent, Bandit, Lattice, corners, lattice
 from papers.rlhf_exploration.runs.tabular import noise, random_bandits, run_online, saturated, two_arms
 
 KINDS = ("random", "benign", "hard_prior")
