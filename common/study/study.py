@@ -176,14 +176,7 @@ class Study:
 
         Follows the order of the jobs, so it does not depend on which worker finished first.
         """
-        return tidy([self._labelled(job, self.store.read(job_key(job))) for job in self.jobs])
-
-    @staticmethod
-    def _labelled(job: Job, values: pd.DataFrame) -> pd.DataFrame:
-        twice = sorted(set(values.columns) & {"sweep", *job.labels})
-        if twice:
-            raise StudyError(f"{job.describe()}: its labels and its record both have a column '{twice[0]}'")
-        return values.assign(sweep=job.sweep, **job.labels)
+        return tidy([labelled(job, self.store.read(job_key(job))) for job in self.jobs])
 
     def available(self, entry: Artefact | Claim) -> str:
         """Empty if the entry can be made from this run, else the reason why not."""
@@ -197,6 +190,18 @@ class Study:
             return f"needs PROFILE={entry.profile}"
         missing = sorted(set(entry.needs) - {job.sweep for job in self.jobs})
         return f"sweeps not in this run: {', '.join(missing)}" if missing else ""
+
+
+def labelled(job: Job, values: pd.DataFrame) -> pd.DataFrame:
+    """Values of a record with the columns of its job.
+
+    Raises:
+        StudyError: both have a column of one name.
+    """
+    twice = sorted(set(values.columns) & {"sweep", *job.labels})
+    if twice:
+        raise StudyError(f"{job.describe()}: its labels and its record both have a column '{twice[0]}'")
+    return values.assign(sweep=job.sweep, **job.labels)
 
 
 def tidy(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

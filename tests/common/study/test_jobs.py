@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from common.study.configuration import Settings
+from common.study.errors import StudyError
 from common.study.jobs import Job, Record, portions
+from common.study.study import labelled
 
 JOB = Job("s", {}, "", {"length": 3, "rate": 0.5, "arm": "a"}, (4,))
 
@@ -47,3 +49,20 @@ def test_a_flat_configuration_has_dotted_names():
         seeds: int = 1
 
     assert Config().flat() == {"run.batch": 2, "seeds": 1}
+
+
+def test_parts_of_a_record_are_rows_with_their_own_columns():
+    parts = [({"arm": arm}, Record({"score": np.array([value])})) for arm, value in (("a", 1.0), ("b", 2.0))]
+    frame = Record({"seconds": np.array([3.0])}, parts=parts).frame((4,))
+    assert frame[["name", "arm", "value"]].fillna("-").to_numpy().tolist() == [
+        ["seconds", "-", 3.0],
+        ["score", "a", 1.0],
+        ["score", "b", 2.0],
+    ]
+
+
+def test_a_column_of_a_record_that_is_also_a_label_of_its_job_is_named():
+    values = Record(parts=[({"arm": "b"}, Record({"score": np.zeros(1)}))]).frame((4,))
+    with pytest.raises(StudyError, match="s arm=a seed=4: .* both have a column 'arm'"):
+        labelled(replace(JOB, labels={"arm": "a"}), values)
+    assert labelled(JOB, values)["sweep"].tolist() == ["s"]
