@@ -63,6 +63,6 @@ def test_parts_of_a_record_are_rows_with_their_own_columns():
 
 def test_a_column_of_a_record_that_is_also_a_label_of_its_job_is_named():
     values = Record(parts=[({"arm": "b"}, Record({"score": np.zeros(1)}))]).frame((4,))
-    with pytest.raises(StudyError, match="s arm=a seed=4: .* both have a column 'arm'"):
+    with pytest.raises(StudyError, match=r"s arm=a seed=4: .* both have a column 'arm'"):
         labelled(replace(JOB, labels={"arm": "a"}), values)
     assert labelled(JOB, values)["sweep"].tolist() == ["s"]
