@@ -172,7 +172,7 @@ CLAIMS: dict[str, Measure] = {
     "c5": lambda f: gain(f, "bootstrap", "grpo"),
     "c5_gain": lambda f, arm="bootstrap": gain(f, arm, "fcp"),
     "c6": lambda f, arm="fcp": contrast(f, arm, "fully positive", "fully negative"),
-    "c6_blame": lambda f, arm="fcp": value(f, "base") - value(f, arm, condition="fully negative"),
+    "c6_blame": lambda f, arm="fcp": paired(value(f, "base"), value(f, arm, condition="fully negative")),
     "c6_code": lambda f, arm="fcp": contrast(f, arm, "has code", "fully positive", "code", 2.0),
     "c6_length": lambda f, arm="fcp": contrast(f, arm, "verbose", "fully positive", "length"),
     "c7": lambda f, arm="fcp": gain(f, arm, "positives only"),
