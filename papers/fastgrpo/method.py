@@ -151,7 +151,7 @@ class FastGRPOTrainer(SpeculativeRollouts, name="FastGRPO", tags=("grpo", "fastg
         """Completions come from the engine."""
         return self.args.speculation != "off"
 
-    def speculation(self, model: PreTrainedModel) -> SpeculativeGenerator | None:  # noqa: ARG002
+    def speculation(self, model: PreTrainedModel) -> SpeculativeGenerator | None:
         """Nothing, plain decoding, or the paper's schedule with the draft as it is now."""
         args = self.args
         if args.speculation == "off":

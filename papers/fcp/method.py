@@ -302,7 +302,7 @@ class FCPBootstrapTrainer(GroupTrainer, name="FCP", tags=("fcp",)):
     def extra_loss(
         self,
         log_probs: Float[Tensor, "B T"],
-        entropies: Float[Tensor, "B T"],  # noqa: ARG002 - of the hook
+        entropies: Float[Tensor, "B T"],
         batch: Batch,
     ) -> Float[Tensor, ""]:
         """Eq. 5: -log π_θ(o|q, c) under the fresh critique."""

@@ -144,7 +144,7 @@ class GTOTrainer(Trainer):
         model: DraftNetwork,  # type: ignore[override]  # trains drafts only: the loss unrolls them
         inputs: Mapping[str, Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """L_token + ω L_GTO (Eq. 12)."""
         text, supervised = read_texts(self.target, inputs["ids"]), inputs["supervised"]
@@ -158,8 +158,8 @@ class GTOTrainer(Trainer):
         self,
         model: DraftNetwork,
         inputs: dict[str, Tensor | Any],
-        prediction_loss_only: bool,  # noqa: ARG002
-        ignore_keys: list[str] | None = None,  # noqa: ARG002
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, None, None]:
         """The loss of a batch, on groups drawn afresh for each: training's stay what they are."""
         training, self.generator = self.generator, torch.Generator().manual_seed(self.args.seed)

@@ -293,11 +293,11 @@ class Clock(TrainerCallback):
     def __init__(self) -> None:
         self.marks: list[float] = []
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
+    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Start."""
         self.marks = [time.perf_counter()]
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """One optimizer step per iteration."""
         self.marks.append(time.perf_counter())
 

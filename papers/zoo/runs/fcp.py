@@ -53,7 +53,7 @@ class OpChainCritic(TemplateCritic):
     def __init__(self, seed: int) -> None:
         super().__init__(LEXICON, seed, {"concise": 0.5})
 
-    def attributes(self, question: str, response: str, reference: str) -> dict[str, bool]:  # noqa: ARG002
+    def attributes(self, question: str, response: str, reference: str) -> dict[str, bool]:
         """From the verifier and the tokens."""
         tokens = response.split()
         return {

@@ -55,6 +55,7 @@ def online(folder: Path, experts: bool = False, data=None, **fields):
 
 
 def loss_of(trainer, batch):
+    trainer.model.train()
     trainer.current_gradient_accumulation_steps = 2
     with recorded_calls() as calls:
         return trainer._compute_loss(trainer.model, batch), calls
