@@ -22,7 +22,7 @@ from common.study.ledger import MARKS, claims_json, readme, table_row
 from common.study.paths import papers_root
 from common.study.provenance import manifest
 from common.study.replay import cells_hash
-from common.study.rows import row_counts
+from common.study.rows import part_columns, row_counts
 from common.study.store import write_json
 from common.study.stored import read_claims, read_notebook
 from common.study.study import Study
@@ -141,6 +141,7 @@ def write(study: Study, artefacts: Artefacts, folder: Path, notebook: Callable[[
             save(plot, folder / "figures" / name)
         executed.result()
     content = manifest(study)
+    content["parts"] = part_columns(artefacts.frame, study.jobs)
     for job, rows in zip(content["jobs"], row_counts(artefacts.frame, study.jobs), strict=True):
         job["rows"] = rows
     content["notebook"] = cells_hash(read_notebook(folder / "reproduce.ipynb"))

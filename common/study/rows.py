@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ from pandas.api.types import is_numeric_dtype
 from common.study.jobs import Job
 
 SHOWN = 3
+MEASURED = ("seed", "name", "step", "value")
 Row = tuple[Any, ...]
 
 
@@ -20,23 +21,56 @@ def label_columns(jobs: Sequence[Job]) -> list[str]:
     return ["sweep", *dict.fromkeys(name for job in jobs for name in job.labels)]
 
 
-def row_counts(frame: pd.DataFrame, jobs: Sequence[Job]) -> list[int]:
-    """Number of rows that bear the labels and seeds of each job."""
+def part_columns(frame: pd.DataFrame, jobs: Sequence[Job]) -> dict[str, list[str]]:
+    """By sweep, the columns that its records bring themselves (`Record.parts`), where there are any."""
+    columns = [name for name in frame.columns if name not in ("sweep", *MEASURED)]
+    labels: dict[str, set[str]] = {}
+    for job in jobs:
+        labels.setdefault(job.sweep, set()).update(job.labels)
+    filled = frame[columns].notna().groupby(frame["sweep"], observed=True).any()
+    found = {
+        sweep: [name for name in columns if filled.loc[sweep, name] and name not in labels.get(sweep, set())]
+        for sweep in filled.index
+    }
+    return {sweep: names for sweep, names in found.items() if names}
+
+
+def row_counts(
+    frame: pd.DataFrame, jobs: Sequence[Job], parts: Mapping[str, Sequence[str]] | None = None
+) -> list[int]:
+    """Number of rows that bear the labels and seeds of each job.
+
+    Args:
+        frame: The rows.
+        jobs: The jobs.
+        parts: `part_columns`; by default those of the frame.
+    """
     columns = label_columns(jobs)
-    counts = _count(frame, [*columns, "seed"])
+    parts = part_columns(frame, jobs) if parts is None else parts
+    counts = _count(_without(frame, parts), [*columns, "seed"])
     return [sum(counts[row] for row in _rows(job, columns)) for job in jobs]
 
 
-def misfits(frame: pd.DataFrame, jobs: Sequence[Job]) -> list[str]:
-    """What a frame has or lacks against its jobs: rows of other seeds, none of a job, gaps in a series."""
-    columns = label_columns(jobs)
-    expected = [*columns, "seed", "name", "step", "value"]
-    if list(frame.columns) != expected:
+def misfits(
+    frame: pd.DataFrame, jobs: Sequence[Job], parts: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """What a frame has or lacks against its jobs: rows of other seeds, none of a job, gaps in a series.
+
+    Args:
+        frame: The rows.
+        jobs: The jobs.
+        parts: The columns that records bring themselves, by sweep, as the manifest has them; none by default.
+    """
+    columns, parts = label_columns(jobs), parts or {}
+    own = [name for names in parts.values() for name in names if name not in columns]
+    expected = [*columns, *dict.fromkeys(own), *MEASURED]
+    ordered = list(frame.columns) if not own else sorted(frame.columns, key=_place(expected))
+    if ordered != expected:
         return [f"columns are {', '.join(frame.columns)}; the jobs give {', '.join(expected)}"]
     text = [name for name in ("seed", "step", "value") if not is_numeric_dtype(frame[name])]
     if text:
         return [f"column {name} holds no numbers" for name in text]
-    counts = _count(frame, [*columns, "seed"])
+    counts = _count(_without(frame, parts), [*columns, "seed"])
     wanted = {row: job for job in jobs for row in _rows(job, columns)}
     absent = [
         f"no rows of job {job.describe()}, seed {row[-1]}" for row, job in wanted.items() if not counts[row]
@@ -46,6 +80,19 @@ def misfits(frame: pd.DataFrame, jobs: Sequence[Job]) -> list[str]:
     ]
     broken = [f"steps of {_name([*columns, 'seed', 'name'], row)} are not 0, 1, 2 …" for row in _gaps(frame)]
     return [line for lines in (absent, foreign, broken) for line in _shorten(lines)]
+
+
+def _without(frame: pd.DataFrame, parts: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The rows as if their records had no parts."""
+    for sweep, names in parts.items():
+        others = frame["sweep"] != sweep
+        frame = frame.assign(**{name: frame[name].where(others) for name in names})
+    return frame
+
+
+def _place(expected: Sequence[str]) -> Callable[[str], int]:
+    """Columns of parts stand among the labels where the first record brought them."""
+    return lambda name: expected.index(name) if name in expected else len(expected)
 
 
 def _rows(job: Job, columns: Sequence[str]) -> list[Row]:

@@ -62,8 +62,8 @@ class JobEntry(TypedDict):
 class Manifest(TypedDict):
     """What other code reads of ``manifest.json``.
 
-    `rendering` (code and libraries that draw and print) and `notebook` (hash of the cells that ran) are
-    missing from results that are older than these fields.
+    `rendering` (code and libraries that draw and print), `notebook` (hash of the cells that ran) and `parts`
+    (columns that records bring themselves, by sweep) are missing from results that are older than they.
     """
 
     paper: str
@@ -80,6 +80,7 @@ class Manifest(TypedDict):
     files: dict[str, str]
     rendering: NotRequired[dict[str, str]]
     notebook: NotRequired[str]
+    parts: NotRequired[dict[str, list[str]]]
 
 
 def read_manifest(folder: Path) -> Manifest:

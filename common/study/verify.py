@@ -280,7 +280,7 @@ def _check_values(
     study: Study, frame: pd.DataFrame, folder: Path, manifest: Manifest | None, findings: Findings
 ) -> None:
     """The rows are those of the jobs, and everything made from them is what the folder holds."""
-    wrong = misfits(frame, study.jobs)
+    wrong = misfits(frame, study.jobs, manifest.get("parts") if manifest else None)
     if wrong:
         findings.problems += [f"values.parquet: {line}" for line in wrong]
         findings.notes.append(
@@ -304,7 +304,7 @@ def _check_values(
 
 def _row_problems(study: Study, frame: pd.DataFrame, manifest: Manifest) -> Iterator[str]:
     recorded = Counter({(job["job"], job["rows"]): 1 for job in manifest["jobs"] if "rows" in job})
-    counts = row_counts(frame, study.jobs)
+    counts = row_counts(frame, study.jobs, manifest.get("parts", {}))
     for job, rows in zip(study.jobs, counts, strict=True):
         if recorded and (job.describe(), rows) not in recorded:
             yield f"values.parquet: job {job.describe()} has {rows} rows; manifest.json (jobs) says otherwise"

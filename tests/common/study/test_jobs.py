@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from common.study.configuration import Settings
 from common.study.errors import StudyError
 from common.study.jobs import Job, Record, portions
-from common.study.study import labelled
+from common.study.rows import misfits, part_columns, row_counts
+from common.study.study import labelled, tidy
 
 JOB = Job("s", {}, "", {"length": 3, "rate": 0.5, "arm": "a"}, (4,))
 
@@ -66,3 +68,41 @@ def test_a_column_of_a_record_that_is_also_a_label_of_its_job_is_named():
     with pytest.raises(StudyError, match=r"s arm=a seed=4: .* both have a column 'arm'"):
         labelled(replace(JOB, labels={"arm": "a"}), values)
     assert labelled(JOB, values)["sweep"].tolist() == ["s"]
+
+
+class TestRowsOfParts:
+    """What `verify` asks of a frame whose records bring columns themselves."""
+
+    JOBS = (
+        Job("train", {"objective": "a"}, "", {}, (4,)),
+        Job("cost", {}, "", {}, (4,)),
+    )
+
+    def frame(self):
+        cost = Record(parts=[({"objective": name}, Record({"seconds": np.ones(1)})) for name in "ab"])
+        train = Record({"score": np.ones(1)})
+        return tidy(
+            [labelled(job, record.frame((4,))) for job, record in zip(self.JOBS, (train, cost), strict=True)]
+        )
+
+    def test_they_are_counted_with_their_job(self):
+        frame = self.frame()
+        assert part_columns(frame, self.JOBS) == {"cost": ["objective"]}
+        assert row_counts(frame, self.JOBS) == [1, 2]
+        assert misfits(frame, self.JOBS, {"cost": ["objective"]}) == []
+
+    def test_columns_that_the_manifest_does_not_name_are_of_no_job(self):
+        frame = self.frame()
+        lines = misfits(frame, self.JOBS)
+        assert lines[0] == "no rows of job cost seed=4, seed 4"
+        assert lines[1] == "rows of sweep=cost objective=a seed=4 are of no job"
+        added = frame.assign(lucky=1)
+        assert misfits(added, self.JOBS, {"cost": ["objective"]})[0].startswith(
+            "columns are sweep, objective"
+        )
+
+    def test_a_part_of_another_sweep_is_of_no_job(self):
+        frame = self.frame()
+        forged = pd.concat([frame, frame[frame["name"] == "score"].assign(objective="c")])
+        lines = misfits(forged, self.JOBS, {"cost": ["objective"]})
+        assert lines == ["rows of sweep=train objective=c seed=4 are of no job"]
