@@ -141,8 +141,9 @@ def write(study: Study, artefacts: Artefacts, folder: Path, notebook: Callable[[
             save(plot, folder / "figures" / name)
         executed.result()
     content = manifest(study)
-    content["parts"] = part_columns(artefacts.frame, study.jobs)
-    for job, rows in zip(content["jobs"], row_counts(artefacts.frame, study.jobs), strict=True):
+    content["parts"] = parts = part_columns(artefacts.frame, study.jobs)
+    counts = row_counts(artefacts.frame, study.jobs, parts)
+    for job, rows in zip(content["jobs"], counts, strict=True):
         job["rows"] = rows
     content["notebook"] = cells_hash(read_notebook(folder / "reproduce.ipynb"))
     files = sorted(path for path in folder.rglob("*") if path.is_file())

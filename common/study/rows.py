@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -64,8 +64,8 @@ def misfits(
     columns, parts = label_columns(jobs), parts or {}
     own = [name for names in parts.values() for name in names if name not in columns]
     expected = [*columns, *dict.fromkeys(own), *MEASURED]
-    ordered = list(frame.columns) if not own else sorted(frame.columns, key=_place(expected))
-    if ordered != expected:
+    fits = sorted(frame.columns) == sorted(expected) if own else list(frame.columns) == expected
+    if not fits:  # columns of parts stand among the labels where the first record brought them
         return [f"columns are {', '.join(frame.columns)}; the jobs give {', '.join(expected)}"]
     text = [name for name in ("seed", "step", "value") if not is_numeric_dtype(frame[name])]
     if text:
@@ -88,11 +88,6 @@ def _without(frame: pd.DataFrame, parts: Mapping[str, Sequence[str]]) -> pd.Data
         others = frame["sweep"] != sweep
         frame = frame.assign(**{name: frame[name].where(others) for name in names})
     return frame
-
-
-def _place(expected: Sequence[str]) -> Callable[[str], int]:
-    """Columns of parts stand among the labels where the first record brought them."""
-    return lambda name: expected.index(name) if name in expected else len(expected)
 
 
 def _rows(job: Job, columns: Sequence[str]) -> list[Row]:

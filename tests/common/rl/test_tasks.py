@@ -4,36 +4,32 @@ import pytest
 
 from common.rl.config import GroupConfig
 from common.rl.harness import policy_path, shared_arguments, train_arm
-from common.rl.run import TASKS, Run
+from common.rl.run import TASKS
 from common.rl.tasks import load_task, task_class
 from common.rl.trainer import GroupTrainer
 from common.study.errors import StudyError
 from common.study.jobs import Job
 from common.study.keys import covered, job_key
 from common.study.sources import Sources
-from tests.common.rl import toy_task
+from tests.common.rl import runs, toy_task
 
 ECHO = "tests.common.rl.toy_task:Echo"
-RUN = Run(
-    model="random",
-    task=ECHO,
-    dataset="",
-    evaluation_sets="",
-    learning_rate=1e-2,
-    batch=16,
-    mini_batch=8,
-    group_size=4,
-    max_response=2,
-    iterations=2,
-    training_prompts=0,
-    evaluation_samples=4,
-    curve_samples=0,
-    evaluation_temperature=1.0,
-    evaluation_prompts=0,
-    save_every=80,
-    training_rows=0,
-    scoring_batch=16,
-    vllm=False,
+RUN = runs.RUN.changed(
+    {
+        "model": "random",
+        "task": ECHO,
+        "learning_rate": 0.01,
+        "batch": 16,
+        "mini_batch": 8,
+        "group_size": 4,
+        "max_response": 2,
+        "iterations": 2,
+        "training_prompts": 0,
+        "evaluation_samples": 4,
+        "curve_samples": 0,
+        "evaluation_prompts": 0,
+        "scoring_batch": 16,
+    }
 )
 
 

@@ -19,6 +19,7 @@ from common.rl.trainer import GroupTrainer
 from common.study.jobs import Record
 from common.tasks.math_answers import format_prompt
 from common.tasks.math_answers.training import Math, evaluation_sources
+from tests.common.rl.runs import RUN
 
 PROBLEMS = [{"problem": f"{a} + {b} ?", "answer": a + b} for a in (0, 1) for b in (0, 1)]
 WORDS = sorted({word for row in PROBLEMS for word in format_prompt(row["problem"]).split()})
@@ -44,26 +45,19 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def config(files):
-    return Run(
-        model=str(files / "policy"),
-        task="math",
-        dataset=str(files / "train.jsonl"),
-        evaluation_sets=f"left={files / 'left.jsonl'},right={files / 'right.jsonl'}",
-        learning_rate=1e-2,
-        batch=64,
-        mini_batch=16,
-        group_size=16,
-        max_response=8,
-        iterations=1,
-        training_prompts=0,
-        evaluation_samples=16,
-        curve_samples=16,
-        evaluation_temperature=0.7,
-        evaluation_prompts=12,
-        save_every=80,
-        training_rows=0,
-        scoring_batch=128,
-        vllm=False,
+    return RUN.changed(
+        {
+            "model": str(files / "policy"),
+            "task": "math",
+            "dataset": str(files / "train.jsonl"),
+            "evaluation_sets": f"left={files / 'left.jsonl'},right={files / 'right.jsonl'}",
+            "learning_rate": 0.01,
+            "batch": 64,
+            "max_response": 8,
+            "iterations": 1,
+            "training_prompts": 0,
+            "evaluation_temperature": 0.7,
+        }
     )
 
 
