@@ -184,7 +184,7 @@ class _Look:
     def explain(self, axis: Axes, data: pd.DataFrame) -> None:
         """Put levels that have data into the legend, with their seeds where not all have as many."""
         seeds = data[data["mean"].notna()].groupby("arm", observed=True)["n"].max()
-        several = seeds.nunique() > 1
+        several = len(set(seeds)) > 1
         for name, colour in self.paint.items():
             if name in seeds:
                 text = f"{name} (n = {seeds[name]:.0f})" if several and seeds[name] else name
