@@ -1,7 +1,7 @@
 """Judge committed results anew from their values: new rules, cards or figures, and nothing measured again.
 
 The values become records of a store of their own for as long as it takes. What the manifest says of the
-measurement (commit, machine, keys and costs of the jobs) stays, so that results of older sources remain older.
+measurement (commit, machine, keys and costs of jobs) stays, so that results of older sources remain older.
 """
 
 from __future__ import annotations
