@@ -230,7 +230,7 @@ BEST: dict[str, dict[str, Scalar]] = {
     "small": {"arm": "zvp", "learning_rate": 1e-4},
     "const": {"arm": "const", "learning_rate": 1e-4, "zvp_alpha": 1.0},
     "shuffle": {"arm": "shuffle", "learning_rate": 1e-4, "zvp_alpha": 1.0},
-    "flip": {"arm": "flip", "learning_rate": 1e-4, "zvp_alpha": 1.0},
+    "flip": {"arm": "flip", "learning_rate": 3e-4, "zvp_alpha": 1.0},
 }
 """Arms of the hard setting, each at its best of one grid on development seeds (see the card) on OpChain;
 "small" is RL-ZVP at the paper's scale."""
