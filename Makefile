@@ -28,7 +28,7 @@ paper = -- $${PAPER:+"$$PAPER"}
 .PHONY: setup lab list new reproduce plan status verify test bench clean help pocket-models
 
 help: ## Show this list
-	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|gpu|paper] regenerates a paper's tables, figures and verdicts."
+	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|desk|gpu|paper] regenerates a paper's tables, figures and verdicts."
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo

@@ -25,7 +25,7 @@ PROFILE = click.option(
     "--profile",
     default="laptop",
     show_default=True,
-    help="smoke, laptop, gpu or paper: how large the run is.",
+    help="smoke, laptop, desk, gpu or paper: how large the run is.",
 )
 
 
@@ -119,7 +119,7 @@ def _reproduce(study: Study, update: bool) -> None:
         compared = "" if update else compare_runs(folder, study.committed)
     if update:
         results.update_readme(study, target)
-    CONSOLE.print(ledger.terminal(study, artefacts.verdicts()))
+    CONSOLE.print(ledger.terminal(study, artefacts.verdicts, artefacts.premises))
     if compared:
         CONSOLE.print(f"against the committed results: {compared}")
     CONSOLE.print(f"notebook: {results.relative(target / 'reproduce.ipynb')}", soft_wrap=True)

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from common.study.card import PROFILES, Artefact, Card, Claim, load_card
+from common.study.card import PROFILES, Artefact, Card, Claim, Premise, load_card
 from common.study.configuration import configure
 from common.study.errors import StudyError, unknown
 from common.study.jobs import Job
@@ -33,7 +33,7 @@ from common.study.runner import Plan, plan, run
 from common.study.store import Store
 from common.study.worker import Limits
 
-OFFLINE_PROFILES = ("smoke", "laptop")
+OFFLINE_PROFILES = ("smoke", "laptop", "desk")
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Study:
         """
         return tidy([labelled(job, self.store.read(job_key(job))) for job in self.jobs])
 
-    def available(self, entry: Artefact | Claim) -> str:
+    def available(self, entry: Artefact | Premise | Claim) -> str:
         """Empty if the entry can be made from this run, else the reason why not."""
         if isinstance(entry, Artefact) and entry.absent:
             return entry.absent
