@@ -61,6 +61,8 @@ new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
 lab: $(READY) ## Open JupyterLab with the right kernel
 	@"$$BIN/jupyter" lab --notebook-dir . $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# Each test process would compile the packages anew where the environment forbids to keep the result.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction and nbval of every notebook
 	"$$BIN/ruff" check .
 	"$$BIN/ruff" format --check .

@@ -33,10 +33,10 @@ def validate(notebook: Path, **environment: str) -> None:
 
 @pytest.fixture(scope="module", params=[*list_papers(), TEMPLATE])
 def smoke(request, tmp_path_factory):
-    """A paper reproduced at `smoke` into places of its own, by one worker, as tests share the cores."""
+    """A paper reproduced at `smoke` into places of its own."""
     root = tmp_path_factory.mktemp(request.param)
     places = {"REPRISE_STORE": str(root / "store"), "REPRISE_RESULTS": str(root / "results")}
-    command = ("reproduce", request.param, "--profile", "smoke", "--workers", "1")
+    command = ("reproduce", request.param, "--profile", "smoke")
     done = subprocess.run(
         [sys.executable, "-m", "common.study.cli", *command],
         capture_output=True,
