@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import click
@@ -104,13 +105,15 @@ def reproduce(paper: str, profile: str, update: bool, **given: Any) -> None:
 
 
 def _reproduce(study: Study, update: bool) -> None:
-    from common.study import execution, ledger, results
+    from common.study import execution, ledger, overview, results
     from common.study.artefacts import Artefacts
     from common.study.comparison import compare_runs
 
     start = time.perf_counter()
     target = results.destination(study, update)
     results.check_writable(target)
+    if update:
+        overview.require_marks()
     work = study.run()
     CONSOLE.print(f"{len(work.jobs) - len(work.pending)} jobs were there, {len(work.pending)} ran")
     artefacts = Artefacts(study)
@@ -119,6 +122,7 @@ def _reproduce(study: Study, update: bool) -> None:
         compared = "" if update else compare_runs(folder, study.committed)
     if update:
         results.update_readme(study, target)
+        overview.update_readme()
     CONSOLE.print(ledger.terminal(study, artefacts.verdicts, artefacts.premises))
     if compared:
         CONSOLE.print(f"against the committed results: {compared}")
@@ -131,11 +135,11 @@ def _reproduce(study: Study, update: bool) -> None:
 @click.option("--profile", default="", help="One results folder; default: every committed profile.")
 def verify_command(paper: str, profile: str) -> None:
     """Check the committed results of PAPER ('all' for every one) against card, code and stored values."""
-    from common.study.verify import NOT_PROVED, strays, verify_paper
+    from common.study.verify import NOT_PROVED, verify_paper, verify_whole
 
     papers = (verify_paper(slug, profile) for slug in _slugs(paper))
     problems, consistent = 0, False
-    for place, findings in chain(chain.from_iterable(papers), strays() if paper == "all" else ()):
+    for place, findings in chain(chain.from_iterable(papers), verify_whole() if paper == "all" else ()):
         problems += len(findings.problems)
         consistent |= findings.state == "consistent"
         CONSOLE.print(f"{place}: {findings.state}", soft_wrap=True)
@@ -226,6 +230,18 @@ def status(paper: str) -> None:
         for row in rows(slug):
             table.add_row(*row)
     CONSOLE.print(table)
+
+
+@cli.command()
+@click.option("--out", default="", help="Folder to write to; default: site/ of the repository.")
+def site(out: str) -> None:
+    """Write the committed results as web pages that open from a file."""
+    from common.study.paths import ROOT
+    from common.study.results import relative
+    from common.study.site.build import build
+
+    index = build(Path(out).absolute() if out else ROOT / "site")
+    CONSOLE.print(f"open {relative(index)}", soft_wrap=True)
 
 
 @cli.command()

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from common.study.card import Card
 from common.study.entries import OUTCOMES, Claim
+from common.study.marks import between
 from common.study.paths import is_committed, results_root
 from common.study.premises import Check
 from common.study.stored import UnreadableError, read_claims
@@ -245,14 +246,9 @@ def readme(text: str, content: Mapping[str, Any], profile: str) -> str:
         content: ``claims.json``.
         profile: Where the verdicts are from.
     """
-    before, opened, rest = text.partition(MARKS[0])
-    _, closed, after = rest.partition(MARKS[1])
-    if not opened or not closed:
-        return text
     lines = [*_learned_lines(content.get("learned", [])), f"Verdicts at `{profile}` (generated):", ""]
     lines += [*_premise_lines(content.get("premises", {})), *_claim_lines(content["claims"])]
-    body = "\n".join(lines)
-    return f"{before}{MARKS[0]}\n{body}\n{MARKS[1]}{after}"
+    return between(text, MARKS, "\n".join(lines))
 
 
 def _learned_lines(sentences: Sequence[str]) -> list[str]:

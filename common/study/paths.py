@@ -28,6 +28,11 @@ def papers_root() -> Path:
     return ROOT / "papers"
 
 
+def front_page() -> Path:
+    """The README of the repository."""
+    return ROOT / "README.md"
+
+
 def _place(variable: str, default: str) -> Path:
     """A folder from the environment; a relative one starts at the root of the repository.
 

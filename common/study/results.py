@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from common.study.entries import PROFILES
 from common.study.errors import StudyError
 from common.study.keys import file_hash
 from common.study.ledger import MARKS, claims_json, readme, table_row
+from common.study.marks import are_placed
 from common.study.paths import is_committed, papers_root
 from common.study.provenance import manifest
 from common.study.replay import cells_hash
@@ -69,8 +69,7 @@ def require_marks(slug: str) -> None:
     Raises:
         StudyError: the README is missing, or does not hold each of the two marks once, in their order.
     """
-    text = readme_text(slug)
-    if [part for part in re.split(f"({MARKS[0]}|{MARKS[1]})", text) if part in MARKS] != list(MARKS):
+    if not are_placed(readme_text(slug), MARKS):
         raise StudyError(
             f"papers/{slug}/README.md needs one line {MARKS[0]} and after it one line {MARKS[1]}: "
             "the verdict table is generated between them"

@@ -25,12 +25,13 @@ def rows(slug: str) -> Iterator[tuple[str, str, str, str]]:
     for folder in folders:
         try:
             manifest = read_manifest(folder)
-            yield slug, folder.name, _sources(slug, manifest), _verdicts(slug, folder)
+            yield slug, folder.name, sources(slug, manifest), _verdicts(slug, folder)
         except StudyError as error:
             yield slug, folder.name, ledger.UNREADABLE, error.message
 
 
-def _sources(slug: str, manifest: Manifest) -> str:
+def sources(slug: str, manifest: Manifest) -> str:
+    """Whether the code and the machine of today would make the same records: current, or why not."""
     if manifest["overrides"]:
         return "exploratory"
     study = Study(slug, manifest["profile"])

@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.study import overview
 from common.study.artefacts import Artefacts
 from common.study.card import list_papers
 from common.study.comparison import differing_fields
@@ -97,8 +98,11 @@ def verify_paper(slug: str, profile: str = "") -> Iterator[tuple[str, Findings]]
         yield f"papers/{slug}/README.md", Findings(problems)
 
 
-def strays() -> Iterator[tuple[str, Findings]]:
-    """Folders of results that belong to no paper."""
+def verify_whole() -> Iterator[tuple[str, Findings]]:
+    """What is of no one paper: folders of results that belong to none, and the table of the root README."""
+    wrong = overview.problems()
+    if wrong:
+        yield "README.md", Findings(wrong)
     for path in sorted(results_root().glob("[!.]*")):
         if path.name not in list_papers():
             yield path.name, Findings([f"{path.name}: no paper has this name; remove it"])
