@@ -7,6 +7,7 @@ import textwrap
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from common.plotting.style import LETTERS_PER_INCH, STYLE
 
@@ -71,7 +72,7 @@ def headline(figure: Figure, text: str) -> None:
     wrapped = textwrap.fill(text, int(LETTERS_PER_INCH * figure.get_figwidth() / LARGER))
     with mpl.rc_context(STYLE):
         if figure.legends:  # a title beside a legend outside the axes would be drawn over it
-            figure.legends[0].set_title(wrapped, prop={"size": size})
+            figure.legends[0].set_title(wrapped, prop=FontProperties(size=size))
             figure.legends[0].set_alignment("center")
         else:
             figure.suptitle(wrapped, fontsize=size)
