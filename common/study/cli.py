@@ -105,15 +105,13 @@ def reproduce(paper: str, profile: str, update: bool, **given: Any) -> None:
 
 
 def _reproduce(study: Study, update: bool) -> None:
-    from common.study import execution, ledger, overview, results
+    from common.study import execution, ledger, results
     from common.study.artefacts import Artefacts
     from common.study.comparison import compare_runs
 
     start = time.perf_counter()
     target = results.destination(study, update)
     results.check_writable(target)
-    if update:
-        overview.require_marks()
     work = study.run()
     CONSOLE.print(f"{len(work.jobs) - len(work.pending)} jobs were there, {len(work.pending)} ran")
     artefacts = Artefacts(study)
@@ -121,8 +119,7 @@ def _reproduce(study: Study, update: bool) -> None:
         results.write(study, artefacts, folder, lambda path: execution.execute(study, path))
         compared = "" if update else compare_runs(folder, study.committed)
     if update:
-        results.update_readme(study, target)
-        overview.update_readme()
+        results.update_readmes(study, target)
     CONSOLE.print(ledger.terminal(study, artefacts.verdicts, artefacts.premises))
     if compared:
         CONSOLE.print(f"against the committed results: {compared}")

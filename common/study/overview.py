@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.study.card import Card, list_papers, load_card
+from common.study.card import PROFILES, Card, list_papers, load_card
 from common.study.errors import StudyError
 from common.study.ledger import effect_text, table_row
 from common.study.marks import are_placed, between
 from common.study.paths import front_page, is_committed, results_root
-from common.study.results import highest
 from common.study.stored import UnreadableError, read_claims
 
 MARKS = ("<!-- papers -->", "<!-- /papers -->")
@@ -38,9 +37,15 @@ class Row:
 
     @property
     def claims(self) -> Mapping[str, Mapping[str, Any]]:
-        """Entry of every claim."""
+        """Entry of every claim, in the order of the card."""
         claims: Mapping[str, Mapping[str, Any]] = self.content.get("claims", {})
-        return claims
+        return {name: claims[name] for name in _ordered(claims, self.card.claims)}
+
+    @property
+    def premises(self) -> Mapping[str, Mapping[str, Any]]:
+        """State of every premise, in the order of the card."""
+        states: Mapping[str, Mapping[str, Any]] = self.content.get("premises", {})
+        return {name: states[name] for name in _ordered(states, self.card.premises)}
 
     @property
     def primary(self) -> Mapping[str, Any]:
@@ -54,8 +59,10 @@ class Row:
 
     @property
     def finding(self) -> str:
-        """What came out, in one sentence."""
-        return self.gap or (self.learned[1] if len(self.learned) > 1 else self.primary.get("reason", NOTHING))
+        """What came out, in one sentence; the claim that was tested where nobody has written it."""
+        if len(self.learned) > 1:
+            return self.learned[1]
+        return self.gap or (f"Tested: {self.primary['statement']}" if self.primary else NOTHING)
 
     @property
     def verdict(self) -> str:
@@ -78,9 +85,9 @@ class Row:
         return str(self.primary.get("n") or NOTHING)
 
     @property
-    def premises(self) -> str:
+    def met(self) -> str:
         """How many premises are met, of how many."""
-        states = self.content.get("premises", {}).values()
+        states = self.premises.values()
         return f"{sum(state['met'] for state in states)} of {len(states)}" if states else NOTHING
 
     @property
@@ -97,6 +104,12 @@ class Row:
         checked = [entry["verdict"] for entry in self.claims.values() if entry.get("integrity")]
         checked = [verdict for verdict in checked if verdict != "untested"]
         return f"{checked.count('reproduced')} of {len(checked)}" if checked else NOTHING
+
+
+def _ordered(names: Iterable[str], card: Iterable[str]) -> list[str]:
+    """Names as the card orders them; those that it no longer has come last."""
+    place = {name: index for index, name in enumerate(card)}
+    return sorted(names, key=lambda name: place.get(name, len(place)))
 
 
 def rows() -> Iterator[Row]:
@@ -119,11 +132,17 @@ def committed(slug: str) -> list[Path]:
     return [path for path in sorted((results_root() / slug).glob("*")) if is_committed(path.name)]
 
 
+def highest(folders: Iterable[Path]) -> Path | None:
+    """The results folder of the highest profile; None if there is none."""
+    known = [path for path in folders if path.name in PROFILES]
+    return max(known, key=lambda path: PROFILES.index(path.name), default=None)
+
+
 def markdown() -> str:
     """The rows as a GitHub table."""
     lines = [table_row(HEAD), table_row(["---"] * len(HEAD))]
     for row in rows():
-        cells = (_name(row.card), row.finding, row.verdict, row.effect, row.reported, row.premises)
+        cells = (_name(row.card), row.finding, row.verdict, row.effect, row.reported, row.met)
         words = [" ".join(cell.split()) for cell in (*cells, row.profile or NOTHING, row.n)]
         lines.append(table_row(words))
     return "\n".join(lines)

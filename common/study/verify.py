@@ -38,7 +38,7 @@ from common.study.recomputed import (
     recompute,
 )
 from common.study.replay import cells_hash, injected, own_cells
-from common.study.results import highest, readme_text, require_marks
+from common.study.results import readme_text, require_marks
 from common.study.rows import misfits, row_counts
 from common.study.stored import (
     Manifest,
@@ -142,7 +142,7 @@ def _readme_problems(slug: str, folders: Sequence[Path]) -> list[str]:
     """A verdict table that is missing, edited by hand or older than the results."""
     try:
         require_marks(slug)
-        shown = highest(folders)
+        shown = overview.highest(folders)
         claims = read_claims(shown) if shown else None
     except UnreadableError:  # damage is the folder's finding
         return []

@@ -27,6 +27,7 @@ from common.study.study import Study
 
 SIGN = '<meta name="generator" content="reprise site">'
 """Stands in every page: a folder whose first page lacks it was not written here and is not replaced."""
+RECORDS = ("manifest.json", "claims.json", "values.parquet")
 WORDS = {
     "reproduced": "The effect is there and exceeds that of its controls.",
     "not specific": "The effect is there, and a control may show it too.",
@@ -162,8 +163,7 @@ def _content(row: Row, folder: Path) -> dict[str, Any]:
         "integrity": paper.integrity(row.claims),
         "gaps": list(paper.gaps(row.content, figures)) if row.content else [],
         "origin": paper.origin(row.card.slug, folder),
-        "has_manifest": (folder / "manifest.json").is_file(),
-        "has_claims": (folder / "claims.json").is_file(),
+        "records": [name for name in RECORDS if (folder / name).is_file()],
     }
 
 

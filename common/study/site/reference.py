@@ -51,7 +51,10 @@ def reference(config: type[Settings], profiles: Mapping[str, Mapping[str, Any]])
 
 
 def meanings(config: type[Settings]) -> dict[str, str]:
-    """Dotted name to the line that the docstrings have on it; a subclass inherits its parents' lines."""
+    """Dotted name to the line that the docstrings have on it; a subclass inherits its parents' lines.
+
+    A field of a group that has no line of its own gets the first one of its group.
+    """
     own: dict[str, str] = {}
     for parent in reversed(config.__mro__):
         own |= attributes(parent.__dict__.get("__doc__") or "")
@@ -59,7 +62,9 @@ def meanings(config: type[Settings]) -> dict[str, str]:
     for name, field in config.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Settings):
-            found |= {f"{name}.{rest}": text for rest, text in meanings(kind).items()}
+            group = inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
+            lines = dict.fromkeys(leaves(kind), group) | meanings(kind)
+            found |= {f"{name}.{rest}": text for rest, text in lines.items()}
         elif name in own:
             found[name] = own[name]
     return found

@@ -90,6 +90,7 @@ def test_only_what_was_given_is_passed_on(make):
     ]
     assert make("reproduce", "PAPER=qae", "UPDATE=0", "SEEDS=3")[1][0][2:] == ["--seeds=3", "--", "qae"]
     assert make("list")[1] == [["reprise", "list", "--"]]
+    assert make("site")[1] == [["reprise", "site"]]
     assert make("test", "ARGS=-k one -x")[1][-1][-3:] == ["-k", "one", "-x"]
     done, calls = make("verify")
     assert (done.returncode, calls) == (2, [])
