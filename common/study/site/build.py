@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from common.study.study import Study
 
 SIGN = '<meta name="generator" content="reprise site">'
 """Stands in every page: a folder whose first page lacks it was not written here and is not replaced."""
+EXAMPLE = "example"
 RECORDS = ("manifest.json", "claims.json", "values.parquet")
 WORDS = {
     "reproduced": "The effect is there and exceeds that of its controls.",
@@ -121,27 +122,36 @@ def _write_paper(pages: Environment, site: Path, row: Row) -> Entry:
     """All pages of a paper: one per committed profile, notebooks and the configuration."""
     slug = row.card.slug
     profiles = [path.name for path in overview.committed(slug) if path.name in PROFILES]
+    real = _copy_example(site, slug)
     origin = None
     for profile in profiles:
         shown = row if profile == row.profile else overview.row_at(row.card, profile)
         others = [name for name in profiles if name != profile]
-        found = _write_profile(pages, site, shown, others)
+        found = _write_profile(pages, site, shown, others=others, real=real)
         origin = found if profile == row.profile else origin
     page = f"{row.profile}/index.html" if profiles else ""
     study = Study(slug, "smoke")
     parameters = reference(study.experiment.Config, study.experiment.PROFILES)
     where = site / slug / "configuration.html"
     _write(pages, "configuration.html", where, root="../", card=row.card, page=page, parameters=parameters)
-    real = (results_root() / slug / "example").is_dir()
-    return Entry(row, f"{slug}/{page or 'configuration.html'}", origin, real)
+    return Entry(row, f"{slug}/{page or 'configuration.html'}", origin, bool(real))
 
 
-def _write_profile(pages: Environment, site: Path, row: Row, others: Sequence[str]) -> paper.Origin:
+def _copy_example(site: Path, slug: str) -> list[str]:
+    """Copy what the run of the README's example on a real model left; the names of its files."""
+    folder = results_root() / slug / EXAMPLE
+    if not folder.is_dir():
+        return []
+    shutil.copytree(folder, site / slug / EXAMPLE, ignore=shutil.ignore_patterns(".*"))
+    return sorted(path.name for path in (site / slug / EXAMPLE).iterdir() if path.is_file())
+
+
+def _write_profile(pages: Environment, site: Path, row: Row, **context: Any) -> paper.Origin:
     """The page of a paper at one profile, beside a copy of its committed files."""
     folder = results_root() / row.card.slug / row.profile
     target = site / row.card.slug / row.profile
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns(".*"))
-    context = {**_content(row, folder), "others": others, "root": "../../", "card": row.card, "row": row}
+    context |= {**_content(row, folder), "root": "../../", "card": row.card, "row": row}
     context["has_notebook"] = _write_notebook(pages, row, target)
     _write(pages, "paper.html", target / "index.html", **context)
     origin: paper.Origin = context["origin"]

@@ -152,10 +152,12 @@ def test_each_profile_has_its_page_and_the_highest_the_row(here):
     shutil.copytree(toy / "laptop", toy / "gpu")
     shutil.copytree(toy / "laptop", toy / "laptop.local")
     (toy / "example").mkdir()
+    shutil.copy(toy / "laptop" / "figures" / "fig1.png", toy / "example" / "a curve#1.png")
     first = build(here / "site").read_text()
     assert "toy/gpu/index.html" in first
     assert '<td data-label="real model"><div>yes</div></td>' in first
     assert "../gpu/index.html" in page(here).links
+    assert "../example/a%20curve%231.png" in page(here).loaded
     assert not (here / "site/toy/laptop.local").exists()
     assert list(faults(here / "site")) == []
 
@@ -277,3 +279,22 @@ def test_a_reference_knows_groups_parents_and_profiles():
 
 def test_code_between_backticks_is_text_too():
     assert code("``a<b`` or `c`") == "<code>a&lt;b</code> or <code>c</code>"
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ('<a href="gone.html">', "gone.html leads nowhere"),
+        ('<a href="index.html#gone">', "index.html#gone leads nowhere"),
+        ('<a href="#gone">', "#gone leads nowhere"),
+        ('<img src="https://example.org/a.png">', "loads https://example.org/a.png"),
+        ('<link href="//example.org/a.css">', "loads //example.org/a.css"),
+        ("<script>1</script>", "runs script []"),
+        ('<p onclick="1">', "runs p ['onclick']"),
+        ('<a href="https://example.org">', None),
+        ('<a href="index.html#here">', None),
+    ],
+)
+def test_a_fault_of_a_page_is_named(tmp_path, body, fault):
+    (tmp_path / "index.html").write_text(f'<p id="here">{body}')
+    assert list(faults(tmp_path)) == ([f"index.html: {fault}"] if fault else [])
