@@ -62,7 +62,7 @@ def _is_outside(address: str) -> bool:
 
 
 def _leads(address: str, page: Page, found: dict[Path, Page]) -> bool:
-    place, _, anchor = unquote(address).partition("#")
+    place, _, anchor = (unquote(part) for part in address.partition("#"))
     target = (page.path.parent / place).resolve() if place else page.path
     if not target.is_file():
         return False

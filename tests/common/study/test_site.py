@@ -15,7 +15,7 @@ from common.study.site.axis import axis
 from common.study.site.build import build
 from common.study.site.reference import code, reference
 
-from .conftest import make_repository
+from .conftest import copy_reproduced
 from .pages import Page, faults, pages
 
 HOSTILE = """<img src=x onerror=alert(1)> "&' <script>alert(2)</script> | </td> {{ 1 }}"""
@@ -25,35 +25,24 @@ WRITTEN = {
     "title: A table": "title: HOSTILE",
     "title: A figure": "title: HOSTILE",
     "rows: {Method: [1.5]": "rows: {HOSTILE: [1.5], Method: [1.5]",
-    "statement: The method is above zero.": "statement: HOSTILE",
-    "statement: The method moves.": "statement: HOSTILE",
-    "text: The paper says that it moves.": "text: HOSTILE_BRACES",
     'bibtex: "@misc{toy}"': "bibtex: HOSTILE",
     "stand_ins: []": "stand_ins: [HOSTILE]",
 }
-DOCUMENTED = '''class Config(Settings):
-    """Of the toy.
-
-    Attributes:
-        steps: How many steps,
-            in a row; see `draw`.
-    """
-
-    steps: int = paper(3, "Sec. 1")'''
+JUDGED = ("The method is above zero.", "The method moves.", "The paper says that it moves.", "It is large.")
 
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory):
-    """The toy repository with hostile text in its card and committed results; it can be imported here."""
-    repository = make_repository(tmp_path_factory.mktemp("committed"))
-    text = json.dumps(HOSTILE)  # a string of YAML as well
+    """Committed results of the toy paper with hostile text in card and claims; it can be imported here."""
+    repository = copy_reproduced(tmp_path_factory.mktemp("hostile") / "repository", tmp_path_factory)
     for old, new in WRITTEN.items():
-        quoted = new.replace("HOSTILE_BRACES", text.replace("{{", "{{{{").replace("}}", "}}}}"))
-        repository.edit("paper.yaml", old, quoted.replace("HOSTILE", text))
-    repository.edit("experiment.py", "class Config(Settings):\n    steps: int = 3", DOCUMENTED)
-    repository.edit("experiment.py", "import Settings", "import Settings, paper")
-    done = repository("reproduce", "toy", "--update")
-    assert done.returncode == 0, done.stderr
+        repository.edit("paper.yaml", old, new.replace("HOSTILE", json.dumps(HOSTILE)))
+    claims = repository.results("laptop") / "claims.json"
+    text = claims.read_text()
+    for old in JUDGED:
+        assert json.dumps(old) in text
+        text = text.replace(json.dumps(old), json.dumps(HOSTILE))
+    claims.write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(papers, "__path__", [str(repository.root / "papers"), *papers.__path__])
         yield repository
@@ -102,8 +91,7 @@ def test_the_site_shows_everything_and_every_link_leads_somewhere(here):
     for text in ("1 of 1", "yes", "current", "laptop", "toy/laptop/index.html", 'class="axis"'):
         assert text in first
     settings = Page(here / "site/toy/configuration.html").text
-    assert "How many steps, in a row; see <code>draw</code>." in settings
-    assert "Sec. 1" in settings
+    assert "<code>steps</code>" in settings
     assert "<b>smoke</b> 2" in settings
 
 
@@ -112,7 +100,7 @@ def test_what_a_card_says_is_text(here):
     for found in pages(here / "site").values():
         assert HOSTILE not in found.text
         assert "<script" not in found.text.lower()
-    assert page(here).text.count("&lt;script&gt;alert(2)") >= len(WRITTEN)
+    assert page(here).text.count("&lt;script&gt;alert(2)") >= len(WRITTEN) + len(JUDGED)
 
 
 def test_pieces_that_are_missing_are_said_to_be(here):
@@ -176,6 +164,7 @@ def test_only_an_earlier_site_is_replaced(here):
 
 
 def test_the_table_of_the_root_readme_is_generated_and_verified(here):
+    overview.update_readme()
     text = (here / "README.md").read_text()
     assert text.startswith("# Toys\n")
     assert text.endswith("<!-- /papers -->\n\nEnd.\n")
