@@ -7,6 +7,7 @@ from pathlib import Path
 from common.tasks.comparisons import write_questions
 
 REPLACED = {
+    "c_peak=0,  # measured on first use": "c_peak=32,",
     '"Qwen/Qwen2.5-1.5B-Instruct"': '"smollm2"',
     '"trl-lib/DeepMath-103K"': '"questions"',
     "prompts=4, num_generations=8, optimizer_steps=1, micro_batches=4": (
