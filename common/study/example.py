@@ -47,8 +47,8 @@ def source(slug: str) -> str:
     return str(block)
 
 
-def execute(slug: str, replaced: Mapping[str, str]) -> dict[str, Any]:
-    """Run the example in the current folder with each text of `replaced` exchanged; its variables.
+def adapted(slug: str, replaced: Mapping[str, str]) -> str:
+    """The example with each text of `replaced` exchanged.
 
     Raises:
         ValueError: the example does not hold such a text, or holds it twice.
@@ -58,6 +58,12 @@ def execute(slug: str, replaced: Mapping[str, str]) -> dict[str, Any]:
         if code.count(old) != 1:
             raise ValueError(f"papers/{slug}/README.md: its example holds {old!r} {code.count(old)} times")
         code = code.replace(old, new)
+    return code
+
+
+def execute(slug: str, replaced: Mapping[str, str]) -> dict[str, Any]:
+    """Run the `adapted` example in the current folder; its variables."""
+    code = adapted(slug, replaced)
     variables: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(code, f"<example of papers/{slug}/README.md>", "exec"), variables)
     return variables
