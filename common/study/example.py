@@ -1,9 +1,9 @@
 """A README's example, run: as it stands, but for names of the hub and sizes, on a real model from an asset.
 
 `papers/<slug>/example.py` says what is replaced (`REPLACED`), what is drawn (`SHOWN`, e.g. ``trainer loss``:
-variable and column of the log) and writes the data (`prepare`). Logs, a picture and a manifest go to
-``results/<slug>/example``. They show that the code runs on such a model, and at what cost; a few steps on one
-seed say nothing about the method.
+variable and column of the log, of a trainer or of a list ``history``) and writes the data (`prepare`). Logs, a
+picture and a manifest go to ``results/<slug>/example``. They show that the code runs on such a model, and at
+what cost; a few steps on one seed say nothing about the method.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def run(slug: str) -> Path:
     }
     folder = results_root() / slug / EXAMPLE
     folder.mkdir(parents=True, exist_ok=True)
-    histories = {
-        name: value.state.log_history for name, value in variables.items() if hasattr(value, "state")
-    }
+    histories = _histories(variables)
     log = pd.concat([_log(name, history) for name, history in histories.items()])
     log.to_csv(folder / "log.csv", float_format="%.6g", lineterminator="\n")
     _draw(log, setting.SHOWN, slug, folder / "curve.png")
@@ -108,6 +106,12 @@ def _setting(slug: str) -> ModuleType:
     if find_spec(name) is None:
         raise StudyError(f"{slug} has no example to run: its README shows no trainer")
     return import_module(name)
+
+
+def _histories(variables: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
+    """What the example's trainers logged by their names, and its own list ``history``."""
+    found = {name: value.state.log_history for name, value in variables.items() if hasattr(value, "state")}
+    return found | ({"history": variables["history"]} if "history" in variables else {})
 
 
 def _log(trainer: str, history: list[dict[str, float]]) -> pd.DataFrame:

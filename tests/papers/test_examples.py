@@ -1,4 +1,4 @@
-"""The examples of the READMEs on SmolLM2: what is replaced is there, and the committed runs are of today's text."""
+"""The examples of the READMEs on SmolLM2: what is replaced is there, and the committed runs are of it."""
 
 import ast
 import json
