@@ -1,7 +1,7 @@
 """A README's example, run: as it stands, but for names of the hub and sizes, on a real model from an asset.
 
 `papers/<slug>/example.py` says what is replaced (`REPLACED`), what is drawn (`SHOWN`, e.g. ``trainer loss``:
-variable and column of the log, of a trainer or of a list ``history``) and writes the data (`prepare`). Logs, a
+variable and column of the log, of a trainer or a list ``history``) and writes the data (`prepare`). Logs, a
 picture and a manifest go to ``results/<slug>/example``. They show that the code runs on such a model, and at
 what cost; a few steps on one seed say nothing about the method.
 """
@@ -110,7 +110,8 @@ def _setting(slug: str) -> ModuleType:
 
 def _histories(variables: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
     """What the example's trainers logged by their names, and its own list ``history``."""
-    found = {name: value.state.log_history for name, value in variables.items() if hasattr(value, "state")}
+    states = {name: getattr(value, "state", None) for name, value in variables.items()}
+    found = {name: state.log_history for name, state in states.items() if hasattr(state, "log_history")}
     return found | ({"history": variables["history"]} if "history" in variables else {})
 
 
