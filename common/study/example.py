@@ -111,7 +111,8 @@ def _setting(slug: str) -> ModuleType:
 def _histories(variables: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
     """What the example's trainers logged by their names, and its own list ``history``."""
     states = {name: getattr(value, "state", None) for name, value in variables.items()}
-    found = {name: state.log_history for name, state in states.items() if hasattr(state, "log_history")}
+    found = {name: getattr(state, "log_history", None) for name, state in states.items()}
+    found = {name: history for name, history in found.items() if history is not None}
     return found | ({"history": variables["history"]} if "history" in variables else {})
 
 

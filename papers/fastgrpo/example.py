@@ -18,7 +18,11 @@ REPLACED = {
     "num_train_epochs=1": "max_steps=6, logging_steps=1, save_strategy='no'",
     "bf16=torch.cuda.is_bf16_supported()": "bf16=True, use_cpu=True",
 }
-SHOWN = {"trainer reward": "mean reward", "trainer loss": "loss"}
+SHOWN = {
+    "trainer reward": "mean reward",
+    "trainer draft/loss": "loss of the draft",
+    "trainer rollout/acceptance_length": "tokens accepted in a pass",
+}
 
 
 def prepare() -> None:

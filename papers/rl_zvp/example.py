@@ -10,7 +10,7 @@ REPLACED = {
     '"Qwen/Qwen3-0.6B-Base"': '"smollm2"',
     '"trl-lib/DeepMath-103K"': '"questions"',
     "prompts=64, num_generations=8, optimizer_steps=16, micro_batches=8": (
-        "prompts=4, num_generations=4, optimizer_steps=2"
+        "prompts=2, num_generations=4, optimizer_steps=2"
     ),
     "learning_rate=3e-6": "learning_rate=1e-5",
     "max_completion_length=4096": "max_completion_length=16",
