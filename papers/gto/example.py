@@ -9,7 +9,8 @@ REPLACED = {
     '"Qwen/Qwen3-1.7B"': '"smollm2"',
     '"max_grad_norm": 0.5': (
         '"max_grad_norm": 0.5, "logging_steps": 1, "save_strategy": "no", "use_cpu": True, "gto_groups": 2, '
-        '"gto_group_size": 4, "tree_depth": 3, "tree_top_k": 4, "tree_budget": 12, "unroll_steps": 3, "per_device_train_batch_size": 4'
+        '"gto_group_size": 4, "tree_depth": 3, "tree_top_k": 4, "tree_budget": 12, "unroll_steps": 3, '
+        '"per_device_train_batch_size": 4'
     ),
     "learning_rate=1e-4, num_train_epochs=20": "learning_rate=1e-3, max_steps=16",
     "learning_rate=5e-6": "learning_rate=5e-5, max_steps=6",
