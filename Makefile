@@ -25,10 +25,10 @@ flags = $(call flag,PROFILE,profile) $(call flag,SEEDS,seeds) $(call flag,ONLY,o
   $(call flag,SET,set) $(call flag,WORKERS,workers) $(call flag,BACKEND,backend)
 paper = -- $${PAPER:+"$$PAPER"}
 
-.PHONY: setup assets example lab list new reproduce plan status verify test bench clean help pocket-models
+.PHONY: setup assets example lab list new reproduce plan status verify rejudge test bench clean help pocket-models
 
 help: ## Show this list
-	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|gpu|paper] regenerates a paper's tables, figures and verdicts."
+	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|desk|gpu|paper] regenerates a paper's tables, figures and verdicts."
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
@@ -57,6 +57,9 @@ status: $(READY) ## Show which results exist, whether they are current, and thei
 
 verify: $(READY) ## Check the committed results of PAPER against card, code and stored values
 	@$(need-paper)$(REPRISE) verify $(paper)
+
+rejudge: $(READY) ## Judge the committed results of PAPER anew from their values, after a change of rules, card or figures
+	@$(need-paper)$(REPRISE) rejudge $(paper)
 
 new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
 	@$(need-paper)$(REPRISE) new $(paper)

@@ -23,6 +23,7 @@ from common.rl.trainer import GroupTrainer
 from common.speculative import generate, packed, target, verify
 from common.speculative.cache import RaggedKVCache
 from common.study import keys, verdicts
+from common.study.card import Claim
 from common.study.paths import ROOT
 from common.tasks import opchain
 from papers.fcp.method import FCPConfig
@@ -74,7 +75,47 @@ def halved_baseline(patch):
 
 def no_control(patch):
     """An effect counts although its control shows it too."""
-    patch.setattr(verdicts, "_against_control", lambda verdict, *_: verdict)
+    patch.setattr(verdicts._Judgement, "_against_controls", lambda _, verdict, __: verdict)
+
+
+def least_control(patch):
+    """A control of several columns is judged by its weakest one."""
+    weigh = verdicts.weigh
+    as_claim = {"role": "claim"}
+    patch.setattr(verdicts, "weigh", lambda claim, sample: weigh(claim.model_copy(update=as_claim), sample))
+
+
+def no_premise(patch):
+    """A run that never showed the illness judges the cure."""
+    patch.setattr(verdicts, "failures", lambda *_: "")
+
+
+def absence_of_evidence(patch):
+    """What was not found is said not to be there."""
+    weigh = verdicts.weigh
+    patch.setattr(verdicts, "weigh", lambda *arguments: replace(weigh(*arguments), p_small=0.0))
+
+
+def numbers_as_they_come(patch):
+    """A single seed, a constant or a NaN decides."""
+    patch.setattr(verdicts, "unusable", lambda _: "")
+
+
+def seeds_as_they_come(patch):
+    """A seed that an arm lost is dropped without a word."""
+    patch.setattr(verdicts._Judgement, "_gap", lambda *_: "")
+    patch.setattr(verdicts._Judgement, "_lost", lambda *_: "")
+
+
+def unadjusted_power(patch):
+    """The seeds that an inconclusive claim needs are counted as if it stood alone."""
+    needed = verdicts.needed_seeds
+    patch.setattr(verdicts, "needed_seeds", lambda sample, effect, *_: needed(sample, effect))
+
+
+def ours_in_the_family(patch):
+    """Our own questions make the paper's claims harder to reproduce."""
+    patch.setattr(Claim, "empirical", True)
 
 
 def no_holm(patch):
@@ -215,11 +256,36 @@ GATES: dict[Patch, tuple[str, str]] = {
     upper_quantile: ("papers/qae/test_method.py", "test_two_regimes_of_equation_four"),
     no_control: (
         "common/study/test_verdicts.py",
-        "test_a_control_that_shows_the_effect_too_makes_it_inconclusive",
+        "test_an_effect_that_does_not_exceed_its_controls_is_not_specific",
+    ),
+    least_control: (
+        "common/study/test_verdicts.py",
+        "test_a_claim_over_columns_is_as_good_as_its_worst_and_a_control_as_its_best",
+    ),
+    no_premise: (
+        "common/study/test_verdicts.py",
+        "test_a_failed_or_missing_premise_leaves_nothing_to_tell_whatever_the_effect",
+    ),
+    absence_of_evidence: (
+        "common/study/test_verdicts.py",
+        "test_the_95_percent_interval_decides_and_the_90_percent_one_excludes_an_effect",
+    ),
+    numbers_as_they_come: (
+        "common/study/test_verdicts.py",
+        "test_a_sample_that_decides_nothing_leaves_its_own_claim_inconclusive_and_no_other",
+    ),
+    seeds_as_they_come: ("common/study/test_verdicts.py", "test_no_seed_is_dropped_silently"),
+    unadjusted_power: (
+        "common/study/test_verdicts.py",
+        "test_an_inconclusive_verdict_names_more_seeds_than_it_had_at_its_adjusted_level",
     ),
     no_holm: (
         "common/study/test_verdicts.py",
-        "test_the_primary_claim_escapes_holm_and_controls_stay_outside_the_family",
+        "test_holm_runs_over_the_papers_other_empirical_claims_only",
+    ),
+    ours_in_the_family: (
+        "common/study/test_verdicts.py",
+        "test_holm_runs_over_the_papers_other_empirical_claims_only",
     ),
     key_without_source: (
         "common/study/test_store_and_keys.py",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure as Plot
 
-from common.study.card import Table
+from common.plotting.point import headline
+from common.study.card import Claim, Table
 from common.study.errors import StudyError
 from common.study.frame import TABLE_COLUMNS
+from common.study.jobs import Job
+from common.study.premises import Check, check, unmeasured
 from common.study.study import Study
 from common.study.verdicts import Verdict, judge
 
@@ -31,7 +35,6 @@ class Artefacts:
         self.study = study
         self._stored = frame
         self._results: dict[str, Any] = {}
-        self._verdicts: dict[str, Verdict] | None = None
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -76,28 +79,53 @@ class Artefacts:
         data: pd.DataFrame = self._once(name, self.study.report.figure(name).data)
         return data
 
-    def plot(self, name: str) -> Plot:
-        """The drawn figure."""
-        return self.study.report.figure(name).draw(self.data(name), self.study.card.figures[name].reported)
+    def point(self, name: str) -> str:
+        """The sentence that says what a figure shows.
 
+        Raises:
+            StudyError: the report has none for this kind of twin.
+        """
+        text = self.study.report.figure(name).point(self.data(name))
+        if not text:
+            raise StudyError(f"FIGURES['{name}'] needs a 'point': its twin is neither curves nor points")
+        return text
+
+    def plot(self, name: str) -> Plot:
+        """The drawn figure, its point above it."""
+        figure = self.study.report.figure(name)
+        plot = figure.draw(self.data(name), self.study.card.figures[name].reported)
+        headline(plot, self.point(name))
+        return plot
+
+    @cached_property
+    def premises(self) -> dict[str, Check]:
+        """State of every premise; one that this run does not measure is not met."""
+        card, report = self.study.card, self.study.report
+        states = {}
+        for name, premise in card.premises.items():
+            reason = self.study.available(premise)
+            states[name] = (
+                unmeasured(name, reason)
+                if reason
+                else check(name, premise, self._once(name, report.premise(name)))
+            )
+        return states
+
+    @cached_property
     def verdicts(self) -> dict[str, Verdict]:
         """Verdict of every selected claim; what this run cannot decide is untested, with the reason."""
-        if self._verdicts is None:
-            self._verdicts = self._judge()
-        return self._verdicts
-
-    def _judge(self) -> dict[str, Verdict]:
-        claims = self.study.card.claims
-        only = self.study.options.only
-        selected = [name for name in claims if not only or name in only]
-        controls = [claims[name].control for name in selected]
-        reasons = {name: self.study.available(claims[name]) for name in {*selected, *filter(None, controls)}}
+        card, only = self.study.card, self.study.options.only
+        selected = [name for name in card.claims if not only or name in only]
+        involved = {*selected, *(control for name in selected for control in card.controls(name))}
+        reasons = {name: self.study.available(card.claims[name]) for name in involved}
         measured = {
-            name: self._once(name, self.study.report.measure(name, claims[name]))
-            for name in claims
+            name: self._once(name, self.study.report.measure(name, card.claims[name]))
+            for name in card.claims
             if reasons.get(name) == ""
         }
-        judged = judge(claims, measured)
+        arms = arm_seeds(self.study.jobs)
+        planned = {name: plan_of(values, card.claims[name], arms) for name, values in measured.items()}
+        judged = judge(card, measured, self.premises, planned)
         return {
             name: judged[name] if name in judged else Verdict(name, "untested", reasons[name])
             for name in selected
@@ -107,6 +135,28 @@ class Artefacts:
         if name not in self._results:
             self._results[name] = make(self.frame)
         return self._results[name]
+
+
+def arm_seeds(jobs: Sequence[Job]) -> dict[str, set[frozenset[int]]]:
+    """By sweep, the sets of seeds that its arms were planned on."""
+    arms: dict[tuple[str, str], set[int]] = {}
+    for job in jobs:
+        arms.setdefault((job.sweep, repr(job.labels)), set()).update(job.seeds)
+    sweeps: dict[str, set[frozenset[int]]] = {}
+    for (sweep, _), seeds in arms.items():
+        sweeps.setdefault(sweep, set()).add(frozenset(seeds))
+    return sweeps
+
+
+def plan_of(values: Any, claim: Claim, arms: Mapping[str, Set[frozenset[int]]]) -> Set[int]:
+    """Seeds that a claim was planned on: those of one of its arms, or those that two of them share.
+
+    What was measured tells which; a measure that fits none of them lacks seeds of the smallest that holds it.
+    """
+    sets = {seeds for sweep in claim.needs for seeds in arms.get(sweep, ())}
+    shared = {one & other for one, other in combinations(sets, 2)}
+    seen = set(getattr(values, "index", ()))
+    return min((seeds for seeds in sets | shared if seen <= seeds), key=len, default=frozenset())
 
 
 def side_by_side(table: Table, block: pd.DataFrame | None) -> pd.DataFrame:

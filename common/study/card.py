@@ -6,7 +6,7 @@ A card is data a person transcribed. Whatever is wrong with it is reported with 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,9 @@ from common.study.entries import (
     Figure,
     Id,
     Model,
+    Premise,
     Profile,
+    Sentence,
     Table,
     Test,
 )
@@ -35,6 +37,7 @@ __all__ = [
     "Card",
     "Cell",
     "Claim",
+    "Premise",
     "Profile",
     "Table",
     "Test",
@@ -88,7 +91,9 @@ class Card(Model):
     seeds: Seeds
     tables: dict[Id, Table] = Field(default_factory=dict)
     figures: dict[Id, Figure] = Field(default_factory=dict)
+    premises: dict[Id, Premise] = Field(default_factory=dict)
     claims: dict[Id, Claim] = Field(min_length=1)
+    learned: tuple[Sentence, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -102,13 +107,21 @@ class Card(Model):
             raise ValueError("a paper has its arXiv id in 'arxiv'; a study of our own (kind: study) has none")
         twice = [name for name, count in Counter(self.ids()).items() if count > 1]
         if twice:
-            raise ValueError(f"id '{twice[0]}' stands twice among tables, figures and claims; rename one")
+            raise ValueError(
+                f"id '{twice[0]}' stands twice among tables, figures, premises and claims; rename one"
+            )
         primary = [name for name, claim in self.claims.items() if claim.primary]
         if len(primary) > 1:
             raise ValueError(f"one primary claim per paper; found {primary}")
+        if len(self.learned) not in (0, 3):
+            raise ValueError(f"'learned' has three sentences or none; found {len(self.learned)}")
+        for sentence in self.learned:
+            _check_names("learned: rests", sentence.rests, self.claims, "a claim")
+            quotable = {**self.premises, **self.claims}
+            _check_names("learned: text quotes", sentence.quoted(), quotable, "a claim or premise")
         for name, claim in self.claims.items():
-            if claim.of is not None and claim.of not in self.claims:
-                raise ValueError(f"claims.{name}.of '{claim.of}' is not a claim")
+            _check_names(f"claims.{name}.of", filter(None, [claim.of]), self.claims, "a claim")
+            _check_names(f"claims.{name}.premises", claim.premises, self.premises, "a premise")
             if claim.control is None:
                 continue
             control = self.claims.get(claim.control)
@@ -120,12 +133,17 @@ class Card(Model):
         return self
 
     def ids(self) -> list[str]:
-        """Ids of every table, figure and claim, in the order of the card."""
-        return [*self.tables, *self.figures, *self.claims]
+        """Ids of every table, figure, premise and claim, in the order of the card."""
+        return [*self.tables, *self.figures, *self.premises, *self.claims]
 
-    def entries(self) -> dict[str, Artefact | Claim]:
-        """Every table, figure and claim by id."""
-        return {**self.tables, **self.figures, **self.claims}
+    def entries(self) -> dict[str, Artefact | Premise | Claim]:
+        """Every table, figure, premise and claim by id."""
+        return {**self.tables, **self.figures, **self.premises, **self.claims}
+
+    def controls(self, name: str) -> list[str]:
+        """The rows that a claim's effect has to exceed: its `control` and those that are `of` it."""
+        own = filter(None, [self.claims[name].control])
+        return list(dict.fromkeys([*own, *(row for row, claim in self.claims.items() if claim.of == name)]))
 
     def needs(self, only: tuple[str, ...] = ()) -> set[str]:
         """Sweeps needed for the selected ids (all of them by default).
@@ -137,12 +155,19 @@ class Card(Model):
         entries = self.entries()
         for name in only or self.ids():
             if name not in entries:
-                raise unknown("table, figure or claim", name, entries, f"make list PAPER={self.slug}")
+                where = f"make list PAPER={self.slug}"
+                raise unknown("table, figure, premise or claim", name, entries, where)
             chosen.update(entries[name].needs)
-            control = getattr(entries[name], "control", None)
-            if control:
-                chosen.update(entries[control].needs)
+            if name in self.claims:
+                for other in (*self.controls(name), *self.claims[name].premises):
+                    chosen.update(entries[other].needs)
         return chosen
+
+
+def _check_names(place: str, names: Iterable[str], known: Mapping[str, Any], what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{place} '{name}' is not {what}")
 
 
 def _check_comparable(name: str, claim: Claim, control: Claim) -> None:

@@ -27,7 +27,7 @@ PROFILE = click.option(
     "--profile",
     default="laptop",
     show_default=True,
-    help="smoke, laptop, gpu or paper: how large the run is.",
+    help="smoke, laptop, desk, gpu or paper: how large the run is.",
 )
 
 
@@ -111,7 +111,7 @@ def _reproduce(study: Study, update: bool) -> None:
     from common.study.comparison import compare_runs
 
     start = time.perf_counter()
-    if update and (lacked := study.lacked()):
+    if update and (lacked := study.lacked(study.every_job)):
         raise StudyError(f"UPDATE=1 {assets.reason(lacked)}")
     target = results.destination(study, update)
     results.check_writable(target)
@@ -123,7 +123,7 @@ def _reproduce(study: Study, update: bool) -> None:
         compared = "" if update else compare_runs(folder, study.committed)
     if update:
         results.update_readme(study, target)
-    CONSOLE.print(ledger.terminal(study, artefacts.verdicts()))
+    CONSOLE.print(ledger.terminal(study, artefacts.verdicts, artefacts.premises))
     if compared:
         CONSOLE.print(f"against the committed results: {compared}")
     CONSOLE.print(f"notebook: {results.relative(target / 'reproduce.ipynb')}", soft_wrap=True)
@@ -215,6 +215,25 @@ def _list_entries(paper: str) -> None:
     for name, claim in card.claims.items():
         table.add_row(name, claim.kind, claim.statement, claim.profile)
     CONSOLE.print(table)
+
+
+@cli.command("rejudge")
+@click.argument("paper")
+@click.option("--profile", default="", help="One results folder; default: every committed profile.")
+def rejudge_command(paper: str, profile: str) -> None:
+    """Judge the committed results of PAPER ('all' for every one) anew from their stored values."""
+    from common.study import ledger
+    from common.study.artefacts import Artefacts
+    from common.study.paths import is_committed, results_root
+    from common.study.rejudge import rejudge
+    from common.study.stored import read_values
+
+    for slug in _slugs(paper):
+        folders = [path for path in (results_root() / slug).glob("*") if is_committed(path.name)]
+        for folder in sorted(folders) if not profile else [results_root() / slug / profile]:
+            study = rejudge(slug, folder.name)
+            made = Artefacts(study, read_values(folder / "values.parquet"))
+            CONSOLE.print(f"{slug}/{folder.name}: {ledger.counts(made.verdicts, study.card.claims)}")
 
 
 @cli.command()

@@ -13,6 +13,7 @@ def expand(claims: Mapping[str, Any]) -> dict[str, Any]:
     """The claims of a card file with each nested control as a row directly after its claim.
 
     A nested control names the arm that its report reads the claim for; what it leaves out is the claim's.
+    Several stand in a list.
 
     Args:
         claims: Id to the fields of a row, as they stand in the file, not checked yet.
@@ -22,16 +23,26 @@ def expand(claims: Mapping[str, Any]) -> dict[str, Any]:
     """
     rows: dict[str, Any] = {}
     for name, claim in claims.items():
-        control = claim.get("control") if isinstance(claim, Mapping) else None
-        if not isinstance(control, Mapping):
+        nested = _nested(claim)
+        if not nested:
             rows[name] = claim
             continue
-        row_name = _name(name, control)
-        if row_name in claims or row_name in rows:
-            raise ValueError(f"claims.{name}.control: its id '{row_name}' is another row's; give it another")
-        rows[name] = {**claim, "control": row_name}
-        rows[row_name] = _row(name, claim, control)
+        names = [_name(name, control) for control in nested]
+        for row_name in names:
+            if row_name in claims or row_name in rows or names.count(row_name) > 1:
+                raise ValueError(
+                    f"claims.{name}.control: its id '{row_name}' is another row's; give it another"
+                )
+        rows[name] = {**claim, "control": names[0]}
+        rows |= {row: _row(name, claim, control) for row, control in zip(names, nested, strict=True)}
     return rows
+
+
+def _nested(claim: Any) -> list[Mapping[str, Any]]:
+    """The controls that stand inside a claim; an id alone names a row that stands elsewhere."""
+    control = claim.get("control") if isinstance(claim, Mapping) else None
+    listed = control if isinstance(control, list) else [control]
+    return [part for part in listed if isinstance(part, Mapping)]
 
 
 def _name(name: str, control: Mapping[str, Any]) -> str:

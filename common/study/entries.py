@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from string import Formatter
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Profile = Literal["smoke", "laptop", "gpu", "paper"]
-PROFILES: tuple[Profile, ...] = ("smoke", "laptop", "gpu", "paper")
+Profile = Literal["smoke", "laptop", "desk", "gpu", "paper"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+Outcome = Literal[
+    "reproduced", "not specific", "no effect", "contradicted", "cannot tell", "inconclusive", "untested"
+]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Kind = Literal["theorem", "mechanism", "trend", "headline", "systems", "audit"]
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Cell = float | str | None
@@ -140,6 +145,63 @@ class Test(Model):
         return next(kind for kind in self.KINDS if getattr(self, kind) is not None)
 
 
+class Premise(Model):
+    """What has to hold in a run before it can say anything about the method.
+
+    It looks at the baseline, or at whether the treatment was delivered; never at the outcome of a claim.
+
+    Attributes:
+        statement: In our words.
+        metric: The one number per seed that `report.PREMISES` returns.
+        test: The mean over seeds is `greater` or `less` than a bound, or `within` two.
+        profile: Lowest profile that measures it.
+        needs: Sweeps whose records it reads.
+    """
+
+    statement: str
+    metric: str
+    test: Test
+    profile: Profile = "laptop"
+    needs: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_a_bound(self) -> Premise:
+        if self.test.kind not in ("greater", "less", "within"):
+            raise ValueError(f"a premise is 'greater', 'less' or 'within'; found '{self.test.kind}'")
+        return self
+
+    def test_hash(self) -> str:
+        """Hash of everything that decides whether it is met."""
+        return _hash(self, {"metric", "test"})
+
+
+class Sentence(Model):
+    """One of the three sentences on what a paper taught us.
+
+    Attributes:
+        text: ``{c9}`` stands for the effect of claim c9 with its interval, ``{c9:.1%}`` for it in percent,
+            ``{c9.verdict}``, ``{c9.reported}`` and ``{c9.n}`` for these; a premise has ``{id}`` alone.
+        rests: The claims that it rests on, with the verdicts that it was written for.
+    """
+
+    text: str
+    rests: dict[Id, Outcome] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> Sentence:
+        self.quoted()
+        return self
+
+    def quoted(self) -> set[str]:
+        """Ids that the text quotes.
+
+        Raises:
+            ValueError: a brace without its partner.
+        """
+        fields = [name for _, name, _, _ in Formatter().parse(self.text) if name is not None]
+        return {name.partition(".")[0] for name in fields}
+
+
 class Claim(Model):
     """A statement of the paper (or a control of ours) and the test that decides it.
 
@@ -147,17 +209,22 @@ class Claim(Model):
         statement: In our words.
         place: Where the paper says it.
         reported: The paper's number, with its unit.
+        effect: The paper's number in the unit of `metric`, where the two can stand on one axis.
         kind: theorem, mechanism, trend, headline, systems or audit.
+        ours: A question of ours that the paper does not ask; it stays outside Holm's family.
+        own_instance: It was decided on an instance that we built ourselves; see `common.study.ledger.word`.
         role: ``control`` for rows that must not show the effect by themselves.
         metric: The one number per seed that `report.<id>` returns.
         test: See `Test`; left out only where `untested` says why no profile up to `gpu` can decide.
-        control: Id of the claim row that the effect has to exceed. In the file it may stand nested,
-            ``{arm: …}``: loading expands it into a row of its own, see `common.study.controls.expand`.
+        control: Id of the claim row that the effect has to exceed, beside the rows that are `of` this claim.
+            In the file it may stand nested, ``{arm: …}``, or as a list of these: loading expands them into
+            rows of their own, see `common.study.controls.expand`.
         arm: For a control: the arm that the claim's measurement is taken for instead of the method.
         of: For a control: the claim that it controls, whose measurement it repeats.
+        premises: What has to hold for the run to say anything about it; see `Premise`.
         smallest_effect: Smallest effect of interest, in units of the metric; sizes the power analysis.
         profile: Lowest profile that can decide.
-        primary: Tested first at 5 %; the other sampled claims are Holm-adjusted together.
+        primary: Tested at 5 % by itself; the paper's other empirical claims are Holm-adjusted together.
         needs: Sweeps whose records it reads; none for an audit, which reads the card.
         untested: Why there is no test at the profiles that run here.
     """
@@ -165,13 +232,17 @@ class Claim(Model):
     statement: str
     place: str
     reported: str = ""
+    effect: float | None = None
     kind: Kind
+    ours: bool = False
+    own_instance: bool = False
     role: Literal["claim", "control"] = "claim"
     metric: str = ""
     test: Test | None = None
     control: Id | None = None
     arm: str | None = None
     of: Id | None = None
+    premises: tuple[Id, ...] = ()
     smallest_effect: float | None = Field(default=None, gt=0)
     profile: Profile = "laptop"
     primary: bool = False
@@ -202,9 +273,17 @@ class Claim(Model):
             )
         return self
 
+    @property
+    def empirical(self) -> bool:
+        """A sampled statement of the paper: one of those that are tested together."""
+        return self.role == "claim" and not self.ours and self.test is not None and self.test.kind != "exact"
+
     def test_hash(self) -> str:
         """Hash of everything that decides the verdict; a change after the run is shown as amended."""
-        block = self.model_dump(
-            include={"kind", "role", "metric", "test", "control", "smallest_effect", "primary"}
-        )
-        return hashlib.sha256(json.dumps(block, sort_keys=True, default=list).encode()).hexdigest()[:16]
+        fields = {"kind", "role", "metric", "test", "control", "smallest_effect", "primary", "ours"}
+        return _hash(self, {*fields, "premises"})
+
+
+def _hash(entry: Model, fields: set[str]) -> str:
+    block = entry.model_dump(include=fields)
+    return hashlib.sha256(json.dumps(block, sort_keys=True, default=list).encode()).hexdigest()[:16]

@@ -106,8 +106,9 @@ def average(part: pd.DataFrame, share: float = 1.0) -> pd.Series:
 
 
 def paired(first: pd.Series, second: pd.Series) -> pd.Series:
-    """Difference on the seeds that both arms have."""
-    return (first - second).dropna()
+    """Difference on the seeds that both arms were run on; a seed without a number in one of them is NaN."""
+    both = first.index.intersection(second.index)
+    return first[both] - second[both]
 
 
 # Over seeds

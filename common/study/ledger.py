@@ -1,59 +1,113 @@
-"""Verdicts as people read them: terminal table, JSON, Markdown."""
+"""Verdicts as data: rows for people, ``claims.json``, counts, the sentences on what was learned."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from common.study.card import Claim
+from common.study.card import Card
+from common.study.entries import OUTCOMES, Claim
 from common.study.paths import is_committed, results_root
+from common.study.premises import Check
 from common.study.stored import UnreadableError, read_claims
 from common.study.study import Study
 from common.study.verdicts import Verdict
 
-COLOURS = {"reproduced": "green", "contradicted": "red", "inconclusive": "yellow", "untested": "dim"}
+COLOURS = {
+    "reproduced": "green",
+    "not specific": "dark_orange",
+    "no effect": "blue",
+    "contradicted": "red",
+    "cannot tell": "magenta",
+    "inconclusive": "yellow",
+    "untested": "dim",
+}
 CONTROL_WORDS = {
     "reproduced": "shows the effect",
     "contradicted": "shows the opposite",
-    "inconclusive": "shows no effect",
+    "no effect": "shows no effect",
+    "inconclusive": "undecided",
 }
-UNREADABLE = "cannot be read"
 EXACT_CONTROL_WORDS = {"reproduced": "holds too", "contradicted": "does not hold"}
+UNREADABLE = "cannot be read"
+NUMBER = ".3g"
 
 
 def word(claim: Claim, verdict: Verdict) -> str:
     """The verdict as a word; a control row says what it shows instead, it has nothing to reproduce."""
-    if claim.role == "claim" or claim.test is None:
-        return verdict.verdict
-    words = EXACT_CONTROL_WORDS if claim.test.kind == "exact" else CONTROL_WORDS
-    return words.get(verdict.verdict, verdict.verdict)
+    if claim.role == "control" and claim.test is not None:
+        words = EXACT_CONTROL_WORDS if claim.test.kind == "exact" else CONTROL_WORDS
+        return words.get(verdict.verdict, verdict.verdict)
+    if claim.own_instance and verdict.verdict == "reproduced":
+        return "holds on our instance"
+    return verdict.verdict
 
 
-def claims_json(study: Study, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    """Content of claims.json: one entry per claim with verdict, evidence and test-block hash."""
-    claims = study.card.claims
-    entries = {
-        name: {
-            "statement": claims[name].statement,
-            "place": claims[name].place,
-            "reported": claims[name].reported,
-            "kind": claims[name].kind,
-            "role": claims[name].role,
-            "primary": claims[name].primary,
-            "test": claims[name].test_hash(),
+def is_integrity(claim: Claim) -> bool:
+    """An audit of the paper's numbers or an identity of ours: one line together, where they hold."""
+    exact = claim.test is not None and claim.test.kind == "exact"
+    return claim.role == "claim" and (claim.kind == "audit" or (claim.ours and exact))
+
+
+def folded(card: Card, names: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Claims in reading order, each with its controls: the primary first, then the card's order.
+
+    Integrity rows are left out; see `integrity`.
+    """
+    shown = set(names)
+    heads = [
+        name
+        for name, claim in card.claims.items()
+        if name in shown and claim.role == "claim" and not is_integrity(claim)
+    ]
+    heads.sort(key=lambda name: not card.claims[name].primary)
+    return [(name, [row for row in card.controls(name) if row in shown]) for name in heads]
+
+
+def integrity(card: Card, verdicts: Mapping[str, Verdict]) -> tuple[int, int, list[str]]:
+    """(audits and identities that hold, how many were checked, ids of those that do not)."""
+    checked = {name for name, verdict in verdicts.items() if verdict.verdict != "untested"}
+    rows = [name for name in card.claims if name in checked and is_integrity(card.claims[name])]
+    failed = [name for name in rows if verdicts[name].verdict != "reproduced"]
+    return len(rows) - len(failed), len(rows), failed
+
+
+def claims_json(
+    study: Study, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]
+) -> dict[str, Any]:
+    """Content of claims.json: per claim verdict, evidence and hash of its test block; premises; findings."""
+    card = study.card
+    entries = {}
+    for name, verdict in verdicts.items():
+        claim = card.claims[name]
+        entries[name] = {
+            **claim.model_dump(include={"statement", "place", "reported", "effect", "kind", "role", "ours"}),
+            "primary": claim.primary,
+            "controls": card.controls(name),
+            "premises": list(claim.premises),
+            "word": word(claim, verdict),
+            "integrity": is_integrity(claim),
+            "smallest_effect": claim.smallest_effect,
+            "test": claim.test_hash(),
             **verdict.as_dict(),
         }
-        for name, verdict in verdicts.items()
+    states = {
+        name: {"statement": card.premises[name].statement, **state.as_dict()}
+        for name, state in premises.items()
     }
     return {
-        "paper": study.card.slug,
+        "paper": card.slug,
         "profile": study.profile,
         "exploratory": study.exploratory,
+        "learned": learned(card, verdicts, premises),
+        "premises": states,
         "claims": entries,
     }
 
@@ -63,11 +117,47 @@ def counts(verdicts: Mapping[str, Verdict], claims: Mapping[str, Claim]) -> str:
     tally: Counter[str] = Counter(
         verdict.verdict for name, verdict in verdicts.items() if claims[name].role == "claim"
     )
-    return ", ".join(f"{tally[outcome]} {outcome}" for outcome in COLOURS if tally[outcome]) or "no claims"
+    return ", ".join(f"{tally[outcome]} {outcome}" for outcome in OUTCOMES if tally[outcome]) or "no claims"
 
 
-def terminal(study: Study, verdicts: Mapping[str, Verdict]) -> Table:
-    """The ledger as a table for the terminal."""
+@dataclass(frozen=True)
+class _Quoted:
+    """A claim or premise inside a sentence: formats as its estimate with its interval."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    verdict: str = ""
+    reported: str = ""
+
+    def __format__(self, spec: str) -> str:
+        middle, *ends = (format(number, spec or NUMBER) for number in (self.estimate, self.low, self.high))
+        return middle if not np.isfinite(self.low) else f"{middle} [{', '.join(ends)}]"
+
+
+def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]) -> list[str]:
+    """The card's sentences with the numbers of this run; empty where it lacks a claim that one rests on.
+
+    A sentence that rests on a verdict which this run does not give says so.
+    """
+    quoted = {
+        name: _Quoted(item.estimate, item.low, item.high, item.n, item.verdict, card.claims[name].reported)
+        for name, item in verdicts.items()
+    }
+    quoted |= {name: _Quoted(*state.value) for name, state in premises.items()}
+    if any(name not in verdicts for sentence in card.learned for name in sentence.rests):
+        return []
+    lines = []
+    for sentence in card.learned:
+        moved = [name for name, outcome in sentence.rests.items() if verdicts[name].verdict != outcome]
+        here = ", ".join(f"{name} is {verdicts[name].verdict}" for name in moved)
+        lines.append(sentence.text.format_map(quoted) + (f" (In this run {here}.)" if moved else ""))
+    return lines
+
+
+def terminal(study: Study, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]) -> Table:
+    """The ledger as a table for the terminal: premises, claims with their controls, integrity in one row."""
     mark = " (exploratory)" if study.exploratory else ""
     title = f"{study.card.slug} at {study.profile}{mark}: {counts(verdicts, study.card.claims)}"
     table = Table(title=title, caption="* primary claim, † control", expand=True)
@@ -75,31 +165,41 @@ def terminal(study: Study, verdicts: Mapping[str, Verdict]) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("claim", ratio=1)
     table.add_column("evidence", ratio=1)
-    for name, verdict in verdicts.items():
-        claim = study.card.claims[name]
-        control = claim.role == "control"
-        colour = "cyan" if control else COLOURS[verdict.verdict]
-        head = f"{name}{'*' if claim.primary else ''}{'†' if control else ''}"
-        table.add_row(head, Text(word(claim, verdict), style=colour), claim.statement, verdict.reason)
+    for name, state in premises.items():
+        met = Text("met", "green") if state.met else Text("not met", "magenta")
+        table.add_row(name, met, f"Premise: {study.card.premises[name].statement}", state.reason)
+    for name, controls in folded(study.card, verdicts):
+        for row in (name, *controls):
+            claim, verdict = study.card.claims[row], verdicts[row]
+            control = claim.role == "control"
+            colour = "cyan" if control else COLOURS[verdict.verdict]
+            head = f"{row}{'*' if claim.primary else ''}{'†' if control else ''}"
+            table.add_row(head, Text(word(claim, verdict), style=colour), claim.statement, verdict.reason)
+    holding, checked, failed = integrity(study.card, verdicts)
+    if checked:
+        which = f"not: {', '.join(failed)}" if failed else ""
+        table.add_row("integrity", f"{holding} of {checked}", "Audits and identities that hold", which)
     return table
 
 
-def frame(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
-    """The ledger as a frame for notebooks and READMEs."""
+def rows(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
+    """The ledger as a frame, controls under their claim, integrity rows last."""
     claims = study.card.claims
-    rows = [
+    order = [row for name, controls in folded(study.card, verdicts) for row in (name, *controls)]
+    order += [name for name in verdicts if name not in order]
+    content = [
         {
             "id": f"{name}*" if claims[name].primary else name,
             "kind": f"{claims[name].kind}, control" if claims[name].role == "control" else claims[name].kind,
             "claim": claims[name].statement,
             "reported": claims[name].reported,
-            "verdict": word(claims[name], verdict),
-            "evidence": verdict.reason,
+            "verdict": word(claims[name], verdicts[name]),
+            "evidence": verdicts[name].reason,
         }
-        for name, verdict in verdicts.items()
+        for name in order
     ]
     columns = ["id", "kind", "claim", "reported", "verdict", "evidence"]
-    return pd.DataFrame(rows, columns=columns).set_index("id")
+    return pd.DataFrame(content, columns=columns).set_index("id")
 
 
 def committed() -> pd.DataFrame:
@@ -107,18 +207,18 @@ def committed() -> pd.DataFrame:
 
     Results whose claims are missing or damaged are one row that says so.
     """
-    rows: list[Mapping[str, Any]] = []
+    found: list[Mapping[str, Any]] = []
     folders = [path for path in sorted(results_root().glob("*/*")) if path.is_dir()]
     for folder in filter(lambda path: is_committed(path.name), folders):
         place = {"paper": folder.parent.name, "profile": folder.name}
         try:
             claims = read_claims(folder)["claims"]
-            rows += [{**place, "id": name, **entry} for name, entry in claims.items()]
+            found += [{**place, "id": name, **entry} for name, entry in claims.items()]
         except UnreadableError as error:
             damage = {"id": "-", "kind": "-", "role": "claim", "verdict": UNREADABLE, "reason": error.message}
-            rows.append({**place, "statement": "", "reported": "", **damage})
+            found.append({**place, "statement": "", "reported": "", **damage})
     columns = ["paper", "profile", "id", "kind", "role", "verdict", "statement", "reported", "reason"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(found, columns=columns)
 
 
 MARKS = ("<!-- verdicts -->", "<!-- /verdicts -->")
@@ -129,22 +229,59 @@ def table_row(cells: Iterable[object]) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def readme(text: str, claims: Mapping[str, Mapping[str, Any]], profile: str) -> str:
-    """A paper's README with the table between its marks replaced by these verdicts.
+def effect_text(entry: Mapping[str, Any]) -> str:
+    """Estimate and interval of an entry of ``claims.json``, e.g. ``0.012 [-0.003, 0.027]``."""
+    if entry.get("estimate") is None or entry.get("integrity"):
+        return ""
+    low, high = (np.nan if entry.get(end) is None else entry[end] for end in ("low", "high"))
+    return f"{_Quoted(entry['estimate'], low, high, entry['n'])}"
+
+
+def readme(text: str, content: Mapping[str, Any], profile: str) -> str:
+    """A paper's README with what stands between its marks replaced by these findings and verdicts.
 
     Args:
         text: The README; without both marks it comes back as it is.
-        claims: Entries of ``claims.json`` by id.
+        content: ``claims.json``.
         profile: Where the verdicts are from.
     """
     before, opened, rest = text.partition(MARKS[0])
     _, closed, after = rest.partition(MARKS[1])
     if not opened or not closed:
         return text
-    lines = [f"Verdicts at `{profile}` (generated):", "", "| claim | what | verdict |", "|---|---|---|"]
-    for name, entry in claims.items():
-        if entry["role"] == "claim":
+    lines = [*_learned_lines(content.get("learned", [])), f"Verdicts at `{profile}` (generated):", ""]
+    lines += [*_premise_lines(content.get("premises", {})), *_claim_lines(content["claims"])]
+    body = "\n".join(lines)
+    return f"{before}{MARKS[0]}\n{body}\n{MARKS[1]}{after}"
+
+
+def _learned_lines(sentences: Sequence[str]) -> list[str]:
+    return ["**What we learned.** " + " ".join(sentences), ""] if sentences else []
+
+
+def _premise_lines(premises: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not premises:
+        return []
+    head = ["| premise | what | met | value |", "|---|---|---|---|"]
+    states = [
+        table_row((name, item["statement"], "yes" if item["met"] else "**no**", item["reason"]))
+        for name, item in premises.items()
+    ]
+    return [*head, *states, ""]
+
+
+def _claim_lines(claims: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The verdict table: primary first, integrity in one row."""
+    lines = ["| claim | what | verdict | effect | the paper's |", "|---|---|---|---|---|"]
+    own = {name: entry for name, entry in claims.items() if entry["role"] == "claim"}
+    checks = [entry for entry in own.values() if entry["integrity"] and entry["verdict"] != "untested"]
+    for name, entry in sorted(own.items(), key=lambda item: not item[1]["primary"]):
+        if not entry["integrity"]:
             head = f"{name}*" if entry["primary"] else name
-            lines.append(table_row((head, entry["statement"], entry["verdict"])))
-    table = "\n".join(lines)
-    return f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}"
+            cells = (head, entry["statement"], entry["word"], effect_text(entry), entry["reported"])
+            lines.append(table_row(cells))
+    if checks:
+        holding = sum(entry["verdict"] == "reproduced" for entry in checks)
+        what = "Audits of the paper's numbers and identities that hold."
+        lines.append(table_row(("integrity", what, f"{holding} of {len(checks)}", "", "")))
+    return lines

@@ -9,10 +9,11 @@ import pandas as pd
 from IPython.display import Image
 
 from common.plotting.style import png
-from common.study import ledger
+from common.study import ledger, page
 from common.study.artefacts import Artefacts, side_by_side
 from common.study.card import Card
 from common.study.errors import unknown
+from common.study.page import Shown
 from common.study.study import Options, Study, parse_parameters
 
 T = TypeVar("T")
@@ -104,6 +105,15 @@ class Notebook:
             raise unknown(kind, name, entries, f"make list PAPER={self.card.slug}")
         return entries[name]
 
-    def ledger(self) -> pd.DataFrame:
+    def learned(self) -> Shown:
+        """The card's sentences on what this paper taught us, with the numbers of this run."""
+        made = self.artefacts
+        return page.sentences(ledger.learned(self.card, made.verdicts, made.premises))
+
+    def premises(self) -> Shown:
+        """What has to hold for the claims to be judged, with the values of this run."""
+        return page.premises(self.card, self.artefacts.premises)
+
+    def ledger(self) -> Shown:
         """Verdict and evidence of every claim."""
-        return ledger.frame(self.study, self.artefacts.verdicts())
+        return page.findings(self.study, self.artefacts.verdicts)

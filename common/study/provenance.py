@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from common.study.card import Card
+from common.study.card import Card, Claim, Premise
 from common.study.keys import environment, job_key, source_hash
 from common.study.paths import ROOT, papers_root
 from common.study.stored import Manifest
@@ -23,9 +23,12 @@ RENDERING = (
     "statistics.py",
     "study/artefacts.py",
     "study/audits.py",
+    "study/evidence.py",
     "study/frame.py",
     "study/ledger.py",
     "study/notebook.py",
+    "study/page.py",
+    "study/premises.py",
     "study/report.py",
     "study/verdicts.py",
 )
@@ -60,7 +63,7 @@ def manifest(study: Study) -> dict[str, Any]:
             }
             for job, key, cost in costs
         ],
-        **({"lacking": lacking} if (lacking := study.lacked()) else {}),
+        **({"lacking": lacking} if (lacking := study.lacked(study.every_job)) else {}),
         "total": {
             "jobs": len({key for _, key, _ in costs}),
             "core_seconds": round(sum(cost.seconds for cost in distinct.values()), 1),
@@ -70,8 +73,9 @@ def manifest(study: Study) -> dict[str, Any]:
 
 
 def claim_hashes(card: Card) -> dict[str, str]:
-    """Claim id to the hash of its test block."""
-    return {name: claim.test_hash() for name, claim in card.claims.items()}
+    """Id of a premise or claim to the hash of its test block."""
+    entries: dict[str, Premise | Claim] = {**card.premises, **card.claims}
+    return {name: entry.test_hash() for name, entry in entries.items()}
 
 
 def rendering() -> dict[str, str]:

@@ -38,6 +38,7 @@ def expected_files(artefacts: Artefacts) -> set[str]:
     tables = {f"tables/{name}.{kind}" for name in card.tables for kind in ("csv", "md")}
     figures = {f"figures/{name}.{kind}" for name in card.figures for kind in ("csv", "png", "svg")}
     made = {name for name in tables | figures if not artefacts.missing(Path(name).stem)}
+    made |= {"figures/points.json"}
     return made | {"values.parquet", "claims.json", "manifest.json", "reproduce.ipynb"}
 
 

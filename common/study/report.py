@@ -1,5 +1,6 @@
-"""What a paper's ``report.py`` offers: CLAIMS, TABLES and FIGURES by the ids of its card.
+"""What a paper's ``report.py`` offers: PREMISES, CLAIMS, TABLES and FIGURES by the ids of its card.
 
+>>> PREMISES = {"explodes": lambda f: entropy(f, "mean", step=-1) / entropy(f, "mean", step=0)}
 >>> CLAIMS = {"c7": lambda f, arm="qae": entropy(f, arm) - entropy(f, "mean")}
 >>> TABLES = {"table1": scores}
 >>> FIGURES = {"fig1": Figure(entropy_curves, lines("OpChain"))}
@@ -18,6 +19,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure as Plot
 
+from common.plotting.point import describe
 from common.study.card import Claim
 from common.study.errors import StudyError
 
@@ -30,10 +32,17 @@ Draw = Callable[[pd.DataFrame, Mapping[str, float]], Plot]
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its data twin as a function of the frame, and how the twin is drawn."""
+    """A figure: its data twin as a function of the frame, how the twin is drawn, and what it shows.
+
+    Attributes:
+        data: From the frame to the twin.
+        draw: From the twin and the card's reported values to the picture.
+        point: From the twin to one sentence, which stands above the picture.
+    """
 
     data: Twin
     draw: Draw
+    point: Callable[[pd.DataFrame], str] = describe
 
 
 class Report:
@@ -55,6 +64,11 @@ class Report:
         """A figure."""
         figure: Figure = self._entry("FIGURES", name)
         return figure
+
+    def premise(self, name: str) -> Callable[[pd.DataFrame], Any]:
+        """What a premise measures."""
+        found: Measure = self._entry("PREMISES", name)
+        return found
 
     def measure(self, name: str, claim: Claim) -> Callable[[pd.DataFrame], Any]:
         """What a claim measures; a control that is an arm reads the line of the claim it controls."""

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +16,11 @@ from filelock import FileLock
 
 from common.plotting.style import save
 from common.study.artefacts import Artefacts, side_by_side
+from common.study.entries import PROFILES
 from common.study.errors import StudyError
 from common.study.keys import file_hash
 from common.study.ledger import MARKS, claims_json, readme, table_row
-from common.study.paths import papers_root
+from common.study.paths import is_committed, papers_root
 from common.study.provenance import manifest
 from common.study.replay import cells_hash
 from common.study.rows import part_columns, row_counts
@@ -159,16 +160,24 @@ def write_reports(study: Study, artefacts: Artefacts, folder: Path) -> None:
         wide = side_by_side(study.card.tables[name], block)
         block.to_csv(folder / "tables" / f"{name}.csv", index=False)
         (folder / "tables" / f"{name}.md").write_text(markdown(wide), encoding="utf-8")
-    for name in study.card.figures:
-        if not artefacts.missing(name):
-            artefacts.data(name).to_csv(folder / "figures" / f"{name}.csv", index=False)
-    write_json(folder / "claims.json", claims_json(study, artefacts.verdicts()))
+    made = [name for name in study.card.figures if not artefacts.missing(name)]
+    for name in made:
+        artefacts.data(name).to_csv(folder / "figures" / f"{name}.csv", index=False)
+    write_json(folder / "figures" / "points.json", {name: artefacts.point(name) for name in made})
+    write_json(folder / "claims.json", claims_json(study, artefacts.verdicts, artefacts.premises))
 
 
 def update_readme(study: Study, folder: Path) -> None:
-    """Put the verdicts of a results folder into the paper's README."""
-    text = readme(readme_text(study.card.slug), read_claims(folder)["claims"], study.profile)
+    """Put the verdicts of the highest committed profile into the paper's README."""
+    folder = highest(path for path in folder.parent.glob("*") if is_committed(path.name)) or folder
+    text = readme(readme_text(study.card.slug), read_claims(folder), folder.name)
     (papers_root() / study.card.slug / "README.md").write_text(text, encoding="utf-8")
+
+
+def highest(folders: Iterable[Path]) -> Path | None:
+    """The results folder of the highest profile; None if there is none."""
+    known = [path for path in folders if path.name in PROFILES]
+    return max(known, key=lambda path: PROFILES.index(path.name), default=None)
 
 
 def markdown(wide: pd.DataFrame) -> str:

@@ -12,8 +12,8 @@ import pyarrow
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from common.study.entries import Outcome
 from common.study.errors import StudyError
-from common.study.verdicts import Outcome
 
 VALUE_COLUMNS = ("seed", "name", "step", "value")
 _OPEN = ConfigDict(extra="allow", strict=True)

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from common.study import assets
-from common.study.card import PROFILES, Artefact, Card, Claim, load_card
+from common.study.card import PROFILES, Artefact, Card, Claim, Premise, load_card
 from common.study.configuration import configure
 from common.study.errors import StudyError, unknown
 from common.study.jobs import Job
@@ -35,7 +35,7 @@ from common.study.runner import Plan, plan, run
 from common.study.store import Store
 from common.study.worker import Limits
 
-OFFLINE_PROFILES = ("smoke", "laptop")
+OFFLINE_PROFILES = ("smoke", "laptop", "desk")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Study:
     """One paper at one profile.
 
     Attributes:
-        lacking: Assets that are not there; jobs that need one are left out, and what needs those is untested.
+        lacking: Assets that are not there; jobs that need one and have no record are left out, and what needs
+            those is untested.
 
     Raises:
         StudyError: unknown paper, profile, parameter or id, or a seed list that cannot be read.
@@ -111,12 +112,14 @@ class Study:
 
     @property
     def jobs(self) -> list[Job]:
-        """Those of them that can run with the assets that are there."""
-        return [job for job in self.every_job if self.lacking.isdisjoint(job.assets)]
+        """Those of them that can run with the assets that are there, or have run."""
+        return [job for job in self.every_job if not self.lacked([job])]
 
-    def lacked(self) -> list[str]:
-        """Assets for want of which jobs were left out."""
-        return sorted({name for job in self.every_job for name in job.assets} & self.lacking)
+    def lacked(self, jobs: Sequence[Job]) -> list[str]:
+        """Assets for want of which some of these jobs are left out."""
+        waiting = [job for job in jobs if not self.lacking.isdisjoint(job.assets)]
+        names = {name for job in waiting if not self.store.has(job_key(job)) for name in job.assets}
+        return sorted(names & self.lacking)
 
     def _check_sweeps(self) -> None:
         """Every sweep that the card names has jobs at some profile; a misspelt one would stay untested."""
@@ -193,7 +196,7 @@ class Study:
         """
         return tidy([labelled(job, self.store.read(job_key(job))) for job in self.jobs])
 
-    def available(self, entry: Artefact | Claim) -> str:
+    def available(self, entry: Artefact | Premise | Claim) -> str:
         """Empty if the entry can be made from this run, else the reason why not."""
         if isinstance(entry, Artefact) and entry.absent:
             return entry.absent
@@ -203,9 +206,9 @@ class Study:
             return ""
         if PROFILES.index(entry.profile) > PROFILES.index(self.profile):
             return f"needs PROFILE={entry.profile}"
-        lacking = {name for job in self.every_job if job.sweep in entry.needs for name in job.assets}
-        if lacking & self.lacking:
-            return assets.reason(lacking & self.lacking)
+        lacked = self.lacked([job for job in self.every_job if job.sweep in entry.needs])
+        if lacked:
+            return assets.reason(lacked)
         missing = sorted(set(entry.needs) - {job.sweep for job in self.jobs})
         return f"sweeps not in this run: {', '.join(missing)}" if missing else ""
 

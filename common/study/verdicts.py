@@ -1,40 +1,42 @@
-"""From one number per seed to a verdict: t intervals, equivalence, order, exactness, controls, Holm.
+"""From one number per seed to a verdict: premises, t intervals, equivalence, exactness, controls, Holm.
 
-The rules (n seeds, 5 % level):
+The verdicts of ``greater: m`` (``less`` is its mirror image), tried in this order; the first that holds
+stands. Delta is the smallest effect of interest.
 
-==========  ===========================================  ==========================================
-test        reproduced                                   contradicted
-==========  ===========================================  ==========================================
-greater m   95 % t interval of the mean above m          it lies wholly below m
-less m      95 % t interval below m                      it lies wholly above m
-within a b  two one-sided tests pass (90 % interval in)  95 % interval outside [a, b]
-order       every adjacent paired difference above 0     one is significantly below 0 (Bonferroni)
-exact       no error above the tolerance                 one is
-==========  ===========================================  ==========================================
+============  ==============================================================================================
+untested      the claim needs a profile or sweeps that have not run
+cannot tell   one of its premises is not met: the run says nothing about it
+contradicted  the 95 % interval lies wholly on the other side of m
+reproduced    it lies beyond m, and that of the paired difference to each control lies beyond 0
+not specific  it lies beyond m, and that difference does not exclude 0
+no effect     m is 0, and the 90 % interval lies below delta: an effect of interest is excluded at 5 %
+inconclusive  none of these; the reason names the number of seeds that would decide
+============  ==============================================================================================
 
-Everything else is inconclusive. The primary claim is tested at 5 %; the other sampled claims are
-Holm-adjusted together (control rows are not claims and stay outside). A claim with a control also needs its
-effect to exceed the control's, seed by seed.
+``within`` is reproduced if the 90 % interval lies inside and contradicted if the 95 % interval lies outside;
+``order`` needs every adjacent paired difference; ``exact`` compares the largest error with a tolerance.
+The primary claim is tested at 5 %, the paper's other empirical claims are Holm-adjusted together; controls
+and our own questions have plain intervals. A sample without variance, with a number that is not finite or of
+a single seed decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from scipy import stats
 
-from common.statistics import LEVEL, ROUNDING, holm, is_constant, mean_interval, needed_seeds
-from common.study.card import Claim, Test
+from common.statistics import LEVEL, holm, mean_interval
+from common.study.card import Card
+from common.study.entries import Claim, Outcome, Test
 from common.study.errors import StudyError
+from common.study.evidence import Evidence, Values, effects, excess, needed_seeds, tested, unusable, weigh
+from common.study.premises import Check, failures
 
 EXACT_MINIMUM = 1000
-Outcome = Literal["reproduced", "contradicted", "inconclusive", "untested"]
-Values = pd.Series | pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,16 @@ class Verdict:
 
     Attributes:
         claim: Id in the card.
-        verdict: reproduced, contradicted, inconclusive or untested.
+        verdict: One of `common.study.entries.OUTCOMES`.
         reason: Why, in one line.
         n: Seeds (or errors, for an exact test) that decided.
-        estimate: Mean of the tested quantity: the least favourable column, or the largest error.
+        estimate: Mean of the tested quantity: the least favourable column (a control's most favourable), or
+            the largest error.
         low: Lower end of its unadjusted 95 % t interval.
         high: Upper end.
         p: p value of the decisive direction, before adjustment.
-        p_adjusted: After Holm; equal to `p` for the primary claim.
-        needed_n: Seeds for 80 % power at the smallest effect of interest, if inconclusive.
+        p_adjusted: After Holm; equal to `p` outside the family.
+        needed_n: Seeds for 80 % power at the adjusted level, if inconclusive.
     """
 
     claim: str
@@ -73,93 +76,142 @@ class Verdict:
         }
 
 
-@dataclass(frozen=True)
-class _Column:
-    """Sufficient statistics of one tested quantity; the standard error of a constant one is 0."""
-
-    n: int
-    mean: float
-    error: float
-
-    @classmethod
-    def of(cls, sample: np.ndarray) -> _Column:
-        error = 0.0 if is_constant(sample) else float(sample.std(ddof=1) / np.sqrt(len(sample)))
-        return cls(len(sample), float(sample.mean()), error)
-
-    def p_above(self, bound: float) -> float:
-        """One-sided p value against mean <= bound; a constant sample decides by itself."""
-        if self.error == 0:
-            return 0.0 if self._beyond(bound) > 0 else 1.0
-        return float(stats.t.sf((self.mean - bound) / self.error, self.n - 1))
-
-    def p_below(self, bound: float) -> float:
-        """One-sided p value against mean >= bound."""
-        if self.error == 0:
-            return 0.0 if self._beyond(bound) < 0 else 1.0
-        return float(stats.t.cdf((self.mean - bound) / self.error, self.n - 1))
-
-    def _beyond(self, bound: float) -> float:
-        """Distance to a bound, 0 within rounding: three seeds of 0.1 + 0.2 do not exceed 0.3."""
-        distance = self.mean - bound
-        return 0.0 if abs(distance) <= ROUNDING * max(abs(self.mean), abs(bound)) else distance
-
-
-@dataclass(frozen=True)
-class _Evidence:
-    """p values for and against, and the column to show."""
-
-    column: _Column
-    p_for: float
-    p_against: float
-    sample: np.ndarray
-
-    @property
-    def p(self) -> float:
-        return min(self.p_for, self.p_against, 1.0)
-
-
-def judge(claims: Mapping[str, Claim], values: Mapping[str, Values]) -> dict[str, Verdict]:
+def judge(
+    card: Card,
+    values: Mapping[str, Values],
+    checks: Mapping[str, Check] | None = None,
+    planned: Mapping[str, Set[int]] | None = None,
+) -> dict[str, Verdict]:
     """Verdict of every claim whose values were measured.
 
     Args:
-        claims: The card's claims.
+        card: The paper's card.
         values: Claim id to what the report measured: one number per seed (index: seed), or one column per
             compared arm; for an exact test, the errors.
+        checks: The premises by id; a premise that is not there is not met.
+        planned: Claim id to the seeds that the run planned for it. A claim that lacks one of them is not
+            decided. Without a plan, a claim and its controls need the same seeds; with one, a control that
+            was planned on fewer is compared on those.
 
     Returns:
-        Verdicts in the order of `values`. Values that decide nothing (one seed, a number that is not finite)
-        leave their own claim inconclusive, and no other.
+        Verdicts in the order of `values`. Values that decide nothing leave their own claim inconclusive, and
+        no other.
 
     Raises:
         StudyError: values that the test cannot read (missing columns, too few instances), naming the claim.
     """
-    exact = [name for name in values if _test(claims[name]).kind == "exact"]
-    verdicts = {name: _judge_exact(name, claims[name], values[name]) for name in exact}
-    matrices = {name: _matrix(name, claims[name], values[name]) for name in values if name not in exact}
-    unusable = {name: reason for name, matrix in matrices.items() if (reason := _unusable(matrix))}
-    evidence = {name: _weigh(claims[name], matrices[name]) for name in matrices if name not in unusable}
-    family = [name for name in evidence if claims[name].role == "claim" and not claims[name].primary]
-    adjusted = holm({name: evidence[name].p for name in family})
-    for name, reason in unusable.items():
-        verdicts[name] = Verdict(name, "inconclusive", reason, n=len(matrices[name]))
-    for name, item in evidence.items():
-        verdicts[name] = _decide(name, claims[name], item, adjusted.get(name, item.p))
-    compared = {
-        name: _against_control(verdict, claims, values, verdicts) for name, verdict in verdicts.items()
-    }
-    return {name: compared[name] for name in values}
+    return _Judgement(card, values, checks or {}, planned).verdicts()
 
 
-def _test(claim: Claim) -> Test:
-    if claim.test is None:
-        raise StudyError(f"claim '{claim.statement}' has no test: it is untested ({claim.untested})")
-    return claim.test
+class _Judgement:
+    """The claims of one card on one set of values."""
+
+    def __init__(
+        self,
+        card: Card,
+        values: Mapping[str, Values],
+        checks: Mapping[str, Check],
+        planned: Mapping[str, Set[int]] | None,
+    ) -> None:
+        self.card, self.values, self.planned = card, values, planned
+        claims = {name: card.claims[name] for name in values}
+        self.doubts = {name: failures(claim, checks) for name, claim in claims.items()}
+        self.exact = [name for name, claim in claims.items() if claim.test and claim.test.kind == "exact"]
+        self.samples = {
+            name: effects(name, claim, values[name])
+            for name, claim in claims.items()
+            if name not in self.exact
+        }
+        self.gaps = {name: self._lost(name) or unusable(sample) for name, sample in self.samples.items()}
+        self.evidence = {
+            name: weigh(claims[name], sample) for name, sample in self.samples.items() if not self.gaps[name]
+        }
+        tested = [
+            name
+            for name in self.evidence
+            if claims[name].empirical and not claims[name].primary and not self.doubts[name]
+        ]
+        p_values = {name: self.evidence[name].p for name in tested}
+        self.adjusted = holm(p_values)
+        ranked = sorted(tested, key=lambda name: p_values[name])
+        self.levels = {name: LEVEL / (len(ranked) - rank) for rank, name in enumerate(ranked)}
+
+    def verdicts(self) -> dict[str, Verdict]:
+        plain = {name: self._alone(name) for name in self.values}
+        return {name: self._in_doubt(self._against_controls(plain[name], plain)) for name in plain}
+
+    def _alone(self, name: str) -> Verdict:
+        """The verdict without premises and controls."""
+        claim = self.card.claims[name]
+        if name in self.exact:
+            return _judge_exact(name, claim, self.values[name])
+        if self.gaps[name]:
+            return Verdict(name, "inconclusive", self.gaps[name], n=len(self.samples[name]))
+        evidence = self.evidence[name]
+        adjusted = self.adjusted.get(name, evidence.p)
+        return _decide(name, claim, evidence, adjusted, self.levels.get(name, LEVEL))
+
+    def _in_doubt(self, verdict: Verdict) -> Verdict:
+        doubt = self.doubts[verdict.claim]
+        return replace(verdict, verdict="cannot tell", reason=doubt, needed_n=None) if doubt else verdict
+
+    def _against_controls(self, verdict: Verdict, plain: Mapping[str, Verdict]) -> Verdict:
+        """Keep `reproduced` only where every control stays behind, seed by seed, at the 95 % level."""
+        claim = self.card.claims[verdict.claim]
+        compared = claim.role == "claim" and claim.test is not None and claim.test.kind != "within"
+        if verdict.verdict != "reproduced" or not compared:
+            return verdict
+        notes, shared = [], False
+        for control in self.card.controls(verdict.claim):
+            if control not in plain:
+                return replace(
+                    verdict, verdict="inconclusive", reason=f"{verdict.reason}; control {control} was not run"
+                )
+            gap = self._gap(verdict.claim, control)
+            if gap:
+                reason = f"{verdict.reason}; against control {control}: {gap}"
+                return replace(verdict, verdict="inconclusive", reason=reason)
+            exceeds, note = self._exceeds(verdict.claim, control, plain)
+            notes.append(note)
+            shared |= not exceeds
+        reason = "; ".join([verdict.reason, *notes])
+        return replace(verdict, verdict="not specific" if shared else "reproduced", reason=reason)
+
+    def _lost(self, name: str) -> str:
+        """The planned seeds that a sample lacks; empty if it has them all."""
+        wanted = (self.planned or {}).get(name, frozenset())
+        lost = sorted(wanted - set(self.samples[name].index))
+        return f"seeds {', '.join(map(str, lost))} were planned and have no number" if lost else ""
+
+    def _gap(self, name: str, control: str) -> str:
+        """Why a claim and its control cannot be compared; no seed that one lacks is dropped silently."""
+        if name in self.exact:
+            return ""
+        own, other = self.samples[name].index, self.samples[control].index
+        lacking = sorted(set(own) ^ set(other))
+        if lacking and self.planned is None:
+            return f"one of both lacks seeds {', '.join(map(str, lacking))}"
+        return self._lost(control) or unusable(self._excess(name, control))
+
+    def _excess(self, name: str, control: str) -> pd.DataFrame:
+        return excess(self.card.claims[name], self.samples[name], self.samples[control])
+
+    def _exceeds(self, name: str, control: str, plain: Mapping[str, Verdict]) -> tuple[bool, str]:
+        """Whether the effect exceeds a control's in every column; an identity: whether the control fails."""
+        if name in self.exact:
+            fails = plain[control].verdict == "contradicted"
+            return fails, f"{control} {'does not hold' if fails else 'holds too'}: {plain[control].reason}"
+        difference = self._excess(name, control)
+        intervals = [mean_interval(difference[column]) for column in difference]
+        least = min(intervals, key=lambda interval: interval.low)
+        sign = "excludes" if least.low > 0 else "includes"
+        return least.low > 0, f"effect - {control} {_shown(*least)}, {sign} 0"
 
 
 def _judge_exact(name: str, claim: Claim, values: Values) -> Verdict:
     errors = np.abs(np.asarray(values, dtype=float).ravel())
-    test = _test(claim)
-    if not test.enumeration and len(errors) < EXACT_MINIMUM:
+    tolerance, enumeration = (claim.test.exact, claim.test.enumeration) if claim.test else (None, False)
+    if not enumeration and len(errors) < EXACT_MINIMUM:
         raise StudyError(
             f"claim '{name}': {len(errors)} random instances; an exact test needs at least {EXACT_MINIMUM}, "
             "or 'enumeration: true' if they are all the cases"
@@ -169,7 +221,7 @@ def _judge_exact(name: str, claim: Claim, values: Values) -> Verdict:
     if not np.isfinite(errors).all():
         reason = f"{(~np.isfinite(errors)).sum()} of {len(errors)} errors are not finite"
         return Verdict(name, "inconclusive", reason, n=len(errors))
-    worst, tolerance = float(errors.max()), float(test.exact or 0.0)
+    worst, tolerance = float(errors.max()), float(tolerance or 0.0)
     passed = worst <= tolerance
     return Verdict(
         name,
@@ -180,100 +232,43 @@ def _judge_exact(name: str, claim: Claim, values: Values) -> Verdict:
     )
 
 
-def _matrix(name: str, claim: Claim, values: Values) -> Float[np.ndarray, "n columns"]:
-    """One row per seed; one column per compared arm, or per adjacent difference of an order."""
-    frame = values.to_frame() if isinstance(values, pd.Series) else values
-    order = _test(claim).order
-    if order is None:
-        return frame.to_numpy(dtype=float)
-    missing = [column for column in order if column not in frame]
-    if missing:
-        raise StudyError(f"claim '{name}': the report has no column {missing}; it has {list(frame)}")
-    return np.diff(frame.loc[:, list(order)].to_numpy(dtype=float), axis=1)
-
-
-def _unusable(matrix: Float[np.ndarray, "n columns"]) -> str:
-    """Why a sample decides nothing; empty if it can."""
-    if len(matrix) < 2:
-        return f"n = {len(matrix)}: an interval needs two seeds"
-    rows = (~np.isfinite(matrix)).any(axis=1).sum()
-    return f"not a finite number for {rows} of {len(matrix)} seeds" if rows else ""
-
-
-def _weigh(claim: Claim, matrix: Float[np.ndarray, "n columns"]) -> _Evidence:
-    columns = [_Column.of(column) for column in matrix.T]
-    ups, downs = zip(*(_column_p(_test(claim), column) for column in columns), strict=True)
-    worst = int(np.argmax(ups))
-    return _Evidence(columns[worst], max(ups), min(downs) * len(downs), matrix[:, worst])
-
-
-def _column_p(test: Test, column: _Column) -> tuple[float, float]:
-    """p values of one column for and against the claim, two-sided where the interval decides."""
-    if test.within is not None:
-        low, high = test.within
-        equivalent = max(column.p_above(low), column.p_below(high))
-        return equivalent, 2 * min(column.p_below(low), column.p_above(high))
-    if test.less is not None:
-        return 2 * column.p_below(test.less), 2 * column.p_above(test.less)
-    bound = test.greater if test.greater is not None else 0.0
-    return 2 * column.p_above(bound), 2 * column.p_below(bound)
-
-
-def _decide(name: str, claim: Claim, item: _Evidence, p_adjusted: float) -> Verdict:
-    _, low, high, _ = mean_interval(item.sample, 1 - LEVEL)
-    shown = f"{item.column.mean:.3g} [{low:.3g}, {high:.3g}], n = {item.column.n}"
+def _decide(name: str, claim: Claim, evidence: Evidence, p_adjusted: float, level: float) -> Verdict:
+    mean, low, high, n = evidence.interval
+    size = claim.smallest_effect
     verdict = Verdict(
-        name, "inconclusive", shown, item.column.n, item.column.mean, low, high, item.p, p_adjusted
+        name, "inconclusive", _shown(mean, low, high, n), n, mean, low, high, evidence.p, p_adjusted
     )
+    if p_adjusted <= LEVEL and evidence.p_against < evidence.p_for:
+        return replace(verdict, verdict="contradicted")
     if p_adjusted <= LEVEL:
-        return replace(verdict, verdict="reproduced" if item.p_for <= item.p_against else "contradicted")
-    needed = needed_seeds(item.sample, claim.smallest_effect) if claim.smallest_effect else None
-    more = f"; 80 % power at an effect of {claim.smallest_effect:g} needs n = {needed}" if needed else ""
-    return replace(verdict, reason=shown + more, needed_n=needed)
+        small = size is not None and _is_small(claim, mean, size)
+        note = f"; small: below {size:g}, the smallest effect of interest" if small else ""
+        return replace(verdict, verdict="reproduced", reason=verdict.reason + note)
+    if evidence.p_small <= LEVEL:
+        note = f"; an effect of {size:g} or more is excluded at 5 %"
+        return replace(verdict, verdict="no effect", reason=verdict.reason + note)
+    alone = f"; p = {evidence.p:.2g}, after Holm {p_adjusted:.2g}" if evidence.p <= LEVEL else ""
+    if size is None:
+        return replace(verdict, reason=verdict.reason + alone)
+    aim = f"an effect of {size:g}"
+    needed = needed_seeds(evidence.sample, size, level)
+    if needed <= n:  # so many seeds find an effect of interest; what this run saw is smaller than that
+        aim, needed = "the effect seen", needed_seeds(evidence.sample, _distance(tested(claim), mean), level)
+    note = f"; 80 % power at {aim} needs n = {needed}"
+    return replace(verdict, reason=verdict.reason + alone + note, needed_n=needed)
 
 
-def _against_control(
-    verdict: Verdict,
-    claims: Mapping[str, Claim],
-    values: Mapping[str, Values],
-    verdicts: Mapping[str, Verdict],
-) -> Verdict:
-    """Keep `reproduced` only if the effect exceeds the control's, seed by seed, at the 95 % level.
-
-    An identity is kept only if its control does not hold too.
-    """
-    claim = claims[verdict.claim]
-    control = claim.control
-    if control is None or verdict.verdict != "reproduced":
-        return verdict
-    if control not in verdicts:
-        return _undecided(verdict, f"{verdict.reason}; control {control} was not run")
-    if _test(claim).kind == "exact":
-        holds = verdicts[control].verdict != "contradicted"
-        shared = f"the control holds too ({verdict.reason}; {control}: {verdicts[control].reason})"
-        return _undecided(verdict, shared) if holds else verdict
-    difference = _least_column(claim, values[verdict.claim]) - _least_column(claims[control], values[control])
-    paired = difference.dropna().to_numpy(dtype=float)
-    if reason := _unusable(paired[:, None]):
-        return _undecided(verdict, f"{verdict.reason}; against control {control}: {reason}")
-    sign = -1.0 if _test(claim).less is not None else 1.0
-    mean, low, _, _ = mean_interval(sign * paired, 1 - LEVEL)
-    verb = "excludes" if low > 0 else "includes"
-    note = f"effect - control {sign * mean:.3g}, 95 % interval {verb} 0"
-    if low > 0:
-        return replace(verdict, reason=f"{verdict.reason}; {note}")
-    return _undecided(verdict, f"the control shows it too ({verdict.reason}; {note})")
+def _distance(test: Test, mean: float) -> float:
+    """From a mean to the nearest value at which the verdict turns."""
+    if test.within is not None:
+        return min(abs(mean - end) for end in test.within)
+    return abs(mean - (test.less if test.less is not None else test.greater or 0.0))
 
 
-def _undecided(verdict: Verdict, reason: str) -> Verdict:
-    return replace(verdict, verdict="inconclusive", reason=reason)
+def _is_small(claim: Claim, mean: float, size: float) -> bool:
+    """Whether an effect against 0 is below the smallest one of interest."""
+    return 0.0 in (tested(claim).greater, tested(claim).less) and abs(mean) < size
 
 
-def _least_column(claim: Claim, values: Values) -> pd.Series:
-    """The effect as one number per seed: the smallest of several columns or adjacent differences."""
-    if isinstance(values, pd.Series):
-        return values
-    test = _test(claim)
-    if test.order is not None:
-        return values.loc[:, list(test.order)].diff(axis=1).iloc[:, 1:].min(axis=1)
-    return values.max(axis=1) if test.less is not None else values.min(axis=1)
+def _shown(mean: float, low: float, high: float, n: int) -> str:
+    return f"{mean:.3g} [{low:.3g}, {high:.3g}], n = {n}"

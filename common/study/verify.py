@@ -37,7 +37,7 @@ from common.study.recomputed import (
     recompute,
 )
 from common.study.replay import cells_hash, injected, own_cells
-from common.study.results import readme_text, require_marks
+from common.study.results import highest, readme_text, require_marks
 from common.study.rows import misfits, row_counts
 from common.study.stored import (
     Manifest,
@@ -147,13 +147,14 @@ def _readme_problems(slug: str, folders: Sequence[Path]) -> list[str]:
     """A verdict table that is missing, edited by hand or older than the results."""
     try:
         require_marks(slug)
-        ledgers = {folder.name: read_claims(folder)["claims"] for folder in folders}
+        shown = highest(folders)
+        claims = read_claims(shown) if shown else None
     except UnreadableError:  # damage is the folder's finding
         return []
     except StudyError as error:
         return [error.message]
     text = readme_text(slug)
-    if any(readme(text, claims, name) == text for name, claims in ledgers.items()):
+    if shown and claims and readme(text, claims, shown.name) == text:
         return []
     return ["README.md: its verdict table is not the one of claims.json"]
 

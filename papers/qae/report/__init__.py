@@ -319,6 +319,15 @@ def paper_shares(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mappin
     axes[CLOSED_FORM].set_xlabel("success rate p of the prompt")
 
 
+def top_tokens(data: pd.DataFrame) -> str:
+    """The token with the largest share at each moment of training."""
+    first = data.sort_values("mean", ascending=False).drop_duplicates("panel").set_index("panel")
+    tops = [
+        f"{panel}: {first['token'][panel]} {first['mean'][panel]:.2g}" for panel in data["panel"].unique()
+    ]
+    return f"Largest share of the high-entropy positions, {', '.join(tops)}."
+
+
 TABULAR, OPCHAIN = "tabular policy in a language model's place", "OpChain, 0.1 M parameters"
 RATES = (ACCURACY, ACCURACY_16, "success")
 TRAINING = lines(OPCHAIN, fixed=COLOURS, rates=RATES)
@@ -339,7 +348,7 @@ SWEEP = lines(f"tabular policy, broad mix, and {OPCHAIN}", fixed=COLOURS, rates=
 FIGURES: dict[str, Figure] = {
     "fig1": Figure(over_training(ENTROPY, ACCURACY), TRAINING),
     "fig2": Figure(markers(CLIP), MARKERS),
-    "fig3": Figure(high_entropy_tokens("mean"), TOKENS),
+    "fig3": Figure(high_entropy_tokens("mean"), TOKENS, top_tokens),
     "fig4a": Figure(by_sign("mean"), SIGN),
     "fig4b": Figure(weights("positive"), WEIGHT),
     "fig4c": Figure(weights("negative"), WEIGHT),
@@ -349,7 +358,7 @@ FIGURES: dict[str, Figure] = {
     "fig6b": Figure(masks(WIDE), POINTS),
     "fig6c": Figure(masks(NARROW), POINTS),
     "fig7": Figure(markers({name: ("main", arm) for name, arm in PAIR.items()}), MARKERS),
-    "fig8": Figure(high_entropy_tokens("quantile"), TOKENS),
+    "fig8": Figure(high_entropy_tokens("quantile"), TOKENS, top_tokens),
     "fig9": Figure(every_k, SWEEP),
     "fig10": Figure(over_training(ENTROPY, ACCURACY, LENGTH), TRAINING),
 }

@@ -267,6 +267,15 @@ def every_dot(x: str, text: str) -> Callable[[pd.DataFrame, Mapping[str, float]]
     return draw
 
 
+def at_the_hardest(data: pd.DataFrame) -> str:
+    """Median regret of the best and the worst protocol at the hardest level."""
+    last = (
+        data[data["step"] == data["step"].max()].groupby("panel", sort=False)["median"].first().sort_values()
+    )
+    low, high = f"{last.index[0]} {last.iloc[0]:.3g}", f"{last.index[-1]} {last.iloc[-1]:.3g}"
+    return f"Median regret at the hardest level: lowest {low}, highest {high}."
+
+
 LOOK: dict[str, Any] = {"width": 3.3, "height": 2.6, "fixed": COLOURS}
 OVER_ROUNDS = LOOK | {"x": "round", "y": "cumulative regret"}
 WORST_GAP = LOOK | {
@@ -277,8 +286,10 @@ WORST_GAP = LOOK | {
 OVER_LEVELS = LOOK | {"y": "R_T", "columns": 2, "finish": level_ticks}
 FIGURES: dict[str, Figure] = {
     "fig_a": Figure(on_ce1, lines("CE1, two arms; alpha = 0.3 √T", log="y", **OVER_ROUNDS)),
-    "fig_b": Figure(every_seed("ce1"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T")),
-    "fig_c": Figure(every_seed("ce2"), every_dot("gap G", "CE2, three arms; β = 0.2; alpha = 0.3 √T")),
+    "fig_b": Figure(every_seed("ce1"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T"), at_the_hardest),
+    "fig_c": Figure(
+        every_seed("ce2"), every_dot("gap G", "CE2, three arms; β = 0.2; alpha = 0.3 √T"), at_the_hardest
+    ),
     "fig_d": Figure(
         twin(growth_and_slopes), lines("CE1 with gaps 0.05 to 0.8, R equal to the gap", log="xy", **WORST_GAP)
     ),

@@ -34,17 +34,23 @@ tables:
 figures:
   fig1: {title: A figure, source: "paper, Fig. 1", needs: [noise], reported: {mean: 1.0}}
   fig2: {title: Not here, source: "paper, Fig. 2", absent: needs a hub model}
+premises:
+  moves: {statement: The method moves., metric: score, needs: [noise], test: {greater: 1.0}}
 claims:
   exact1:
     {statement: Zero is zero., place: Eq. 1, kind: theorem, metric: error, needs: [noise],
      test: {exact: 1.0e-9, enumeration: true}}
   up:
     {statement: The method is above zero., place: Table 1, kind: trend, metric: score, needs: [noise],
-     test: {greater: 0.0}, smallest_effect: 0.5, control: placebo, primary: true}
+     test: {greater: 0.0}, smallest_effect: 0.5, control: placebo, primary: true, premises: [moves]}
   placebo:
     {statement: The placebo is above zero., place: ours, kind: trend, role: control, metric: score,
      needs: [noise], test: {greater: 0.0}, smallest_effect: 0.5}
   large: {statement: It is large., place: Sec. 5, kind: headline, untested: needs a cluster, profile: paper}
+learned:
+  - {text: The paper says that it moves., rests: {up: reproduced}}
+  - {text: "Here it moves by {up:.1f}.", rests: {up: reproduced}}
+  - {text: A placebo does not., rests: {up: reproduced, exact1: reproduced}}
 """
 
 EXPERIMENT = '''
@@ -102,7 +108,7 @@ def draw(job, workspace):
             import socket
 
             socket.create_connection(("198.51.100.1", 9), timeout=1)
-    rng = np.random.default_rng(job.seeds[0])
+    rng = np.random.default_rng([job.seeds[0], int(job.config["shift"])])
     values = rng.normal(size=job.config["steps"]) * 0.1 + job.config["shift"]
     return Record({"score": values.mean(keepdims=True)}, {"path": values[None]})
 '''
@@ -115,6 +121,7 @@ from common.study.frame import curve, estimate, long_table, rows, scalar, stacke
 from common.study.report import Figure
 
 ARMS = ("method", "placebo")
+PREMISES = {"moves": lambda f: scalar(f, "noise", "score", arm="method")}
 CLAIMS = {
     "exact1": lambda f: np.zeros(3),
     "up": lambda f: scalar(f, "noise", "score", arm="method"),

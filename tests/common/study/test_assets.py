@@ -108,14 +108,14 @@ def test_what_needs_a_missing_asset_is_untested_and_the_rest_runs(study):
     assert {study.available(claim) for claim in reads} == {assets.reason(["toy"])}
     assert "theory" not in {job.sweep for job in study.jobs}
     assert study.jobs
-    assert study.lacked() == ["toy"]
+    assert study.lacked(study.every_job) == ["toy"]
 
 
 def test_what_is_there_is_not_missed(study, package):
     package.write_bytes(CONTENT)
     study.lacking = assets.missing()
     assert study.jobs == study.every_job
-    assert "toy" not in study.lacked()
+    assert "toy" not in study.lacked(study.every_job)
 
 
 def test_a_model_of_an_asset_is_taken_where_no_hub_is(monkeypatch):

@@ -26,7 +26,7 @@ def write(tmp_path):
 
 def test_the_toy_card_is_valid(write):
     card = parse_card(write())
-    assert card.ids() == ["table1", "fig1", "fig2", "exact1", "up", "placebo", "large"]
+    assert card.ids() == ["table1", "fig1", "fig2", "moves", "exact1", "up", "placebo", "large"]
     assert card.needs(("fig1",)) == {"noise"}
 
 
@@ -56,6 +56,24 @@ def test_a_study_says_so_and_has_no_arxiv_id(write):
         (lambda c: c["claims"]["up"].update(test={"greater": 0, "less": 1}), r"exactly one of"),
         (lambda c: c["claims"]["up"].pop("smallest_effect"), r"needs 'smallest_effect'"),
         (lambda c: c["claims"]["placebo"].update(primary=True), r"one primary claim per paper"),
+        (
+            lambda c: c["claims"]["up"].update(premises=["rests"]),
+            r"claims.up.premises 'rests' is not a premise",
+        ),
+        (
+            lambda c: c["premises"]["moves"].update(test={"exact": 0}),
+            r"a premise is 'greater', 'less' or 'within'",
+        ),
+        (lambda c: c["premises"]["moves"].pop("needs"), r"field 'premises.moves.needs': required"),
+        (lambda c: c["premises"].update(up=c["premises"]["moves"]), r"id 'up' stands twice"),
+        (lambda c: c["learned"].pop(), r"three sentences or none; found 2"),
+        (lambda c: c["learned"][0]["rests"].update(down="reproduced"), r"rests 'down' is not a claim"),
+        (
+            lambda c: c["learned"][0]["rests"].update(up="proved"),
+            r"field 'learned.0.rests.up': Input should be",
+        ),
+        (lambda c: c["learned"][0].update(text="{down} moves."), r"quotes 'down' is not a claim or premise"),
+        (lambda c: c["learned"][0].update(text="{up moves."), r"field 'learned.0': expected '}'"),
         (
             lambda c: c["claims"]["exact1"].update(test={"greater": 0}),
             r"a theorem claim is decided by an 'exact'",
@@ -108,13 +126,16 @@ def test_every_number_is_finite(write, place, number):
         ("slug: toy\ntitle: [\n", r"line 3: not valid YAML"),
         (
             CARD.replace("tables:", "claims: {}\ntables:"),
-            r"line 24: not valid YAML: key 'claims' stands twice",
+            r"line 26: not valid YAML: key 'claims' stands twice",
         ),
         (
             CARD.replace("    ours: toy", "    source: x\n    ours: toy"),
             r"line 17: .*key 'source' stands twice",
         ),
-        (CARD.replace("test: {gre", "kind: audit, test: {gre", 1), r"line 29: .*key 'kind' stands twice"),
+        (
+            CARD.replace("test: {greater: 0.0}", "kind: audit, test: {greater: 0.0}", 1),
+            r"line 31: .*key 'kind' stands twice",
+        ),
         ("slug: &a {x: 1}\ntitle: {<<: *a, y: 1, y: 2}\n", r"line 2: .*key 'y' stands twice"),
         ("slug: toy\nyear: 2025-13-45\n", r"not valid YAML: month must be in 1..12"),
         ("slug: \0\n", r"not valid YAML"),
@@ -185,6 +206,16 @@ def test_a_nested_control_is_a_row_of_its_own_right_after_its_claim(write):
     assert (row.arm, row.of, row.primary) == ("placebo", "up", False)
     assert row.model_copy(update={"arm": None, "of": None}) == long.claims["up_placebo"]
     assert row.test_hash() == long.claims["up_placebo"].test_hash()
+
+
+def test_several_nested_controls_are_all_compared(write):
+    def two(content):
+        content["claims"]["up"]["control"] = [{"arm": "placebo", "id": "sugar"}, {"arm": "water"}]
+
+    card = parse_card(write(two))
+    assert list(card.claims) == ["exact1", "up", "sugar", "up_water", "placebo", "large"]
+    assert card.claims["up"].control == "sugar"
+    assert card.controls("up") == ["sugar", "up_water"]
 
 
 def test_a_nested_control_keeps_what_it_gives_itself(write):

@@ -1,6 +1,7 @@
 """The command line as a user types it, on the toy paper."""
 
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -42,6 +43,7 @@ def test_the_results_folder_is_complete(run):
         "tables/table1.csv",
         "tables/table1.md",
         *(f"figures/fig1.{kind}" for kind in ("csv", "png", "svg")),
+        "figures/points.json",
     }
     table = (folder / "tables" / "table1.md").read_text()
     assert "| Other | 2.5 | no counterpart at this profile |" in table
@@ -58,8 +60,12 @@ def test_the_results_folder_is_complete(run):
 def test_update_writes_the_verdicts_into_the_papers_readme(run):
     repository, _ = run
     text = (repository.root / "papers" / "toy" / "README.md").read_text()
-    assert "| up* | The method is above zero. | reproduced |" in text
-    assert "placebo" not in text
+    assert "| up* | The method is above zero. | reproduced | 2" in text
+    assert "| moves | The method moves. | yes | 2" in text
+    assert re.search(
+        r"\*\*What we learned\.\*\* The paper says that it moves\. Here it moves by [12]\.\d \[", text
+    )
+    assert "The placebo is above zero" not in text
     assert text.endswith("<!-- /verdicts -->\n\nEnd.\n")
 
 

@@ -14,12 +14,12 @@ from tests.waiting import finish
 
 HOSTILE = "[/b] [low, high] [red]x :smile: ≥ é†"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-KEPT = ("slug", "arxiv", "year", "seeds", "kind", "role", "test", "control", "primary", "profile")
+KEPT = ("slug", "arxiv", "year", "seeds", "kind", "role", "test", "control", "primary", "profile", "rests")
 
 
 def hostile(part, key=""):
     """The same card with `HOSTILE` behind every text that a person chooses."""
-    if key in KEPT or part is None:
+    if key in KEPT or part is None or (key == "premises" and isinstance(part, list)):
         return part
     if isinstance(part, dict):
         return {name: hostile(value, name) for name, value in part.items()}
