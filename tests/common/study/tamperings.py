@@ -231,6 +231,10 @@ CAUGHT = {
         "figures/fig1.svg is not what the values give",
     ),
     "png": (repaint_figure, "figures/fig1.png is not what the values give"),
+    "png with more behind its end": (
+        lambda r: (r.folder / "figures/fig1.png").open("ab").write(b"stale"),
+        "figures/fig1.png: differs from what the manifest recorded",
+    ),
     "notebook ledger": (
         call("cell", "study.ledger()", prove("text/html")),
         "reproduce.ipynb: output of 'study.ledger()' (text/html) is not what the values give",
