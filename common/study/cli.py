@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from common.study import assets
 from common.study.card import list_papers, load_card
 from common.study.console import console, prepare_streams
 from common.study.errors import StudyError
@@ -64,7 +66,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
         PROFILE,
         click.option("--seeds", default="", help="A count (3) or a list (5,8); default: the card's seeds."),
         click.option("--only", default="", help="Ids of tables, figures, claims, comma-separated."),
-        click.option("--model", default="", help="Hub id or folder that replaces the profile's model."),
+        click.option("--model", default="", help="Hub id, folder or asset (smollm2) to use."),
         click.option(
             "--set", "parameters", multiple=True, help="Override a configuration field: NAME=VALUE."
         ),
@@ -110,6 +112,8 @@ def _reproduce(study: Study, update: bool) -> None:
     from common.study.comparison import compare_runs
 
     start = time.perf_counter()
+    if update and (lacked := study.lacked(study.every_job)):
+        raise StudyError(f"UPDATE=1 {assets.reason(lacked)}")
     target = results.destination(study, update)
     results.check_writable(target)
     work = study.run()
@@ -258,6 +262,36 @@ def site(out: str) -> None:
 
     index = build(Path(out).absolute() if out else ROOT / "site")
     CONSOLE.print(f"open {relative(index)}", soft_wrap=True)
+
+
+@cli.command()
+@click.argument("paper")
+def example(paper: str) -> None:
+    """Run the example of PAPER's README on SmolLM2 for a few steps; writes results/<paper>/example."""
+    from common.study.example import run
+
+    folder = run(load_card(paper).slug)
+    CONSOLE.print(f"log and curve: {os.path.relpath(folder)}", soft_wrap=True)
+
+
+@cli.command("assets")
+@click.argument("paper", required=False)
+def assets_command(paper: str | None) -> None:
+    """Bring the real models of set-up into this environment, and what the jobs of PAPER read beyond them."""
+    names = [name for name, asset in assets.ASSETS.items() if asset.default]
+    for slug in _slugs(paper) if paper else ():
+        names += [name for name in _read_by(slug) if name not in names]
+    for line in assets.install(names):
+        click.echo(line)
+
+
+def _read_by(slug: str) -> list[str]:
+    """Assets that jobs of any profile of a paper read."""
+    names: set[str] = set()
+    for profile in Study(slug, "smoke").experiment.PROFILES:
+        with suppress(StudyError):  # a profile that the study refuses has no jobs
+            names.update(name for job in Study(slug, profile).every_job for name in job.assets)
+    return sorted(names)
 
 
 @cli.command()

@@ -39,6 +39,7 @@ def rejudge(slug: str, profile: str) -> Study:
     results.require_places(slug)
     with _scratch_store():
         study = Study(slug, profile)
+        study.lacking = frozenset()  # what is committed had all
         wrong = misfits(frame, study.jobs, measured.get("parts"))
         if wrong:
             raise StudyError(

@@ -86,9 +86,9 @@ def verify_paper(slug: str, profile: str = "") -> Iterator[tuple[str, Findings]]
         profile: Name of one results folder, also an untracked one such as ``laptop.local``; empty for all.
     """
     base = results_root() / slug
-    present = {path.name for path in base.glob("*") if path.is_dir() and is_committed(path.name)}
+    present = {path.name for path in base.glob("*") if path.is_dir()}
     shown = _shown_profiles(slug)
-    committed = sorted({*present, *shown, *tracked(base)})
+    committed = sorted(filter(is_committed, {*present, *shown, *tracked(base)}))
     for name in [profile] if profile else committed:
         yield f"{slug}/{name}", _verify_folder(slug, base / name, name in shown)
     if not committed and not profile:
@@ -117,9 +117,18 @@ def _verify_folder(slug: str, folder: Path, shown: bool) -> Findings:
     if folder.name == "smoke":
         return Findings(["smoke: results of this profile are never committed; remove the folder"])
     try:
-        return verify(Study(slug, folder.name.removesuffix(".local")), folder)
+        return verify(_as_it_ran(slug, folder), folder)
     except StudyError as error:
         return Findings([error.message])
+
+
+def _as_it_ran(slug: str, folder: Path) -> Study:
+    """The study of a folder with the assets that its run had, whatever this machine has."""
+    study = Study(slug, folder.name.removesuffix(".local"))
+    study.lacking = frozenset()
+    with suppress(StudyError):  # a damaged manifest is named where it is checked
+        study.lacking = frozenset(read_manifest(folder).get("lacking", ()))
+    return study
 
 
 def _never_committed(base: Path) -> list[str]:

@@ -18,7 +18,7 @@ from common.study.errors import StudyError
 from common.study.ledger import effect_text
 from common.study.overview import Row
 from common.study.page import HUES
-from common.study.paths import results_root
+from common.study.paths import EXAMPLE, results_root
 from common.study.site import notebook, paper
 from common.study.site.axis import axis
 from common.study.site.reference import code, reference
@@ -27,7 +27,6 @@ from common.study.study import Study
 
 SIGN = '<meta name="generator" content="reprise site">'
 """Stands in every page: a folder whose first page lacks it was not written here and is not replaced."""
-EXAMPLE = "example"
 RECORDS = ("manifest.json", "claims.json", "values.parquet")
 WORDS = {
     "reproduced": "The effect is there and exceeds that of its controls.",

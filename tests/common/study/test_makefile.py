@@ -75,7 +75,7 @@ def test_what_is_given_arrives_as_it_is(make, text):
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_no_target_runs_what_it_is_given(make, text):
-    for target in ("list", "status", "verify", "new", "clean"):
+    for target in ("list", "status", "verify", "new", "clean", "assets", "example"):
         assert make(target, f"PAPER={text}")[1] == [["reprise", target, "--", text]]
     for target in ("test", "lab", "bench", "help"):
         make(target, *(f"{name}={text}" for name in ("ARGS", "PAPER", "UPDATE", "DEBUG", "CONDA_PREFIX")))
