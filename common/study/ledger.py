@@ -60,13 +60,14 @@ def is_integrity(claim: Claim) -> bool:
 def folded(card: Card, names: Iterable[str]) -> list[tuple[str, list[str]]]:
     """Claims in reading order, each with its controls: the primary first, then the card's order.
 
-    Integrity rows are left out; see `integrity`.
+    Integrity rows are left out (see `integrity`); a control that no claim names stands by itself.
     """
     shown = set(names)
+    owned = {row for name in card.claims for row in card.controls(name)}
     heads = [
         name
         for name, claim in card.claims.items()
-        if name in shown and claim.role == "claim" and not is_integrity(claim)
+        if name in shown and name not in owned and not is_integrity(claim)
     ]
     heads.sort(key=lambda name: not card.claims[name].primary)
     return [(name, [row for row in card.controls(name) if row in shown]) for name in heads]
