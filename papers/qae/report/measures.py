@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.study.errors import StudyError
-from common.study.frame import Errors, after, average, final, learning_curve, levels, rows, values
+from common.study.frame import Errors, after, average, final, learning_curve, levels, paired, rows, values
 from common.study.report import Measure
 from common.tasks.opchain import LEVELS
 from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, LONG, Config, numbers
@@ -200,7 +200,7 @@ CLAIMS: dict[str, Measure] = {
         {f"eps_high={e:.2f}": mean_entropy(f, "pos", e) - mean_entropy(f, "neg", e) for e in (WIDE, NARROW)}
     ),
     "c8d_random": lambda f: mean_entropy(f, "mean") - mean_entropy(f, "sparse_mean"),
-    "c9": lambda f, arm="quantile": trained_levels(f, arm) - trained_levels(f, "mean"),
+    "c9": lambda f, arm="quantile": paired(trained_levels(f, arm), trained_levels(f, "mean")),
     "c9_pass16": lambda f: trained_levels(f, "quantile", 16) - trained_levels(f, "mean", 16),
     "c9_bases": short_gains,
     "c9_bases_gate": lambda f: gain(f, "random_gate"),
@@ -208,7 +208,7 @@ CLAIMS: dict[str, Measure] = {
         {f"eps_high={e:.2f}": success(f, arm) - success(f, "mean", e) for e in EPSILON_HIGH_SWEEP}
     ),
     "c11": lambda f: pd.DataFrame(off_mean(f, "quantile") | off_mean(f, "b0")),
-    "c12": lambda f, arm="quantile": unrest(f, arm) - unrest(f, "mean"),
+    "c12": lambda f, arm="quantile": paired(unrest(f, arm), unrest(f, "mean")),
 }
 
 PREMISES: dict[str, Measure] = {

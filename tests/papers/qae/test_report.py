@@ -64,6 +64,14 @@ def test_long_runs_have_every_arm_at_every_rate(made):
     ]
 
 
+def test_a_control_of_fewer_seeds_is_compared_on_those(study_frame):
+    for name in ("c9", "c12"):
+        assert list(report.CLAIMS[name](study_frame).index) == [0, 1, 2]
+        gate = report.CLAIMS[name](study_frame, arm="random_gate")
+        assert list(gate.index) == [0, 1]
+        assert gate.notna().all()
+
+
 def test_gains_are_paired_at_each_arms_own_rate(study_frame, made):
     data = made["fig5a"]
     assert data["step"].unique().tolist() == [0, 2, 8, 20, 30]
