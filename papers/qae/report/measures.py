@@ -131,7 +131,7 @@ def trained_levels(
 def doublings(entropy: pd.DataFrame) -> pd.Series:
     """Absolute log2 of the entropy in the last tenth of a run over that at its start: 1 is a factor of 2."""
     last = entropy[entropy["step"] >= 0.9 * int(entropy["step"].max())]
-    return np.log2(last.groupby("seed")["value"].mean() / after(entropy, 0)).abs()
+    return (last.groupby("seed")["value"].mean() / after(entropy, 0)).map(np.log2).abs()
 
 
 def unrest(frame: pd.DataFrame, arm: str) -> pd.Series:
