@@ -65,10 +65,8 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def needed_seeds(
-    values: ArrayLike, effect: float, level: float = LEVEL, power: float = 0.8, limit: int = 100_000
-) -> int:
-    """Smallest n at which a two-sided t test at `level` finds a mean of `effect` with the given power.
+def needed_seeds(values: ArrayLike, effect: float, power: float = 0.8, limit: int = 100_000) -> int:
+    """Smallest n at which a two-sided 5 % t test finds a mean of `effect` with the given power.
 
     Uses the sample's standard deviation and the noncentral t distribution; at most `limit`.
     """
@@ -77,7 +75,7 @@ def needed_seeds(
     spread = float(np.std(_vector(values, "values"), ddof=1))
 
     def reached(n: int) -> float:
-        critical = stats.t.ppf(1 - level / 2, n - 1)
+        critical = stats.t.ppf(1 - LEVEL / 2, n - 1)
         return float(stats.nct.sf(critical, n - 1, effect / spread * np.sqrt(n)))
 
     low, high = 2, 4

@@ -182,12 +182,14 @@ class _Look:
     dashes: dict[str, Any] | None = None
 
     def explain(self, axis: Axes, data: pd.DataFrame) -> None:
-        """Put levels that have data into the legend."""
-        present = set(data.loc[data["mean"].notna(), "arm"])
+        """Put levels that have data into the legend, with their seeds where not all have as many."""
+        seeds = data[data["mean"].notna()].groupby("arm", observed=True)["n"].max()
+        several = len(set(seeds)) > 1
         for name, colour in self.paint.items():
-            if name in present:
+            if name in seeds:
+                text = f"{name} (n = {seeds[name]:.0f})" if several and seeds[name] else name
                 style = {"ls": self.dashes[name]} if self.dashes else {"ls": "", "marker": "o", "ms": 4}
-                axis.plot([], [], color=colour, label=name, **style)
+                axis.plot([], [], color=colour, label=text, **style)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import textwrap
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from common.plotting.style import LETTERS_PER_INCH, STYLE
 
 ARMS = 4  # more in one sentence are not read
-LARGER = 1.25  # letters of the point, relative to the caption's
+LARGER = 1.15  # letters of the point, relative to the caption's
 
 
 def describe(data: pd.DataFrame) -> str:
@@ -28,7 +29,7 @@ def describe(data: pd.DataFrame) -> str:
     panel = data["panel"].iloc[0]
     part = data[(data["panel"] == panel) & data["mean"].notna()]
     if part.empty:
-        return ""
+        return f"{panel}: no number was measured."
     return f"{panel}: {_courses(part) if 'step' in part else _extremes(part)}."
 
 
@@ -66,8 +67,12 @@ def _short(value: float) -> str:
 
 
 def headline(figure: Figure, text: str) -> None:
-    """Write the point above a figure, wrapped to its width."""
+    """Write the point above a figure, wrapped to its width; above the legend, where there is one."""
     size = STYLE["legend.fontsize"]
     wrapped = textwrap.fill(text, int(LETTERS_PER_INCH * figure.get_figwidth() / LARGER))
     with mpl.rc_context(STYLE):
-        figure.suptitle(wrapped, x=0.01, ha="left", fontsize=size, color="0.15")
+        if figure.legends:  # a title beside a legend outside the axes would be drawn over it
+            figure.legends[0].set_title(wrapped, prop=FontProperties(size=size))
+            figure.legends[0].set_alignment("center")
+        else:
+            figure.suptitle(wrapped, fontsize=size)

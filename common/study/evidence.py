@@ -6,16 +6,21 @@ A sample that cannot decide (one seed, a number that is not finite, no variance)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy import stats
+from scipy.optimize import brentq
 from scipy.special import stdtr
 
 from common.statistics import Interval, is_constant, mean_interval
 from common.study.entries import Claim, Test
 from common.study.errors import StudyError
 
+POWER = 0.8
+SEEDS_AT_MOST = 100_000
 Values = pd.Series | pd.DataFrame
 """One number per seed (index: seed), or one column per compared arm."""
 
@@ -122,6 +127,21 @@ def excess(claim: Claim, own: pd.DataFrame, control: pd.DataFrame) -> pd.DataFra
     if list(up) == list(other):
         return up - other
     return (up.min(axis=1) - other.max(axis=1)).to_frame("value")
+
+
+def needed_seeds(sample: Float[np.ndarray, " n"], effect: float, level: float) -> int:
+    """Smallest n at which a two-sided t test at `level` finds a mean of `effect` with 80 % power.
+
+    Takes the sample's standard deviation for the true one; at most `SEEDS_AT_MOST`.
+    """
+    ratio = effect / float(sample.std(ddof=1))
+
+    def missing(n: float) -> float:
+        return POWER - float(stats.nct.sf(stats.t.ppf(1 - level / 2, n - 1), n - 1, ratio * np.sqrt(n)))
+
+    if missing(SEEDS_AT_MOST) > 0:
+        return SEEDS_AT_MOST
+    return 2 if missing(2) <= 0 else ceil(brentq(missing, 2, SEEDS_AT_MOST, xtol=1e-6))
 
 
 def tested(claim: Claim) -> Test:

@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.statistics import LEVEL, holm, mean_interval, needed_seeds
+from common.statistics import LEVEL, holm, mean_interval
 from common.study.card import Card
 from common.study.entries import Claim, Outcome, Test
 from common.study.errors import StudyError
-from common.study.evidence import Evidence, Values, effects, excess, tested, unusable, weigh
+from common.study.evidence import Evidence, Values, effects, excess, needed_seeds, tested, unusable, weigh
 from common.study.premises import Check, failures
 
 EXACT_MINIMUM = 1000

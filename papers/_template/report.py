@@ -1,4 +1,4 @@
-"""What the records show, by the ids of the card: CLAIMS, TABLES, FIGURES.
+"""What the records show, by the ids of the card: PREMISES, CLAIMS, TABLES, FIGURES.
 
 A claim is one line: a measure of arms, seed by seed. One more arm is an argument, one more claim a line.
 """
@@ -22,6 +22,9 @@ def over_rate(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return curve(value.assign(step=rate["value"]), panel="Variance of the reward", arm=NAMES[name])
 
 
+PREMISES: dict[str, Measure] = {
+    "varies": lambda f: rows(f, "theory", "variance").groupby("seed")["value"].max(),
+}
 CLAIMS: dict[str, Measure] = {
     "c1": lambda f: values(f, "theory", "error"),
 }

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from common.statistics import holm, needed_seeds
+from common.statistics import holm
 from common.study import verdicts
 from common.study.card import Card, Claim, Premise
 from common.study.errors import StudyError
+from common.study.evidence import SEEDS_AT_MOST, needed_seeds
 from common.study.premises import check
 from common.study.verdicts import judge
 
@@ -252,11 +253,13 @@ def test_needed_seeds_matches_a_brute_force_power_calculation(level):
 
     needed = needed_seeds(values, effect, level)
     assert power(needed) >= 0.8 > power(needed - 1)
+    assert needed_seeds(values, 1e3, level) == 2
+    assert needed_seeds(values, 1e-9, level) == SEEDS_AT_MOST
 
 
 def test_an_inconclusive_verdict_names_more_seeds_than_it_had_at_its_adjusted_level():
     wide = sample(0.1, 1.0)
-    assert verdict({"greater": 0.0}, wide).needed_n == needed_seeds(wide.to_numpy(), 0.1)
+    assert verdict({"greater": 0.0}, wide).needed_n == needed_seeds(wide.to_numpy(), 0.1, 0.05)
     claims = {f"s{i}": claim({"greater": 0.0}) for i in range(4)}
     values = {f"s{i}": sample(0.1, 1.0 + i / 10) for i in range(4)}
     result = judge(card(**claims), values)["s0"]  # the smallest p value of four
@@ -266,7 +269,7 @@ def test_an_inconclusive_verdict_names_more_seeds_than_it_had_at_its_adjusted_le
     assert lucky.verdict == "no effect"
     between = verdict({"greater": 0.5}, sample(2.0, 1.0), smallest_effect=5.0)
     assert between.verdict == "inconclusive"
-    assert between.needed_n == needed_seeds(sample(2.0, 1.0).to_numpy(), 1.5)
+    assert between.needed_n == needed_seeds(sample(2.0, 1.0).to_numpy(), 1.5, 0.05)
     assert between.needed_n > 10
 
 
