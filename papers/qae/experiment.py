@@ -171,7 +171,7 @@ POCKET: dict[str, Any] = {
 }
 
 LONG: dict[str, Any] = {
-    "regime.learning_rates": "3e-4,1e-3",
+    "regime.learning_rates": "1e-4,3e-4",
     "regime.iterations": 200,
     "regime.mix": "0.0,0.0,0.7,0.3",
     "regime.seeds": 10,

@@ -32,6 +32,7 @@ from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP
 from papers.qae.report.measures import (
     BASES,
     CLAIMS,
+    ILL,
     MIXES,
     NAMES,
     NARROW,
@@ -102,7 +103,7 @@ def long_runs(frame: pd.DataFrame) -> pd.DataFrame:
         entropy = long_run(frame, "entropy", arm, rate)
         yield "entropy at the start", after(entropy, 0)
         yield "at the end", final(entropy)
-        yield "doublings", doublings(entropy)
+        yield "swing (doublings)", doublings(entropy)
         for column, name in {"upper clip": "clip_high", "equal-reward groups": "zero_variance"}.items():
             yield column, 100 * average(long_run(frame, name, arm, rate))
         for k in (1, 16):
@@ -179,10 +180,10 @@ def by_rate(f: pd.DataFrame) -> pd.DataFrame:
 
 
 def gains(f: pd.DataFrame) -> pd.DataFrame:
-    """Held-out pass@1 and pass@16 of the long runs, QAE minus mean baseline, each at its own rate."""
+    """Held-out pass@1 and pass@16 of the long runs at the rate `ILL`, QAE minus mean baseline."""
 
     def scores(arm: str, k: int) -> pd.Series:
-        return long_run(f, f"curve/pass_at_{k}", arm).set_index(["seed", "step"])["value"]
+        return long_run(f, f"curve/pass_at_{k}", arm, ILL).set_index(["seed", "step"])["value"]
 
     return stacked(
         curve((scores("quantile", k) - scores("mean", k)).reset_index(), panel=GAIN.format(k), arm=DIFFERENCE)
@@ -276,7 +277,7 @@ def paper_gains(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping
 TABULAR, OPCHAIN = "tabular policy in a language model's place", "OpChain, 0.1 M parameters"
 LONG = lines(f"{OPCHAIN}; learning rates side by side", columns=len(RATES), fixed=COLOURS, rates=(SUCCESS,))
 GAINS = lines(
-    f"{OPCHAIN}; all levels; each arm at the learning rate that was best on development seeds",
+    f"{OPCHAIN}; all levels; learning rate {ILL:g}",
     fixed=COLOURS,
     level=0.0,
     finish=paper_gains,
