@@ -25,7 +25,7 @@ flags = $(call flag,PROFILE,profile) $(call flag,SEEDS,seeds) $(call flag,ONLY,o
   $(call flag,SET,set) $(call flag,WORKERS,workers) $(call flag,BACKEND,backend)
 paper = -- $${PAPER:+"$$PAPER"}
 
-.PHONY: setup lab list new reproduce plan status verify test bench clean help pocket-models
+.PHONY: setup lab list new reproduce plan status verify rejudge test bench clean help pocket-models
 
 help: ## Show this list
 	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|desk|gpu|paper] regenerates a paper's tables, figures and verdicts."
@@ -52,18 +52,23 @@ status: $(READY) ## Show which results exist, whether they are current, and thei
 verify: $(READY) ## Check the committed results of PAPER against card, code and stored values
 	@$(need-paper)$(REPRISE) verify $(paper)
 
+rejudge: $(READY) ## Judge the committed results of PAPER anew from their values, after a change of rules, card or figures
+	@$(need-paper)$(REPRISE) rejudge $(paper)
+
 new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
 	@$(need-paper)$(REPRISE) new $(paper)
 
 lab: $(READY) ## Open JupyterLab with the right kernel
 	@"$$BIN/jupyter" lab --notebook-dir . $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# Each test process would compile the packages anew where the environment forbids to keep the result.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction and nbval of every notebook
 	"$$BIN/ruff" check .
 	"$$BIN/ruff" format --check .
 	"$$BIN/mypy"
 	"$$BIN/lint-imports"
-	set -f; "$$BIN/python" -m pytest -n auto --maxprocesses 4 --dist loadfile $$ARGS
+	set -f; "$$BIN/python" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=10 $$ARGS
 
 bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 	@for file in benchmarks/*.py; do "$$BIN/python" "$$file" || exit 1; done

@@ -7,6 +7,7 @@ import textwrap
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
 from common.plotting.style import LETTERS_PER_INCH, STYLE
 
@@ -28,7 +29,7 @@ def describe(data: pd.DataFrame) -> str:
     panel = data["panel"].iloc[0]
     part = data[(data["panel"] == panel) & data["mean"].notna()]
     if part.empty:
-        return ""
+        return f"{panel}: no number was measured."
     return f"{panel}: {_courses(part) if 'step' in part else _extremes(part)}."
 
 
@@ -83,7 +84,7 @@ def headline(figure: Figure, text: str) -> None:
     wrapped = textwrap.fill(text, int(LETTERS_PER_INCH * figure.get_figwidth() / LARGER))
     with mpl.rc_context(STYLE):
         if figure.legends:  # a title beside a legend outside the axes would be drawn over it
-            figure.legends[0].set_title(wrapped, prop={"size": size})
+            figure.legends[0].set_title(wrapped, prop=FontProperties(size=size))
             figure.legends[0].set_alignment("center")
         else:
             figure.suptitle(wrapped, fontsize=size)

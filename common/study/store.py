@@ -112,10 +112,14 @@ class Store:
 
     def write(self, key: str, job: Job, record: Record, cost: Cost) -> None:
         """Write a record atomically; the completion marker comes last."""
+        self.write_frame(key, job, record.frame(job.seeds), cost)
+
+    def write_frame(self, key: str, job: Job, values: pd.DataFrame, cost: Cost) -> None:
+        """As `write`, of a record in tidy form (`Record.frame`)."""
         folder = self.folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         staged = folder / "record.parquet.part"
-        record.frame(job.seeds).to_parquet(staged, index=False)
+        values.to_parquet(staged, index=False)
         digest = hashlib.sha256(staged.read_bytes()).hexdigest()
         _sync(staged)
         staged.replace(folder / "record.parquet")

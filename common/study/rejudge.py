@@ -1,0 +1,93 @@
+"""Judge committed results anew from their values: new rules, cards or figures, and nothing measured again.
+
+The values become records of a store of their own for as long as it takes. What the manifest says of the
+measurement (commit, machine, keys and costs of jobs) stays, so that results of older sources remain older.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from common.study import execution, results
+from common.study.artefacts import Artefacts
+from common.study.errors import StudyError
+from common.study.jobs import Job
+from common.study.keys import job_key
+from common.study.paths import results_root
+from common.study.rows import misfits
+from common.study.store import Cost, Store, write_json
+from common.study.stored import Manifest, read_manifest, read_values
+from common.study.study import Study
+
+MEASURED = ("commit", "dirty", "lock", "environment", "machine", "sandbox", "network", "jobs", "total")
+
+
+def rejudge(slug: str, profile: str) -> Study:
+    """Write the reports, pictures, notebook and verdicts of committed results again; returns the study.
+
+    Raises:
+        StudyError: the results are damaged, or the values are not those of the jobs as they are today.
+    """
+    folder = results_root() / slug / profile
+    measured, frame = read_manifest(folder), read_values(folder / "values.parquet")
+    results.require_marks(slug)
+    with _scratch_store():
+        study = Study(slug, profile)
+        wrong = misfits(frame, study.jobs, measured.get("parts"))
+        if wrong:
+            raise StudyError(
+                f"{slug}/{profile}: its values are not those of today's jobs ({wrong[0]}); "
+                f"run make reproduce PAPER={slug} PROFILE={profile} UPDATE=1"
+            )
+        _adopt(study, frame, measured)
+        with results.staged(folder) as target:
+            results.write(study, Artefacts(study), target, lambda path: execution.execute(study, path))
+            fresh = read_manifest(target)
+            content = dict(fresh) | {name: value for name, value in measured.items() if name in MEASURED}
+            rows = {job["job"]: job.get("rows") for job in fresh["jobs"]}
+            content["jobs"] = [{**job, "rows": rows[job["job"]]} for job in measured["jobs"]]
+            write_json(target / "manifest.json", content)
+    results.update_readme(study, folder)
+    return study
+
+
+@contextmanager
+def _scratch_store() -> Iterator[None]:
+    """A store that this process and the notebook's kernel share, and that is gone afterwards."""
+    before = os.environ.get("REPRISE_STORE")
+    with TemporaryDirectory() as scratch:
+        os.environ["REPRISE_STORE"] = str(Path(scratch) / "store")
+        try:
+            yield
+        finally:
+            os.environ.pop("REPRISE_STORE")
+            if before is not None:
+                os.environ["REPRISE_STORE"] = before
+
+
+def _adopt(study: Study, frame: pd.DataFrame, measured: Manifest) -> None:
+    """Put the rows of each job into the store as the record that they came from."""
+    entries = {job["job"]: job for job in measured["jobs"]}
+    for job in study.jobs:
+        entry = entries[job.describe()]
+        cost = Cost(entry["seconds"] or 0.0, entry["peak_memory_mib"] or 0.0)
+        _write(study.store, job, _rows(frame, job, measured.get("parts", {}).get(job.sweep, [])), cost)
+
+
+def _rows(frame: pd.DataFrame, job: Job, parts: list[str]) -> pd.DataFrame:
+    own = frame["sweep"] == job.sweep
+    for name, value in job.labels.items():
+        own &= frame[name] == value
+    rows = frame[own.to_numpy(dtype=bool, na_value=False) & frame["seed"].isin(job.seeds).to_numpy()]
+    return rows[["seed", "name", "step", "value", *parts]].reset_index(drop=True)
+
+
+def _write(store: Store, job: Job, values: pd.DataFrame, cost: Cost) -> None:
+    text = {name: str for name in values.columns if isinstance(values[name].dtype, pd.CategoricalDtype)}
+    store.write_frame(job_key(job), job, values.astype(text), cost)

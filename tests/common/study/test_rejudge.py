@@ -1,0 +1,32 @@
+"""Results judged anew from their values: nothing is measured, and what was measured stays as it was said."""
+
+import json
+import shutil
+
+
+def test_new_rules_are_applied_to_stored_values_and_values_of_other_jobs_are_refused(repository):
+    assert repository("reproduce", "toy", "--update").returncode == 0
+    folder = repository.results("laptop")
+    measured = json.loads((folder / "manifest.json").read_text())
+    values = (folder / "values.parquet").read_bytes()
+    shutil.rmtree(repository.root / ".reprise" / "store")
+    repository.edit(
+        "paper.yaml",
+        "test: {greater: 0.0}, smallest_effect: 0.5, control",
+        "test: {greater: 9.0}, smallest_effect: 0.5, control",
+    )
+    done = repository("rejudge", "toy")
+    assert done.returncode == 0, done.stdout
+    assert "toy/laptop: 1 reproduced, 1 contradicted, 1 untested" in done.stdout
+    again = json.loads((folder / "manifest.json").read_text())
+    for name in ("commit", "machine", "environment", "jobs", "total"):
+        assert again[name] == measured[name]
+    assert again["claims"] != measured["claims"]
+    assert (folder / "values.parquet").read_bytes() == values
+    assert "contradicted" in (repository.root / "papers" / "toy" / "README.md").read_text()
+    assert repository("verify", "toy").returncode == 0
+
+    repository.edit("experiment.py", '"method", 2.0', '"other", 2.0')
+    done = repository("rejudge", "toy")
+    assert done.returncode == 1
+    assert "its values are not those of today's jobs" in done.stdout + done.stderr
