@@ -33,9 +33,11 @@ def describe(data: pd.DataFrame) -> str:
     return f"{panel}: {_courses(part) if 'step' in part else _extremes(part)}."
 
 
-def listed(what: str, part: pd.DataFrame) -> str:
+def listed(what: str, part: pd.DataFrame, form: str = ".3f") -> str:
     """Every arm of a part of a twin with its interval, as a sentence that begins with what is measured."""
-    texts = [f"{row.arm} {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in part.itertuples()]
+    texts = [
+        f"{row.arm} {row.mean:{form}} [{row.low:{form}}, {row.high:{form}}]" for row in part.itertuples()
+    ]
     return f"{what}: {'; '.join(texts)}."
 
 

@@ -149,7 +149,7 @@ def shares(frame: pd.DataFrame) -> pd.DataFrame:
     return stacked(
         point(
             100 * m.total(frame, part, arm) / m.total(frame, "wall", arm),
-            panel="Share (%)",
+            panel="Share of an iteration (%)",
             group=part,
             arm=name,
         )
@@ -275,7 +275,7 @@ FIGURES: dict[str, Figure] = {
     "fig1": Figure(
         shares,
         beside(f"{LADDER}; paper: 91 to 98% generation", width=4.4, finish=paper_range),
-        lambda twin: listed("Generation, % of an iteration", twin[twin["group"] == "generation"]),
+        lambda twin: listed("Generation, % of an iteration", twin[twin["group"] == "generation"], ".0f"),
     ),
     "fig2": Figure(
         lambda f: stacked(
