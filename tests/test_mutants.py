@@ -68,9 +68,9 @@ def halved_baseline(patch):
     """The mean baseline trains half as long."""
     make = experiment._training
 
-    def half(config, sweep, base, baseline, k, seed):
+    def half(config, sweep, base, baseline, seed, **labels):
         shorter = config.changed({"run.iterations": max(1, config.run.iterations // 2)})
-        return make(shorter if baseline == "mean" else config, sweep, base, baseline, k, seed)
+        return make(shorter if baseline == "mean" else config, sweep, base, baseline, seed, **labels)
 
     patch.setattr(experiment, "_training", half)
 

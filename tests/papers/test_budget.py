@@ -32,7 +32,8 @@ for premises and findings, which their cards got later."""
 
 def size(slug: str) -> Size:
     folder = papers_root() / slug
-    sources = [path.read_text(encoding="utf-8") for path in folder.rglob("*.py")]
+    files = [path for path in folder.rglob("*.py") if path.name != "example.py"]  # the README's, no module
+    sources = [path.read_text(encoding="utf-8") for path in files]
     card = (folder / "paper.yaml").read_text(encoding="utf-8")
     return Size(len(sources), sum(len(text.splitlines()) for text in sources), len(card.splitlines()))
 
