@@ -176,7 +176,7 @@ LONG: dict[str, Any] = {
     "regime.mix": "0.0,0.0,0.7,0.3",
     "regime.seeds": 10,
     "regime.control_seeds": 5,
-    "regime.search": 2,
+    "regime.search": 1,
 }
 
 PROFILES: dict[str, dict[str, Any]] = {
