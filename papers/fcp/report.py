@@ -138,7 +138,8 @@ def word_moves(frame: pd.DataFrame) -> pd.Series:
     """The smaller of the differences that the words make, to correctness and to brevity."""
     under = partial(value, frame, "words", sweep="composition")
     correct = under("accuracy", condition="+-") - under("accuracy", condition="-+")
-    return np.minimum(correct, under("concise", condition="-+") - under("concise", condition="+-"))
+    concise = under("concise", condition="-+") - under("concise", condition="+-")
+    return pd.concat([correct, concise], axis=1).min(axis=1, skipna=False)
 
 
 def noise(frame: pd.DataFrame, arm: str) -> pd.Series:

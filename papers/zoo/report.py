@@ -257,15 +257,16 @@ def furthest(data: pd.DataFrame) -> str:
     """The objective furthest from GRPO at each budget."""
     parts = []
     for panel, part in data.groupby("panel", sort=False):
-        mean, low, high, arm = part.loc[part["mean"].abs().idxmax(), ["mean", "low", "high", "arm"]]
-        parts.append(f"at {str(panel).lower()} {arm}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+        row = part.iloc[int(part["mean"].abs().argmax())]
+        size = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row)
+        parts.append(f"at {str(panel).lower()} {row['arm']}, {size}")
     return f"Furthest from GRPO: {'; '.join(parts)}."
 
 
 def spread(data: pd.DataFrame) -> str:
     """The extremes of the zero-advantage share, and the largest difference of entropy to GRPO."""
     zero, entropy = (part.set_index("arm")["mean"] for _, part in data.groupby("panel", sort=False))
-    most = entropy.abs().idxmax()
+    most = str(entropy.abs().idxmax())
     return (
         f"Zero advantage: {zero.idxmax()} {zero.max():.0%} of completions, GRPO {zero['GRPO']:.0%}, "
         f"{zero.idxmin()} {zero.min():.0%}. Entropy is furthest from GRPO's with {most}, "
