@@ -61,12 +61,14 @@ new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
 lab: $(READY) ## Open JupyterLab with the right kernel
 	@"$$BIN/jupyter" lab --notebook-dir . $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# Each test process would compile the packages anew where the environment forbids to keep the result.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction and nbval of every notebook
 	"$$BIN/ruff" check .
 	"$$BIN/ruff" format --check .
 	"$$BIN/mypy"
 	"$$BIN/lint-imports"
-	set -f; "$$BIN/python" -m pytest -n auto --maxprocesses 4 --dist loadfile $$ARGS
+	set -f; "$$BIN/python" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=10 $$ARGS
 
 bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 	@for file in benchmarks/*.py; do "$$BIN/python" "$$file" || exit 1; done

@@ -1,9 +1,13 @@
 """What holds for every test."""
 
 import gc
+import os
 import random
 import sys
 from collections.abc import Iterator
+
+# The cores are shared by whole tests: threads for small tensors would only wait, busily. Before any library.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -25,8 +29,20 @@ def seeded() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def frozen_imports() -> Iterator[None]:
-    """Each training starts with a full garbage collection; let it not walk the imported modules."""
-    gc.collect()
-    gc.freeze()
+    """Each training starts with a full garbage collection; let it not walk the imported modules.
+
+    Nor let a session inside this one, which a gate of a mutant is, walk and thaw them.
+    """
+    inside = gc.get_freeze_count() > 0
+    if not inside:
+        gc.collect()
+        gc.freeze()
     yield
-    gc.unfreeze()
+    if not inside:
+        gc.unfreeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests start first: one that starts last would leave the other cores idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -31,7 +31,9 @@ from papers.qae import experiment
 from papers.qae import method as qae
 from papers.rl_zvp import method as rl_zvp
 from papers.rlhf_exploration.runs import tabular
-from tests.common.study.conftest import make_repository
+from tests.common.study.conftest import copy_reproduced
+
+pytestmark = pytest.mark.slow
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -336,8 +338,7 @@ def test_a_mutant_turns_its_gate_red(mutant, monkeypatch):
 @pytest.fixture(scope="module")
 def verified(tmp_path_factory):
     """A toy paper with committed results that `verify` accepts."""
-    repository = make_repository(tmp_path_factory.mktemp("repository"))
-    assert repository("reproduce", "toy", "--update").returncode == 0
+    repository = copy_reproduced(tmp_path_factory.mktemp("verified") / "repository", tmp_path_factory)
     assert repository("verify", "toy").returncode == 0
     return repository
 

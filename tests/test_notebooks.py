@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,26 +14,38 @@ import pytest
 from common.study.card import TEMPLATE, list_papers, load_card
 from common.study.paths import ROOT, papers_root
 
+pytestmark = pytest.mark.slow
 
-def run(*command, **environment):
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
-    )
+
+def validate(notebook: Path, **environment: str) -> None:
+    """Nbval in a pytest inside this process, on a kernel of its own with some environment.
+
+    Raises:
+        AssertionError: a cell fails or a checked output differs.
+    """
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
+        for name, value in {"PYTHONPATH": str(ROOT), **environment}.items():
+            patch.setenv(name, value)
+        code = pytest.main(["--nbval-lax", "-q", "-p", "no:cacheprovider", str(notebook)])
+    assert code == pytest.ExitCode.OK, printed.getvalue()
+    assert " passed" in printed.getvalue()
 
 
 @pytest.fixture(scope="module", params=[*list_papers(), TEMPLATE])
 def smoke(request, tmp_path_factory):
-    """A paper reproduced at `smoke` into a store and results of its own."""
+    """A paper reproduced at `smoke` into places of its own."""
     root = tmp_path_factory.mktemp(request.param)
-    environment = {"REPRISE_STORE": str(root / "store"), "REPRISE_RESULTS": str(root / "results")}
-    command = (sys.executable, "-m", "common.study.cli", "reproduce", request.param, "--profile", "smoke")
-    done = run(*command, **environment)
+    places = {"REPRISE_STORE": str(root / "store"), "REPRISE_RESULTS": str(root / "results")}
+    command = ("reproduce", request.param, "--profile", "smoke")
+    done = subprocess.run(
+        [sys.executable, "-m", "common.study.cli", *command],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **places},
+    )
     assert done.returncode == 0, done.stderr
-    return request.param, root / "results" / request.param / "smoke.local", environment
+    return request.param, root / "results" / request.param / "smoke.local", places
 
 
 def test_smoke_makes_every_artefact_of_the_card(smoke):
@@ -51,27 +66,17 @@ def test_smoke_makes_every_artefact_of_the_card(smoke):
 
 
 def test_the_executed_notebook_repeats_itself_on_the_warm_store(smoke):
-    _, folder, environment = smoke
-    done = run(
-        sys.executable, "-m", "pytest", "--nbval-lax", "-q", str(folder / "reproduce.ipynb"), **environment
-    )
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
+    _, folder, places = smoke
+    validate(folder / "reproduce.ipynb", **places)
 
 
 @pytest.mark.parametrize("slug", [path.parent.name for path in sorted(papers_root().glob("*/method.ipynb"))])
 def test_the_method_notebooks_stored_outputs_are_what_the_code_prints(slug):
-    done = run(
-        sys.executable, "-m", "pytest", "--nbval-lax", "-q", str(papers_root() / slug / "method.ipynb")
-    )
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
+    validate(papers_root() / slug / "method.ipynb")
 
 
 def test_the_ledger_runs_on_the_committed_results():
-    done = run(sys.executable, "-m", "pytest", "--nbval-lax", "-q", str(ROOT / "notebooks" / "ledger.ipynb"))
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
+    validate(ROOT / "notebooks" / "ledger.ipynb")
 
 
 @pytest.mark.parametrize(

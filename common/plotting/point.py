@@ -29,7 +29,7 @@ def describe(data: pd.DataFrame) -> str:
     panel = data["panel"].iloc[0]
     part = data[(data["panel"] == panel) & data["mean"].notna()]
     if part.empty:
-        return ""
+        return f"{panel}: no number was measured."
     return f"{panel}: {_courses(part) if 'step' in part else _extremes(part)}."
 
 

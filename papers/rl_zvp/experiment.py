@@ -14,11 +14,9 @@ from common.rl.run import Run, fit_to_model
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job, Scalar, portions
 
-LIMITS = run.LIMITS
+LIMITS = {**run.LIMITS, "desk": run.LIMITS["laptop"]}
 ALPHAS = (0.05, 0.1, 0.2, 0.3, 1.0)
 SEEDS_PER_JOB = 10
-MIXES = {"hard": "0.05,0.05,0.40,0.50", "easy": "0.60,0.30,0.10,0.00"}
-"""OpChain's levels E, M, H, X in the training prompts: mostly never solved, mostly always solved."""
 SETS = (
     "Minerva=math-ai/minervamath,AMC23=math-ai/amc23,MATH500=HuggingFaceH4/MATH-500,"
     "AIME24=math-ai/aime24,AIME25=math-ai/aime25,Olympiad=Hothan/OlympiadBench"
@@ -70,6 +68,30 @@ class Objective(Settings):
     warmup_steps: int = paper(4, "Table 6")
 
 
+class Hard(Settings):
+    """What the hard setting of language models changes in `run`; defaults are the 8B column of Table 6.
+
+    Attributes:
+        task, dataset, mix: Prompts and verifier, as of `common.rl.run.Run`.
+        learning_rate: Of the arms that `BEST` does not name.
+        batch, mini_batch, group_size, max_response, iterations: Budgets, as of `Run`.
+        curve_every: Rollout batches between points of the learning curve.
+        seeds: Of each arm; 0 leaves the setting out.
+    """
+
+    task: str = "math"
+    dataset: str = "BytedTsinghua-SIA/DAPO-Math-17k"
+    mix: str = ""
+    learning_rate: float = paper(1e-6, "Table 6")
+    batch: int = paper(8192, "Table 6, 512 prompts of 16")
+    mini_batch: int = paper(512, "Table 6, 32 prompts of 16")
+    group_size: int = paper(16, "Table 6")
+    max_response: int = paper(8192, "Table 6")
+    iterations: int = paper(66, "Table 6, 1056 steps of 16 a batch")
+    curve_every: int = 0
+    seeds: int = 1
+
+
 class Tabular(Settings):
     """Tier B.
 
@@ -102,24 +124,22 @@ class Config(Settings):
     """Defaults are the paper's small-scale run.
 
     Attributes:
-        run: The language-model runs (tier C) of the easy setting; the mix of OpChain stands in for its data.
-        hard_dataset: Training problems of the hard setting, for ``math``.
+        run: The language-model runs (tier C) of the easy setting.
+        hard: How those of the hard setting differ.
         objective: What an arm is trained with.
         filter_rounds: Most generation rounds of a batch with dynamic sampling.
         tabular: Tier B.
         theory: Tier A.
-        easy_seeds: Seeds of GRPO, RL-ZVP and the two scale-matched controls on the easy setting.
-        other_seeds: Seeds of the other language-model arms.
+        easy_seeds: Seeds of the easy setting.
     """
 
     run: PaperRun = PaperRun()
-    hard_dataset: str = "BytedTsinghua-SIA/DAPO-Math-17k"
+    hard: Hard = Hard()
     objective: Objective = Objective()
     filter_rounds: int = 2
     tabular: Tabular = Tabular()
     theory: Theory = Theory()
     easy_seeds: int = 1
-    other_seeds: int = 1
 
     def resolved(self) -> Self:
         """A model of the user's own at the `gpu` profile brings `ONE_GPU`."""
@@ -141,10 +161,19 @@ POCKET: dict[str, Any] = {
     "run.vllm": False,
     "run.evaluation_prompts": 200,
     "run.save_every": 80,
+    "run.mix": "0.60,0.30,0.10,0.00",
     "objective.schedule": "constant",
     "objective.warmup_steps": 0,
-    "easy_seeds": 10,
-    "other_seeds": 5,
+    "easy_seeds": 5,
+    "hard.task": "common.tasks.opchain_proofs.training:ProvenOpChain",
+    "hard.mix": "0.05,0.00,0.05,0.90",
+    "hard.batch": 256,
+    "hard.mini_batch": 64,
+    "hard.group_size": 8,
+    "hard.max_response": 20,
+    "hard.iterations": 200,
+    "hard.curve_every": 25,
+    "hard.seeds": 0,
 }
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -156,7 +185,10 @@ PROFILES: dict[str, dict[str, Any]] = {
         "run.training_prompts": 40,
         "run.evaluation_prompts": 12,
         "easy_seeds": 1,
-        "other_seeds": 1,
+        "hard.batch": 32,
+        "hard.mini_batch": 16,
+        "hard.iterations": 2,
+        "hard.seeds": 1,
         "tabular.seeds": 2,
         "tabular.iterations": 8,
         "tabular.prompts": 8,
@@ -164,6 +196,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "theory.policies": 20,
     },
     "laptop": POCKET,
+    "desk": POCKET | {"hard.seeds": 10},
     "gpu": POCKET
     | {
         "run.model": "scratch",
@@ -171,19 +204,36 @@ PROFILES: dict[str, dict[str, Any]] = {
         "run.mini_batch": 24,
         "run.max_response": 40,
         "run.iterations": 100,
+        "hard.seeds": 10,
     },
     "paper": {},
 }
 
+HARD_BUDGETS = ("task", "learning_rate", "batch", "mini_batch", "max_response")
 ONE_GPU = {
     **run.ONE_GPU,
     "run.evaluation_samples": 8,
     "run.evaluation_top_p": 0.7,
     "objective.schedule": "constant",
     "easy_seeds": 1,
-    "other_seeds": 1,
+    **{f"hard.{name}": run.ONE_GPU[f"run.{name}"] for name in HARD_BUDGETS},
+    "hard.group_size": 8,
+    "hard.iterations": 42,
+    "hard.curve_every": 0,
+    "hard.seeds": 1,
 }
 """What a model of the user's own changes at the `gpu` profile."""
+
+BEST: dict[str, dict[str, Scalar]] = {
+    "grpo": {"arm": "grpo", "learning_rate": 3e-4},
+    "zvp": {"arm": "zvp", "learning_rate": 1e-4, "zvp_alpha": 1.0},
+    "small": {"arm": "zvp", "learning_rate": 1e-4},
+    "const": {"arm": "const", "learning_rate": 1e-4, "zvp_alpha": 1.0},
+    "shuffle": {"arm": "shuffle", "learning_rate": 1e-4, "zvp_alpha": 1.0},
+    "flip": {"arm": "flip", "learning_rate": 3e-4, "zvp_alpha": 1.0},
+}
+"""Arms of the hard setting, each at its best of one grid on development seeds (see the card) on OpChain;
+"small" is RL-ZVP at the paper's scale."""
 
 TABULAR: dict[str, Any] = {
     "inner_steps": 4,
@@ -201,8 +251,7 @@ CONTROLS = ("const", "shuffle", "alpha", "sym", "constant_max", "flip")
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """Every job of the study.
 
-    Sweeps: ``theory``; ``tabular_easy``, ``tabular_hard``, ``tabular_unsolvable``, ``filters``; ``easy``,
-    ``hard``.
+    Sweeps: ``theory``; ``tabular_easy``, ``tabular_hard``, ``filters``; ``easy``, ``proofs``.
     """
     return [*theory_jobs(config, seeds), *tabular_jobs(config, seeds), *training_jobs(config, seeds)]
 
@@ -237,8 +286,6 @@ def tabular_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     for alpha in ALPHAS:
         if alpha != own:
             yield from _tabular(config, seeds, "tabular_hard", "hard", "const", alpha)
-    for arm in ("grpo", "zvp", "no_negative", "constant_max"):
-        yield from _tabular(config, seeds, "tabular_unsolvable", "unsolvable", arm, own)
     for mix in ("easy", "hard"):
         for arm in ("ds", "greso"):
             yield from _tabular(config, seeds, "filters", mix, arm, own)
@@ -247,12 +294,11 @@ def tabular_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
 def _tabular(
     config: Config, seeds: Sequence[int], sweep: str, mix: str, arm: str, alpha: float
 ) -> Iterator[Job]:
-    unsolvable = config.tabular.prompts // 4 if mix == "unsolvable" else 0
     setting = {
         "mix": mix,
         "arm": arm,
         "alpha": alpha,
-        "prompts": config.tabular.prompts + unsolvable,
+        "prompts": config.tabular.prompts,
         "group_size": 8,
         "iterations": config.tabular.iterations,
         "epsilon_low": config.objective.epsilon_low,
@@ -267,34 +313,33 @@ def _tabular(
 
 
 def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Language-model runs on both settings: GRPO, RL-ZVP, two controls on the easy one, dynamic sampling.
+    """Language-model runs: GRPO, RL-ZVP and dynamic sampling on the easy setting, `BEST` on the hard one.
 
     Dynamic sampling generates at most `filter_rounds` times for a batch. With the two of the pocket profiles
     it takes half as many gradient steps as the others, so that its rollouts do not exceed theirs (DS-r).
     """
-    quiet = config.changed({"run.curve_samples": 0})  # no figure shows the curves of controls and filters
-    filtered = quiet.changed({"run.iterations": max(1, config.run.iterations // 2)})
+    own = config.hard.model_dump(exclude={"seeds"})
+    hard = config.changed({f"run.{name}": value for name, value in own.items()})
+    halved = max(1, config.run.iterations // 2)
+    filtered = config.changed({"run.iterations": halved, "run.curve_samples": 0})  # no figure shows its curve
     for seed in seeds[: config.easy_seeds]:
-        for arm in ("grpo", "zvp", "const", "shuffle"):
-            yield _training(config if arm in ("grpo", "zvp") else quiet, "easy", arm, seed)
-    for seed in seeds[: config.other_seeds]:
-        for arm in ("grpo", "zvp"):
-            yield _training(config, "hard", arm, seed)
-        for sweep in ("easy", "hard"):
-            yield _training(filtered, sweep, "ds", seed)
+        for arm in ("grpo", "zvp", "ds"):
+            yield _training(filtered if arm == "ds" else config, "easy", arm, seed)
+    for seed in seeds[: config.hard.seeds]:
+        for arm in BEST:
+            yield _training(hard, "proofs", arm, seed)
 
 
 def _training(config: Config, sweep: str, arm: str, seed: int) -> Job:
-    arguments = {
-        **config.run.model_dump(),
-        **config.objective.model_dump(),
-        "arm": arm,
-        "dataset": config.hard_dataset if sweep == "hard" else config.run.dataset,
-        "mix": MIXES[sweep],
-        "generation_rounds": config.filter_rounds if arm == "ds" else 1,
-    }
-    labels: dict[str, Scalar] = {"arm": arm, "mix": sweep, "alpha": config.objective.zvp_alpha}
-    run = Run.read(arguments)
+    arguments = {**config.run.model_dump(), **config.objective.model_dump(), "arm": arm}
+    if sweep == "proofs":
+        pocket = config.run.model in run.OPCHAIN_MODELS
+        arguments |= BEST[arm] if pocket else {"arm": BEST[arm]["arm"]}
+    if arm == "ds":
+        arguments["generation_rounds"] = config.filter_rounds
+    mix = {"easy": "easy", "proofs": "hard"}[sweep]
+    labels: dict[str, Scalar] = {"arm": arm, "mix": mix, "alpha": arguments["zvp_alpha"]}
+    own = Run.read(arguments)
     return Job(
-        sweep, labels, "papers.rl_zvp.runs.training:train", arguments, (seed,), run.inputs(seed), run.modules
+        sweep, labels, "papers.rl_zvp.runs.training:train", arguments, (seed,), own.inputs(seed), own.modules
     )

@@ -8,6 +8,8 @@ import pytest
 
 from common.study.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"benchmark", "ratio", "min", "max", "n", "seconds", "bound", "seeds", "threads", "load", "machine"}
 FURTHER = {
     "decoder": {"rows", "row_steps", "at_evaluation"},

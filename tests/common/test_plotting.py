@@ -44,6 +44,7 @@ def test_points_are_told_by_the_highest_and_the_lowest():
 
 def test_a_twin_of_another_kind_has_no_default_sentence():
     assert describe(pd.DataFrame({"panel": ["p"], "response": [1]})) == ""
+    assert describe(curves(mean=(0.5, 9)).assign(mean=float("nan"))) == "Entropy: no number was measured."
 
 
 @pytest.mark.parametrize(

@@ -28,14 +28,16 @@ NAMES = {
     "no_positive": "w/o positive prompts",
     "unit": "w/o entropy scaling (±1)",
     "alpha": "±alpha",
-    "const": "const (mean of each response)",
-    "shuffle": "shuffle (permuted tokens)",
+    "const": "const",
+    "shuffle": "shuffle",
     "sym": "sym (-alpha H on negatives)",
     "constant_max": "constant in place of max H",
     "flip": "sign-flip",
+    "small": "RL-ZVP, alpha = 0.1",
+    "ds": "DS-r",
 }
 FILTERS = {"ds": "DS", "greso": "GRESO"}
-RARE, SURE = 0.002, 0.998  # the smallest and the largest success rate of `halves`
+FIRST = 2  # batches that count as the start of a language-model run
 
 
 def tabular(frame: pd.DataFrame, name: str, mix: str, arm: str, alpha: float = ALPHA) -> pd.DataFrame:
@@ -136,55 +138,44 @@ def batches(frame: pd.DataFrame, arm: str) -> pd.Series:
     return tabular(frame, "success", "hard", arm).groupby("seed")["step"].max().astype(float)
 
 
-def oversampling(frame: pd.DataFrame) -> pd.DataFrame:
-    """Groups rolled out per group trained on, times the share of mixed groups, dynamic sampling."""
-    columns = {}
-    for mix in MIXES:
-        rolled_out, trained_on, shares = (
-            filtered(frame, name, mix, "ds").pivot_table(index="seed", columns="step", values="value")
-            for name in ("used", "kept", "zero_variance")
-        )
-        mixed = (rolled_out * (1.0 - shares)).sum(axis=1) / rolled_out.sum(axis=1)
-        columns[mix] = rolled_out.sum(axis=1) / trained_on.sum(axis=1) * mixed
-    return pd.DataFrame(columns)
-
-
 def peak(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Success at the middle of the α sweep minus at its sides."""
     middle = (success(frame, arm, 0.1) + success(frame, arm, 0.2)) / 2
     return pd.DataFrame({f"alpha = {side}": middle - success(frame, arm, side) for side in (0.05, 0.3)})
 
 
-def score(frame: pd.DataFrame, arm: str, name: str = "final/pass_at_1/all") -> pd.Series:
-    """A scalar of a language-model arm, easy mix; by default held-out Acc@8."""
-    return scalar(frame, "easy", name, arm=arm)
+def score(
+    frame: pd.DataFrame, arm: str, name: str = "final/pass_at_1/all", sweep: str = "proofs"
+) -> pd.Series:
+    """A scalar of a language-model arm, by default held-out Acc@8."""
+    return scalar(frame, sweep, name, arm=arm)
 
 
 def late_entropy(frame: pd.DataFrame, arm: str) -> pd.Series:
-    """Entropy over the last quarter of training, easy mix."""
-    return batch_quarter(trained(frame, "easy", "entropy", arm))
+    """Entropy over the last quarter of training, hard mix."""
+    return batch_quarter(trained(frame, "proofs", "entropy", arm))
 
 
-def norm_excess(frame: pd.DataFrame, name: str) -> pd.Series:
-    """Norm of a half of the update minus the drift's, relative to the latter, at rare success."""
-    drift = half(frame, "drift_norm")[RARE]
-    return (half(frame, f"{name}_norm")[RARE] - drift) / drift.mean()
+def sharpening(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """How far entropy is lower at results, which decide the reward, than at connectors, which do not, at the
+    end on held-out prompts, hard mix; in nats."""
+    return score(frame, arm, "final/entropy/connector") - score(frame, arm, "final/entropy/result")
 
 
-def norm_share(frame: pd.DataFrame, name: str, rate: float) -> pd.Series:
-    """Norm of a half of the update at a success rate over its maximum."""
-    norms = half(frame, f"{name}_norm")
-    return norms[rate] / norms.max(axis=1)
+def first_share(frame: pd.DataFrame) -> pd.Series:
+    """Share of zero-variance groups in the first batches of GRPO, hard mix."""
+    shares = trained(frame, "proofs", "zero_variance", "grpo")
+    return shares[shares["step"] < FIRST].groupby("seed")["value"].mean()
+
+
+def accuracy(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Curve of held-out Acc@8, hard mix."""
+    return trained(frame, "proofs", "curve/pass_at_1", arm)
 
 
 def weaker(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Cosine of the positive half minus that of another at small p."""
     return (half(frame, "positive_cosine") - half(frame, f"{name}_cosine")).loc[:, 0.02:0.1]
-
-
-def solvable(frame: pd.DataFrame, arm: str) -> pd.Series:
-    """Success over solvable prompts among unsolvable ones."""
-    return scalar(frame, "tabular_unsolvable", "solvable", arm=arm).sort_index()
 
 
 def theory(analysis: str, name: str) -> Callable[[pd.DataFrame], Errors]:
@@ -250,30 +241,26 @@ CLAIMS: dict[str, Measure] = {
     "c2_hard_frozen": lambda f: -start_gap(f, "hard"),
     "c2_easy": lambda f: share_change(f, "easy"),
     "c2_easy_frozen": lambda f: -start_gap(f, "easy"),
-    "c2_start": lambda f: pd.DataFrame({mix: start_gap(f, mix) for mix in MIXES}),
     "c3": lambda f, arm="zvp": score(f, arm) - score(f, "grpo"),
+    "c3_small": lambda f: score(f, "small") - score(f, "grpo"),
     "c4_accuracy": lambda f, arm="zvp": over_filters(f, arm, same_rollouts=True),
     "c4_steps": lambda f: pd.DataFrame({arm: stop(f, "hard", arm) / batches(f, "zvp") for arm in FILTERS}),
     "c4_steps_grpo": lambda f: batches(f, "grpo") / batches(f, "zvp"),
-    "c4_oversampling": oversampling,
     "c5": lambda f, arm="zvp": over_filters(f, arm, same_rollouts=False),
     "c6_negative": lambda f, arm="zvp": success(f, arm) - success(f, "no_negative"),
     "c6_positive": lambda f, arm="zvp": success(f, arm) - success(f, "no_positive"),
     "c6_shape": lambda f, arm="zvp": success(f, arm) - success(f, "unit"),
     "c6_matched": lambda f: -over(f, "zvp", "const", "shuffle", "alpha"),
     "c6_null": lambda f: success(f, "shuffle") - success(f, "const"),
-    "c6_worst": lambda f, arm="unit": over(f, arm, "no_negative", "no_positive"),
     "c7": lambda f, arm="zvp": peak(f, arm),
     "c8_entropy": lambda f, arm="zvp": late_entropy(f, arm) / late_entropy(f, "grpo"),
     "c8_length": lambda f, arm="zvp": score(f, arm, "final/length") / score(f, "grpo", "final/length"),
+    "c8_drawdown": lambda f, arm="zvp": drawdown(accuracy(f, "grpo")) - drawdown(accuracy(f, arm)),
+    "probe": lambda f, arm="zvp": sharpening(f, arm) - sharpening(f, "grpo"),
     "c9_zero_mean": theory("identities", "zero_mean"),
     "c9_identity": theory("identities", "drift"),
-    "c9_limit": lambda f, arm="negative": norm_excess(f, arm),
-    "c9_vanishes": lambda f: norm_share(f, "positive", SURE),
-    "c9_stays": lambda f: norm_share(f, "negative", RARE),
     "c9_positive": lambda f, arm="positive": half(f, f"{arm}_cosine").loc[:, 0.02:0.98],
     "c9_weaker": lambda f, arm="negative": weaker(f, arm),
-    "unsolvable": lambda f: solvable(f, "zvp") - solvable(f, "grpo"),
     "flip": lambda f, arm="flip": success(f, "grpo") - success(f, arm),
     "audit_averages": reported_averages,
     "audit_ablation": ablation_rows,
@@ -282,4 +269,11 @@ CLAIMS: dict[str, Measure] = {
     "audit_possible": possible_scores("Acc", SAMPLES, "Minerva", "AMC23", "AIME24", "AIME25"),
     "audit_math500": possible_scores("Acc", SAMPLES, "MATH500"),
     "audit_pass": possible_scores("Pass", 1, "AMC23", "AIME24", "AIME25"),
+}
+
+PREMISES: dict[str, Measure] = {
+    "zero_variance": first_share,
+    "headroom": lambda f: after(accuracy(f, "grpo"), 0),
+    "baseline_learns": lambda f: score(f, "grpo") - after(accuracy(f, "grpo"), 0),
+    "gradient": lambda f: trained(f, "proofs", "gradient_share", "zvp").groupby("seed")["value"].mean(),
 }

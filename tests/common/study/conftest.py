@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from common.study.card import TEMPLATE
 from common.study.paths import ROOT
+from tests.common.study import commands
 
 CARD = """
 slug: toy
@@ -141,6 +143,7 @@ FIGURES = {
 """
 
 
+OUTPUT = "output.txt"  # what the run of `copy_reproduced` printed
 NOTEBOOK = (ROOT / "papers" / TEMPLATE / "reproduce.ipynb").read_text().replace(TEMPLATE, "toy")
 
 
@@ -150,7 +153,11 @@ class Repository:
 
     root: Path
 
-    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return commands.run(arguments, self.root, self.surroundings(environment)["env"])
+
+    def type(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """The command in a Python of its own, as a user starts it."""
         return subprocess.run(self.command(*arguments), **self.surroundings(environment), capture_output=True)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
@@ -183,6 +190,26 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path) -> Repository:
     return make_repository(tmp_path)
+
+
+@pytest.fixture
+def reproduced(tmp_path, tmp_path_factory) -> Repository:
+    """The toy paper with records and committed results."""
+    return copy_reproduced(tmp_path / "repository", tmp_path_factory)
+
+
+def copy_reproduced(root: Path, factory: pytest.TempPathFactory) -> Repository:
+    """A repository in which `reproduce toy --update` has run: once in a test session, for all its workers."""
+    session = factory.getbasetemp()
+    session = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
+    source = session / "reproduced"
+    with FileLock(session / "reproduced.lock"):
+        if not (source / OUTPUT).exists():
+            shutil.rmtree(source, ignore_errors=True)
+            done = make_repository(source).type("reproduce", "toy", "--update")
+            assert done.returncode == 0, done.stderr
+            (source / OUTPUT).write_text(done.stdout)
+    return Repository(shutil.copytree(source, root))
 
 
 @pytest.fixture(scope="module")

@@ -144,8 +144,8 @@ CLAIM = {
     "n": 600,
     "estimate": 20.0,
     "low": 1.99,
-    "p": 1e-9,
-    "p_adjusted": 1e-9,
+    "p": 1e-3,
+    "p_adjusted": 1e-3,
     "needed_n": 7,
 }
 MANIFEST = {
@@ -191,7 +191,7 @@ CAUGHT = {
         "README.md: its verdict table is not the one of claims.json",
     ),
     "README row": (
-        call("edit", "README.md", "| large | It is large. | untested |\n", ""),
+        call("edit", "README.md", "| large | It is large. | untested |  |  |\n", ""),
         "README.md: its verdict table is not the one of claims.json",
     ),
     "README mark": (readme_verdict_without_mark, MARKS),
@@ -231,6 +231,10 @@ CAUGHT = {
         "figures/fig1.svg is not what the values give",
     ),
     "png": (repaint_figure, "figures/fig1.png is not what the values give"),
+    "png with more behind its end": (
+        lambda r: (r.folder / "figures/fig1.png").open("ab").write(b"stale"),
+        "figures/fig1.png: differs from what the manifest recorded",
+    ),
     "notebook ledger": (
         call("cell", "study.ledger()", prove("text/html")),
         "reproduce.ipynb: output of 'study.ledger()' (text/html) is not what the values give",

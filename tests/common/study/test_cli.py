@@ -12,23 +12,25 @@ from common.study import scaffold
 from common.study.errors import StudyError
 from common.study.paths import ROOT
 from common.study.study import _choose_seeds
+from tests.common.study.conftest import OUTPUT, copy_reproduced
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def run(shared_repository):
-    """The toy paper reproduced once, with its results committed by UPDATE."""
-    first = shared_repository("reproduce", "toy", "--update")
-    assert first.returncode == 0, first.stderr
-    return shared_repository, first
+def run(tmp_path_factory):
+    """The toy paper reproduced once, with its results committed by UPDATE, and what that printed."""
+    repository = copy_reproduced(tmp_path_factory.mktemp("run") / "repository", tmp_path_factory)
+    return repository, (repository.root / OUTPUT).read_text()
 
 
 def test_a_run_ends_with_the_ledger_and_the_notebooks_path(run):
-    _, done = run
-    assert "12 ran" in done.stdout
-    assert "1 reproduced" not in done.stdout.splitlines()[0]
+    _, printed = run
+    assert "12 ran" in printed
+    assert "1 reproduced" not in printed.splitlines()[0]
     for text in ("up*", "reproduced", "placebo", "shows no effect", "untested", "needs a cluster"):
-        assert text in done.stdout
-    assert "results/toy/laptop/reproduce.ipynb" in done.stdout
+        assert text in printed
+    assert "results/toy/laptop/reproduce.ipynb" in printed
 
 
 def test_the_results_folder_is_complete(run):

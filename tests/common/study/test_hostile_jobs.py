@@ -272,6 +272,8 @@ ATTEMPTS = {
 }
 REFUSED = """
 import json, socket
+
+pytestmark = pytest.mark.slow
 attempts, said = {attempts!r}, {{}}
 for name, attempt in attempts.items():
     try:

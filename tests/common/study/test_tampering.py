@@ -15,7 +15,7 @@ from common.study.results import destination, write_values
 from common.study.stored import read_values
 from common.study.study import Study, past_seconds
 
-from .conftest import make_repository
+from .conftest import copy_reproduced
 from .forger import Results
 from .tamperings import CAUGHT, SIGNATURE
 
@@ -25,9 +25,7 @@ NOT_PROVED = "consistent is not measured"
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory):
     """The toy repository with committed results; its paper can be imported here."""
-    repository = make_repository(tmp_path_factory.mktemp("committed"))
-    done = repository("reproduce", "toy", "--update")
-    assert done.returncode == 0, done.stderr
+    repository = copy_reproduced(tmp_path_factory.mktemp("committed") / "repository", tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(papers, "__path__", [str(repository.root / "papers"), *papers.__path__])
         yield repository

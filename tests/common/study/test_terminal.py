@@ -57,7 +57,7 @@ def test_every_verb_shows_the_text_of_a_card_as_it_is(strange, verb, times):
 
 @pytest.mark.parametrize("verb", ["reproduce toy --update", "list toy", "status", "verify toy"])
 def test_a_narrow_locale_changes_what_is_shown_and_nothing_else(strange, verb):
-    done = strange(*verb.split(), COLUMNS="400", **ASCII)
+    done = strange.type(*verb.split(), COLUMNS="400", **ASCII)
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii()
     assert HOSTILE in (strange.results("laptop") / "claims.json").read_text("utf-8")

@@ -15,6 +15,8 @@ from common.rl.resume import MARKER
 from common.study.paths import ROOT
 from tests.waiting import finish, reach, vanish
 
+pytestmark = pytest.mark.slow
+
 MU = 8  # optimizer steps on one rollout buffer; checkpoints every three steps lie inside buffers
 COMMAND = (
     *(sys.executable, "-m", "common.study.cli", "reproduce", "qae", "--profile", "smoke", "--workers", "2"),

@@ -15,7 +15,10 @@ from common.tasks.opchain import LEVELS
 from papers.rl_zvp.experiment import PROFILES, Config, tabular_jobs, theory_jobs, training_jobs
 
 POINTS = (0, 2, 6, 16, 24)
-BATCHES = ("entropy", "zero_variance", "positive_prompts", "negative_prompts", "reward", "length", "size")
+BATCHES = (
+    "entropy", "zero_variance", "positive_prompts", "negative_prompts", "reward", "length", "size",
+    "gradient_share",
+)  # fmt: skip
 
 
 def training_record(job: Job) -> Record:
@@ -26,7 +29,10 @@ def training_record(job: Job) -> Record:
     scalars["final/length"] = 10 + rng.random(1)
     series = {name: rng.random((1, POINTS[-1])) for name in BATCHES}
     series["curve/iteration"] = np.array([POINTS], dtype=float)
-    series["curve/pass_at_1"] = rng.random((1, len(POINTS)))
+    kinds = ("entropy/connector", "entropy/result")
+    for name in ("pass_at_1", *kinds):
+        series[f"curve/{name}"] = rng.random((1, len(POINTS)))
+    scalars |= {f"final/{name}": rng.random(1) for name in kinds}
     return Record(scalars, series)
 
 
@@ -36,7 +42,7 @@ def join(runs: Iterable[tuple[Job, Record]]) -> pd.DataFrame:
 
 
 def make_frame(seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
-    sizes = {"tabular.seeds": len(seeds), "easy_seeds": len(seeds), "other_seeds": len(seeds)}
+    sizes = {"tabular.seeds": len(seeds), "easy_seeds": len(seeds), "hard.seeds": len(seeds)}
     small = {"theory.policies": 10, "theory.draws": 30, "tabular.iterations": 6, "tabular.vocabulary": 5}
     config = configure(Config, PROFILES, "smoke").changed(small | sizes)
     quick = [*theory_jobs(config, seeds), *tabular_jobs(config, seeds)]

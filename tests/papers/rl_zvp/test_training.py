@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from common.rl.testing import assert_bitwise, pocket_trainer, weights
 from common.study.configuration import configure
 from common.study.errors import StudyError
 from papers.rl_zvp.experiment import PROFILES, Config, training_jobs
-from papers.rl_zvp.runs.training import train, training_arguments
+from papers.rl_zvp.method import RLZVPConfig, RLZVPTrainer
+from papers.rl_zvp.runs.training import ProbedTrainer, train, training_arguments
 
 TINY = configure(Config, PROFILES, "smoke").changed(
     {"run.batch": 32, "run.mini_batch": 16, "run.training_prompts": 20, "run.evaluation_prompts": 4}
@@ -21,9 +23,9 @@ def job(sweep: str, arm: str):
     )
 
 
-@pytest.mark.parametrize("arm", ["zvp", "ds"])
-def test_twice_the_same_record(arm, tmp_path):
-    first, second = (train(job("hard", arm), tmp_path / str(run)) for run in range(2))
+@pytest.mark.parametrize(("sweep", "arm"), [("proofs", "zvp"), ("easy", "ds")])
+def test_twice_the_same_record(sweep, arm, tmp_path):
+    first, second = (train(job(sweep, arm), tmp_path / str(run)) for run in range(2))
     for part in ("scalars", "series"):
         assert getattr(first, part).keys() == getattr(second, part).keys()
         for name, values in getattr(first, part).items():
@@ -39,15 +41,35 @@ def test_twice_the_same_record(arm, tmp_path):
 
 def test_arms_differ_in_the_method_only(tmp_path):
     arms = {
-        arm: training_arguments(job("easy", arm).config, 0, tmp_path).to_dict()
-        for arm in ("grpo", "zvp", "const", "shuffle")
+        arm: training_arguments(job("proofs", arm).config, 0, tmp_path).to_dict()
+        for arm in ("grpo", "zvp", "const", "shuffle", "flip")
     }
+    tuned = {"learning_rate", "zvp_alpha"}
     for name, args in arms.items():
-        different = {field for field, value in args.items() if value != arms["zvp"][field]}
-        assert different <= {"zvp_shape", "zvp_use_positive", "zvp_use_negative"}, name
+        different = {field for field, value in args.items() if value != arms["zvp"][field]} - tuned
+        assert different <= {"zvp_shape", "zvp_use_positive", "zvp_use_negative", "zvp_sign_flip"}, name
     assert arms["const"]["zvp_shape"] == "const"
 
 
 def test_an_unknown_arm_is_a_clear_error(tmp_path):
     with pytest.raises(StudyError, match="unknown arm 'reinforce', known: alpha, const"):
-        training_arguments({**job("easy", "zvp").config, "arm": "reinforce"}, 0, tmp_path)
+        training_arguments({**job("proofs", "zvp").config, "arm": "reinforce"}, 0, tmp_path)
+
+
+def test_the_probe_measures_the_parts_of_the_gradient_and_touches_nothing(tmp_path):
+    def all_wrong(completion_ids, **_):
+        return [0.0] * len(completion_ids)
+
+    def half_right(completion_ids, **_):
+        return [float(index % 2) for index in range(len(completion_ids))]
+
+    def trained(kind, reward):
+        trainer = pocket_trainer(kind, RLZVPConfig, tmp_path, reward=reward, max_steps=4)
+        trainer.train()
+        return trainer
+
+    for reward, share in ((all_wrong, 1.0), (half_right, 0.0)):
+        probed = trained(ProbedTrainer, reward)
+        assert_bitwise(weights(probed), weights(trained(RLZVPTrainer, reward)))
+        logged = [entry["zvp/gradient_share"] for entry in probed.state.log_history if "reward" in entry]
+        assert logged == pytest.approx([share])
