@@ -1,4 +1,4 @@
-"""What the records of the exploration study show, by the ids of its card: CLAIMS, TABLES, FIGURES.
+"""What the records of the exploration study show, by the ids of its card: PREMISES, CLAIMS, TABLES, FIGURES.
 
 Where runs are bistable, a figure holds every seed and the median instead of a mean. The paper has no
 figure of its own.
@@ -6,6 +6,7 @@ figure of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,26 +19,29 @@ from common.plotting.style import caption, label, panels
 from common.statistics import Interval
 from common.study.frame import ESTIMATE, curve, estimate, exact, levels, long_table, rows, stacked
 from common.study.report import Figure, Twin
-from papers.rlhf_exploration.experiment import LM_INSTANCES, LM_PROTOCOLS, PAIR
+from papers.rlhf_exploration.experiment import LM_PROTOCOLS, MANY_PROTOCOLS, PAIR
 from papers.rlhf_exploration.method import rate
 from papers.rlhf_exploration.report.measures import (
     ARMS,
     CLAIMS,
     KNOBS,
     NAMES,
+    PAIRS,
+    PREMISES,
     at,
     by_hardness,
     envelope,
     growth,
     jackknife,
+    log_ratio,
     regret,
     theory,
 )
 
-__all__ = ["CLAIMS", "COLOURS", "FIGURES", "NAMES", "TABLES"]
+__all__ = ["CLAIMS", "COLOURS", "FIGURES", "NAMES", "PREMISES", "TABLES"]
 
 BOUND = "(β+1)/(β+2)"
-COLOURS = {**dict(ARMS.values()), BOUND: (0.35, 0.35, 0.35)}
+COLOURS = {**dict(ARMS.values()), **dict(PAIRS.values()), BOUND: (0.35, 0.35, 0.35)}
 MAIN = ("proposed", "xpo", "vpo", "ablation_a", "ablation_b")
 
 # Tables
@@ -132,7 +136,9 @@ TABLES: dict[str, Twin] = {
 # Figures
 
 SLOPES = "Slope against β"
+LOG2 = math.log(2)
 POLICIES = {"model": "transformer", "table": "table of logits"}
+LEARNERS = (("rare", "model"), ("pattern", "model"), ("pattern", "table"))
 PRIORS = {"random": "Broad π_ref", "hard_prior": "π_ref on the worst arm"}
 Point = tuple[object, ...]
 
@@ -153,10 +159,11 @@ def over_rounds(
 
 
 def on_ce1(frame: pd.DataFrame) -> pd.DataFrame:
-    """Cumulative regret on CE1 at every β."""
+    """Cumulative regret on CE1 at the largest, a middle and the smallest β."""
+    betas = levels(frame, "ce1", "beta")
     return stacked(
         part
-        for beta in reversed(levels(frame, "ce1", "beta"))
+        for beta in sorted({betas[-1], betas[len(betas) // 2], betas[0]}, reverse=True)
         for part in over_rounds(frame, "ce1", "regret", f"β = {beta:g}", beta=beta)
     )
 
@@ -172,10 +179,12 @@ def what_pairs_tell(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def every_seed(sweep: str) -> Twin:
-    """R_T by 1/β or gap, every seed, with the median."""
+    """R_T by 1/β or gap, every seed, with the median; on CE1 a uniform partner is π_ref, XPO-type's."""
 
     def parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
         for protocol, arm in NAMES.items():
+            if (sweep, protocol) == ("ce1", "uniform"):
+                continue
             regrets = by_hardness(frame, sweep, protocol)
             for step in regrets.columns.astype(float):
                 part = regrets[step].dropna().reset_index(name="value")
@@ -201,30 +210,44 @@ def growth_and_slopes(frame: pd.DataFrame) -> Iterator[Point]:
 
 
 def on_random_bandits(frame: pd.DataFrame) -> Iterator[Point]:
-    """R_T on random bandits, over K at the middle β and over 1/β at five arms."""
+    """log2 of R_T over the proposal's on random bandits, over K at the middle β and over 1/β at five arms."""
     for kind, name in PRIORS.items():
         many = frame[(frame["sweep"] == kind) & (frame["arms"] != 5)]
         middle = float(many["beta"].iloc[0])  # the β at which the number of arms varies
-        for protocol in PAIR:
+        for protocol in ("vpo", "xpo"):
             for arms in levels(frame, kind, "arms"):
-                value = estimate(regret(frame, kind, protocol, beta=middle, arms=arms))
-                yield f"{name}, β = {middle:g}", NAMES[protocol], arms, *value
-            for beta in levels(frame, kind, "beta"):
-                value = estimate(regret(frame, kind, protocol, beta=beta, arms=5))
-                yield f"{name}, K = 5", NAMES[protocol], 1 / beta, *value
+                value = log_ratio(frame, kind, protocol, beta=middle, arms=arms) / LOG2
+                yield f"{name}, β = {middle:g}", NAMES[protocol], arms, *estimate(value)
+            for beta in levels(frame, kind, "beta") if kind == "random" else ():
+                value = log_ratio(frame, kind, protocol, beta=beta, arms=5) / LOG2
+                yield f"{name}, K = 5", NAMES[protocol], 1 / beta, *estimate(value)
+
+
+def among_many(frame: pd.DataFrame) -> Iterator[Point]:
+    """R_T by the number of arms, two of which are good."""
+    names = NAMES | {name: arm for name, (arm, _) in PAIRS.items()}
+    for protocol in MANY_PROTOCOLS:
+        for arms in levels(frame, "many", "arms"):
+            value = estimate(regret(frame, "many", protocol, arms=arms))
+            yield "Two good arms", names[protocol], arms, *value
 
 
 def learned_policies(frame: pd.DataFrame) -> pd.DataFrame:
-    """Cumulative regret of the learned policies over rounds."""
+    """Cumulative regret of the learned policies minus the proposal's, over rounds."""
+
+    def so_far(protocol: str, instance: str, policy: str) -> pd.DataFrame:
+        part = rows(frame, "lm", "regret", protocol=protocol, instance=instance, policy=policy)
+        return part.set_index(["seed", "step"])
+
     return stacked(
         curve(
-            rows(frame, "lm", "regret", protocol=protocol, instance=instance, policy=policy),
-            panel=f"{instance.capitalize()}, {POLICIES[policy]}",
+            (so_far(protocol, *panel) - so_far("proposed", *panel)).reset_index(),
+            panel=f"{panel[0].capitalize()}, {POLICIES[panel[1]]}",
             arm=NAMES[protocol],
         )
-        for policy in POLICIES
-        for instance in LM_INSTANCES
+        for panel in LEARNERS
         for protocol in LM_PROTOCOLS
+        if protocol != "proposed"
     )
 
 
@@ -234,7 +257,7 @@ def level_ticks(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping
         ticks = sorted(data.loc[data["panel"] == name, "step"].unique())
         axis.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
         axis.minorticks_off()
-        axis.set_xlabel("arms K" if "β" in name else "1/β")
+        axis.set_xlabel("1/β" if "K = " in name else "arms K")
 
 
 def pair_axes(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
@@ -260,7 +283,7 @@ def every_dot(x: str, text: str) -> Callable[[pd.DataFrame, Mapping[str, float]]
             axis.plot(middle["step"], middle["median"], color=COLOURS[name], lw=1.6)
             axis.set(yscale="log", ylim=(0.7 * data["value"].min(), 1.4 * data["value"].max()))
             axis.minorticks_off()  # a hundred ticks that nobody reads are most of the drawing time
-            label(axis, name, x=x, y="R_T")
+            label(axis, name, x=x, y="regret after T rounds")
         caption(figure, f"{text}; n = {data['seed'].nunique()} seeds, one dot each; line: median")
         return figure
 
@@ -276,6 +299,61 @@ def at_the_hardest(data: pd.DataFrame) -> str:
     return f"Median regret at the hardest level: lowest {low}, highest {high}."
 
 
+def stopped(data: pd.DataFrame) -> str:
+    """How much of the regret at the smallest β falls into the second half of the rounds."""
+    panel = list(dict.fromkeys(data["panel"]))[-1]
+    part = data[data["panel"] == panel]
+    curves = part.pivot_table(index="step", columns="arm", values="mean")
+    late = 1 - curves.loc[part["step"].max() / 2] / curves.iloc[-1]
+    shares = ", ".join(f"{arm} {late[arm]:.0%}" for arm in dict.fromkeys(part["arm"]))
+    return f"Share of the regret that falls into the second half, {panel} (50 % is linear): {shares}."
+
+
+def told(data: pd.DataFrame) -> str:
+    """Both panels at their end, the proposal beside the protocol that the instance was built against."""
+    ends = data.sort_values("step").groupby(["panel", "arm"], sort=False)["mean"].last()
+    mixed, information = dict.fromkeys(data["panel"])
+    return (
+        f"Pairs of two different arms on CE1: proposed {ends[mixed, 'proposed']:.2%}, VPO-type "
+        f"{ends[mixed, 'VPO-type']:.2%} of the rounds. Information on CE2: proposed "
+        f"{ends[information, 'proposed']:.3g}, XPO-type {ends[information, 'XPO-type']:.3g}."
+    )
+
+
+def steepest(data: pd.DataFrame) -> str:
+    """Slopes at the smallest β beside the bound's exponent."""
+    part = data[data["panel"] == SLOPES]
+    first = part[part["step"] == part["step"].min()].set_index("arm")["mean"]
+    slopes = ", ".join(f"{arm} {first[arm]:.2f}" for arm in first.index if arm != BOUND)
+    at_first = f"Slope of the worst regret at β = {part['step'].min():g}"
+    return f"{at_first}: {slopes}; the bound allows {first[BOUND]:.2f}."
+
+
+def ratios(data: pd.DataFrame) -> str:
+    """Where an interval leaves the proposal's level."""
+    apart = data[(data["low"] > 0) | (data["high"] < 0)]
+    arms = ", ".join(f"{arm} in {len(part)}" for arm, part in apart.groupby("arm", sort=False))
+    return f"The interval excludes the proposal's regret in {len(apart)} of {len(data)} settings: {arms}."
+
+
+def with_more_arms(data: pd.DataFrame) -> str:
+    """Regret among the fewest and the most arms."""
+    table = data.pivot_table(index="arm", columns="step", values="mean").loc[list(dict.fromkeys(data["arm"]))]
+    few, most = table.columns[0], table.columns[-1]
+    courses = ", ".join(f"{arm} {row[few]:.3g} → {row[most]:.3g}" for arm, row in table.iterrows())
+    return f"Regret from {few:g} to {most:g} arms: {courses}."
+
+
+def apart_at_the_end(data: pd.DataFrame) -> str:
+    """Differences of the first panel at its end, with their intervals."""
+    panel = data["panel"].iloc[0]
+    ends = data[(data["panel"] == panel) & (data["step"] == data["step"].max())]
+    texts = ", ".join(
+        f"{row.arm} {row.mean:.3g} [{row.low:.3g}, {row.high:.3g}]" for row in ends.itertuples()
+    )
+    return f"{panel}, regret beyond the proposal's at the end: {texts}."
+
+
 LOOK: dict[str, Any] = {"width": 3.3, "height": 2.6, "fixed": COLOURS}
 OVER_ROUNDS = LOOK | {"x": "round", "y": "cumulative regret"}
 WORST_GAP = LOOK | {
@@ -283,22 +361,38 @@ WORST_GAP = LOOK | {
     "y": "regret at the worst gap",
     "finish": lambda axes, *_: axes[SLOPES].set(yscale="linear", xlabel="β", ylabel="slope"),
 }
-OVER_LEVELS = LOOK | {"y": "R_T", "columns": 2, "finish": level_ticks}
+OVER_LEVELS = LOOK | {"y": "log2 of R_T over the proposal's", "level": 0, "finish": level_ticks}
+BEYOND = LOOK | {"x": "round", "y": "regret beyond the proposal's", "level": 0}
+OVER_ARMS = LOOK | {"width": 4.4, "y": "regret after T rounds", "log": "xy", "finish": level_ticks}
 FIGURES: dict[str, Figure] = {
-    "fig_a": Figure(on_ce1, lines("CE1, two arms; alpha = 0.3 √T", log="y", **OVER_ROUNDS)),
+    "fig_a": Figure(on_ce1, lines("CE1, two arms; alpha = 0.3 √T", log="y", **OVER_ROUNDS), stopped),
     "fig_b": Figure(every_seed("ce1"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T"), at_the_hardest),
     "fig_c": Figure(
         every_seed("ce2"), every_dot("gap G", "CE2, three arms; β = 0.2; alpha = 0.3 √T"), at_the_hardest
     ),
     "fig_d": Figure(
-        twin(growth_and_slopes), lines("CE1 with gaps 0.05 to 0.8, R equal to the gap", log="xy", **WORST_GAP)
+        twin(growth_and_slopes),
+        lines("CE1 with gaps 0.05 to 0.8, R equal to the gap", log="xy", **WORST_GAP),
+        steepest,
     ),
-    "fig_e": Figure(twin(on_random_bandits), lines("r* ~ U[0, 1]; alpha = 0.3 √T", log="xy", **OVER_LEVELS)),
+    "fig_e": Figure(
+        twin(on_random_bandits),
+        lines("r* ~ U[0, 1]; alpha = 0.3 √T; paired by seed", log="x", **OVER_LEVELS),
+        ratios,
+    ),
     "fig_f": Figure(
-        learned_policies, lines("responses enumerated exactly; β = 0.2", columns=2, **OVER_ROUNDS)
+        learned_policies,
+        lines("responses enumerated exactly; β = 0.2; paired by seed", **BEYOND),
+        apart_at_the_end,
     ),
     "fig_g": Figure(
         what_pairs_tell,
         lines("alpha = 0.3 √T", log="y", columns=2, finish=pair_axes, **OVER_ROUNDS | {"y": "so far"}),
+        told,
+    ),
+    "fig_h": Figure(
+        twin(among_many),
+        lines("rewards 8 and 7, all others 0; β = 0.2; alpha = 0.3 √T", **OVER_ARMS),
+        with_more_arms,
     ),
 }
