@@ -24,7 +24,7 @@ COIN_BETA = 0.25
 HARD_GAP = 8.0
 PAIR = ("vpo", "xpo", "proposed")
 COLUMNS = ("instance", "protocol", "beta", "gap", "arms", "horizon")  # of the frame, that tell bandits apart
-MANY_PROTOCOLS = ("proposed", "uniform", "pairs", "passive")
+MANY_PROTOCOLS = ("proposed", "passive", "uniform", "pairs")
 LM_PROTOCOLS = ("passive", "xpo", "vpo", "proposed")
 LM_INSTANCES = {"rare": 4.0, "pattern": 1.0}  # instance to the range of its reward
 

@@ -159,11 +159,11 @@ def over_rounds(
 
 
 def on_ce1(frame: pd.DataFrame) -> pd.DataFrame:
-    """Cumulative regret on CE1 at the largest, a middle and the smallest β."""
+    """Cumulative regret on CE1 at the smallest, a middle and the largest β."""
     betas = levels(frame, "ce1", "beta")
     return stacked(
         part
-        for beta in sorted({betas[-1], betas[len(betas) // 2], betas[0]}, reverse=True)
+        for beta in sorted({betas[-1], betas[len(betas) // 2], betas[0]})
         for part in over_rounds(frame, "ce1", "regret", f"β = {beta:g}", beta=beta)
     )
 
@@ -255,9 +255,21 @@ def level_ticks(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping
     """Ticks at the levels that were run."""
     for name, axis in axes.items():
         ticks = sorted(data.loc[data["panel"] == name, "step"].unique())
-        axis.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        axis.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
         axis.minorticks_off()
         axis.set_xlabel("1/β" if "K = " in name else "arms K")
+
+
+def whole_bands(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """Differences may lie on both sides of 0, also where no mean does."""
+    for name, axis in axes.items():
+        axis.set_ylim(min(axis.get_ylim()[0], data.loc[data["panel"] == name, "low"].min()))
+
+
+def ratio_axes(axes: Mapping[str, Axes], data: pd.DataFrame, reported: Mapping[str, float]) -> None:
+    """Both of the above."""
+    level_ticks(axes, data, reported)
+    whole_bands(axes, data, reported)
 
 
 def pair_axes(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
@@ -274,6 +286,8 @@ def every_dot(x: str, text: str) -> Callable[[pd.DataFrame, Mapping[str, float]]
         figure, axes = panels(4, -(-len(names) // 4), width=2.6, height=2.4)
         ticks = sorted(data["step"].unique())
         spread = 0.24 * (max(ticks) - min(ticks)) / max(len(ticks) - 1, 1)
+        for axis in axes[len(names) :]:
+            axis.remove()
         for axis, name in zip(axes, names, strict=False):
             part = data[data["panel"] == name]
             shift = part.groupby("step").cumcount() / part.groupby("step")["seed"].transform("size") - 0.5
@@ -290,68 +304,36 @@ def every_dot(x: str, text: str) -> Callable[[pd.DataFrame, Mapping[str, float]]
     return draw
 
 
-def at_the_hardest(data: pd.DataFrame) -> str:
-    """Median regret of the best and the worst protocol at the hardest level."""
-    last = (
-        data[data["step"] == data["step"].max()].groupby("panel", sort=False)["median"].first().sort_values()
+def with_hardness(data: pd.DataFrame) -> str:
+    """Median regret from the easiest to the hardest level."""
+    medians = data.sort_values("step").groupby("panel")["median"]
+    told = ", ".join(
+        f"{arm} {medians.first()[arm]:,.0f} → {medians.last()[arm]:,.0f}"
+        for arm in ("proposed", "XPO-type", "VPO-type")
     )
-    low, high = f"{last.index[0]} {last.iloc[0]:.3g}", f"{last.index[-1]} {last.iloc[-1]:.3g}"
-    return f"Median regret at the hardest level: lowest {low}, highest {high}."
+    return f"Median regret from the easiest to the hardest level: {told}."
 
 
-def stopped(data: pd.DataFrame) -> str:
-    """How much of the regret at the smallest β falls into the second half of the rounds."""
-    panel = list(dict.fromkeys(data["panel"]))[-1]
-    part = data[data["panel"] == panel]
-    curves = part.pivot_table(index="step", columns="arm", values="mean")
-    late = 1 - curves.loc[part["step"].max() / 2] / curves.iloc[-1]
-    shares = ", ".join(f"{arm} {late[arm]:.0%}" for arm in dict.fromkeys(part["arm"]))
-    return f"Share of the regret that falls into the second half, {panel} (50 % is linear): {shares}."
-
-
-def told(data: pd.DataFrame) -> str:
-    """Both panels at their end, the proposal beside the protocol that the instance was built against."""
-    ends = data.sort_values("step").groupby(["panel", "arm"], sort=False)["mean"].last()
+def informed(data: pd.DataFrame) -> str:
+    """Both panels at their end: the proposal beside the protocol that the instance was built against."""
+    ends = data.sort_values("step").groupby(["panel", "arm"])["mean"].last()
     mixed, information = dict.fromkeys(data["panel"])
     return (
-        f"Pairs of two different arms on CE1: proposed {ends[mixed, 'proposed']:.2%}, VPO-type "
-        f"{ends[mixed, 'VPO-type']:.2%} of the rounds. Information on CE2: proposed "
-        f"{ends[information, 'proposed']:.3g}, XPO-type {ends[information, 'XPO-type']:.3g}."
+        f"Rounds with two different arms on CE1: proposed {ends[mixed, 'proposed']:.1%}, VPO-type "
+        f"{ends[mixed, 'VPO-type']:.1%}. Information on CE2: proposed {ends[information, 'proposed']:.1f}, "
+        f"XPO-type {ends[information, 'XPO-type']:.1f}."
     )
 
 
-def steepest(data: pd.DataFrame) -> str:
-    """Slopes at the smallest β beside the bound's exponent."""
-    part = data[data["panel"] == SLOPES]
-    first = part[part["step"] == part["step"].min()].set_index("arm")["mean"]
-    slopes = ", ".join(f"{arm} {first[arm]:.2f}" for arm in first.index if arm != BOUND)
-    at_first = f"Slope of the worst regret at β = {part['step'].min():g}"
-    return f"{at_first}: {slopes}; the bound allows {first[BOUND]:.2f}."
-
-
-def ratios(data: pd.DataFrame) -> str:
-    """Where an interval leaves the proposal's level."""
-    apart = data[(data["low"] > 0) | (data["high"] < 0)]
-    arms = ", ".join(f"{arm} in {len(part)}" for arm, part in apart.groupby("arm", sort=False))
-    return f"The interval excludes the proposal's regret in {len(apart)} of {len(data)} settings: {arms}."
-
-
-def with_more_arms(data: pd.DataFrame) -> str:
-    """Regret among the fewest and the most arms."""
-    table = data.pivot_table(index="arm", columns="step", values="mean").loc[list(dict.fromkeys(data["arm"]))]
-    few, most = table.columns[0], table.columns[-1]
-    courses = ", ".join(f"{arm} {row[few]:.3g} → {row[most]:.3g}" for arm, row in table.iterrows())
-    return f"Regret from {few:g} to {most:g} arms: {courses}."
-
-
-def apart_at_the_end(data: pd.DataFrame) -> str:
-    """Differences of the first panel at its end, with their intervals."""
-    panel = data["panel"].iloc[0]
-    ends = data[(data["panel"] == panel) & (data["step"] == data["step"].max())]
-    texts = ", ".join(
-        f"{row.arm} {row.mean:.3g} [{row.low:.3g}, {row.high:.3g}]" for row in ends.itertuples()
+def beside(data: pd.DataFrame) -> str:
+    """How often a rival's regret lies above, and below, the proposal's by its interval, at the last step."""
+    ends = data.sort_values("step").groupby(["panel", "arm"], sort=False).last()
+    told = ", ".join(
+        f"{arm} above it in {(part['low'] > 0).sum()} and below it in {(part['high'] < 0).sum()}"
+        for arm, part in ends.groupby("arm", sort=False)
     )
-    return f"{panel}, regret beyond the proposal's at the end: {texts}."
+    panels = data["panel"].nunique()
+    return f"Against the proposal's regret, by intervals at the right end of {panels} panels: {told}."
 
 
 LOOK: dict[str, Any] = {"width": 3.3, "height": 2.6, "fixed": COLOURS}
@@ -361,38 +343,42 @@ WORST_GAP = LOOK | {
     "y": "regret at the worst gap",
     "finish": lambda axes, *_: axes[SLOPES].set(yscale="linear", xlabel="β", ylabel="slope"),
 }
-OVER_LEVELS = LOOK | {"y": "log2 of R_T over the proposal's", "level": 0, "finish": level_ticks}
-BEYOND = LOOK | {"x": "round", "y": "regret beyond the proposal's", "level": 0}
-OVER_ARMS = LOOK | {"width": 4.4, "y": "regret after T rounds", "log": "xy", "finish": level_ticks}
+OVER_LEVELS = LOOK | {"y": "log2 (regret / proposal's)", "level": 0, "finish": ratio_axes}
+BEYOND = LOOK | {"x": "round", "y": "extra regret", "level": 0, "finish": whole_bands}
+OVER_ARMS = LOOK | {
+    "width": 5.0,
+    "height": 3.0,
+    "y": "regret after T rounds",
+    "log": "xy",
+    "finish": level_ticks,
+}
 FIGURES: dict[str, Figure] = {
-    "fig_a": Figure(on_ce1, lines("CE1, two arms; alpha = 0.3 √T", log="y", **OVER_ROUNDS), stopped),
-    "fig_b": Figure(every_seed("ce1"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T"), at_the_hardest),
+    "fig_a": Figure(on_ce1, lines("CE1, two arms; alpha = 0.3 √T", log="y", **OVER_ROUNDS)),
+    "fig_b": Figure(every_seed("ce1"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T"), with_hardness),
     "fig_c": Figure(
-        every_seed("ce2"), every_dot("gap G", "CE2, three arms; β = 0.2; alpha = 0.3 √T"), at_the_hardest
+        every_seed("ce2"), every_dot("gap G", "CE2, three arms; β = 0.2; alpha = 0.3 √T"), with_hardness
     ),
     "fig_d": Figure(
         twin(growth_and_slopes),
         lines("CE1 with gaps 0.05 to 0.8, R equal to the gap", log="xy", **WORST_GAP),
-        steepest,
     ),
     "fig_e": Figure(
         twin(on_random_bandits),
         lines("r* ~ U[0, 1]; alpha = 0.3 √T; paired by seed", log="x", **OVER_LEVELS),
-        ratios,
+        beside,
     ),
     "fig_f": Figure(
         learned_policies,
-        lines("responses enumerated exactly; β = 0.2; paired by seed", **BEYOND),
-        apart_at_the_end,
+        lines("regret beyond the proposal's, paired by seed; responses enumerated; β = 0.2", **BEYOND),
+        beside,
     ),
     "fig_g": Figure(
         what_pairs_tell,
         lines("alpha = 0.3 √T", log="y", columns=2, finish=pair_axes, **OVER_ROUNDS | {"y": "so far"}),
-        told,
+        informed,
     ),
     "fig_h": Figure(
         twin(among_many),
         lines("rewards 8 and 7, all others 0; β = 0.2; alpha = 0.3 √T", **OVER_ARMS),
-        with_more_arms,
     ),
 }
