@@ -1,17 +1,32 @@
-"""What `make example` changes in the README's example: the model, and every size."""
+"""What `make example` changes in the README's example: the model, the prompts, and every size."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 REPLACED = {
-    '"Qwen/Qwen3-0.6B"': '"smollm2"',
-    '"max_new_tokens": 64, "min_new_tokens": 64, "num_return_sequences": 16': (
-        '"max_new_tokens": 12, "min_new_tokens": 12, "num_return_sequences": 4'
-    ),
-    "lr=1e-6": "lr=1e-5",
-    "range(1, 101)": "range(1, 7)",
+    '"Qwen/Qwen2.5-0.5B-Instruct"': '"smollm2"',
+    '"trl-lib/ultrafeedback-prompt"': '"json", data_files="prompts.jsonl"',
+    "learning_rate=1e-6": 'learning_rate=1e-5, use_cpu=True, report_to="none"',
+    "max_steps=4": "max_steps=2, per_device_train_batch_size=2",
+    "torch.cuda.is_bf16_supported()": "False",
+    "config, 10, 32, max_new_tokens=64": "config, 6, 4, max_new_tokens=16",
 }
-SHOWN = {"history loss": "loss", "history characters": "characters of a response"}
+SHOWN = {"history loss": "loss", "history rewards/margins": "margin of the reward"}
+TOPICS = (
+    "autumn",
+    "bread",
+    "the moon",
+    "a good night's sleep",
+    "chess",
+    "rivers",
+    "glass",
+    "the number seven",
+)
 
 
 def prepare() -> None:
-    """Nothing is read but the model."""
+    """Write prompts into the current folder."""
+    rows = [{"prompt": [{"role": "user", "content": f"Tell me about {topic}."}]} for topic in TOPICS]
+    Path("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
