@@ -139,7 +139,7 @@ class _Quoted:
 
 
 def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]) -> list[str]:
-    """The card's sentences with the numbers of this run; empty where it lacks a claim that one rests on.
+    """The card's sentences with the numbers of this run; empty where it did not test what one rests on.
 
     A sentence that rests on a verdict which this run does not give says so.
     """
@@ -148,7 +148,9 @@ def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, 
         for name, item in verdicts.items()
     }
     quoted |= {name: _Quoted(*state.value) for name, state in premises.items()}
-    if any(name not in verdicts for sentence in card.learned for name in sentence.rests):
+    rests = {name: outcome for sentence in card.learned for name, outcome in sentence.rests.items()}
+    untested = {name for name, item in verdicts.items() if item.verdict == "untested"}
+    if any(name not in verdicts or (name in untested and rests[name] != "untested") for name in rests):
         return []
     lines = []
     for sentence in card.learned:
