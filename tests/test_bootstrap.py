@@ -17,7 +17,8 @@ folder = pathlib.Path(sys.argv[1]) / "bin"
 folder.mkdir(parents=True, exist_ok=True)
 python = folder / "python"
 hold = "while [ -e hold ]; do sleep 0.1; done"
-lines = ["#!/bin/sh", "echo $@ >> calls", hold, "touch .venv/bin/reprise", "exit ${PIP_STATUS:-0}", ""]
+status = 'case "$*" in *assets) exit ${ASSETS_STATUS:-0};; *) exit ${PIP_STATUS:-0};; esac'
+lines = ["#!/bin/sh", "echo $@ >> calls", hold, "touch .venv/bin/reprise", status, ""]
 python.write_text(chr(10).join(lines))
 python.chmod(0o755)
 """
@@ -29,6 +30,8 @@ def checkout(tmp_path):
     shutil.copy(ROOT / "bootstrap.py", tmp_path)
     (tmp_path / "requirements.lock").write_text("six==1.17.0\n")
     (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "common" / "study").mkdir(parents=True)
+    (tmp_path / "common" / "study" / "assets.py").write_text("")
     return tmp_path
 
 
@@ -55,16 +58,28 @@ def test_it_installs_the_pins_and_this_repository_once(checkout):
         process = start(checkout, FAKE_VENV)
         _, errors = finish(process)
         assert process.returncode == 0, errors
-    pins, editable = calls(checkout)
+    pins, editable, assets = calls(checkout)
     assert pins.endswith(f"-r {checkout}/requirements.lock")
     assert editable.endswith(f"--no-deps --editable {checkout}")
+    assert assets == "-m common.study.cli assets"
 
 
-def test_changed_pins_are_installed_again(checkout):
+@pytest.mark.parametrize("name", ["requirements.lock", "common/study/assets.py"])
+def test_changed_pins_are_installed_again(checkout, name):
     finish(start(checkout, FAKE_VENV))
-    (checkout / "requirements.lock").write_text("six==1.16.0\n")
+    (checkout / name).write_text("six==1.16.0\n")
     finish(start(checkout, FAKE_VENV))
-    assert len(calls(checkout)) == 4
+    assert len(calls(checkout)) == 6
+
+
+def test_assets_that_cannot_be_had_are_one_line_and_no_failure(checkout):
+    process = start(checkout, FAKE_VENV, ASSETS_STATUS="1")
+    output, errors = finish(process)
+    assert (process.returncode, errors) == (0, "")
+    assert output.splitlines()[1:] == [
+        "the real models could not be installed (.reprise/setup.log): make assets tries again"
+    ]
+    assert finish(start(checkout, FAKE_VENV)) == ("", "")
 
 
 @pytest.mark.parametrize("how", ["copied", "moved", "linked"])
@@ -74,6 +89,7 @@ def test_an_environment_of_another_place_is_made_anew_and_the_other_is_left_alon
     first.mkdir()
     for name in ("bootstrap.py", "requirements.lock", "pyproject.toml"):
         shutil.copy(checkout / name, first)
+    shutil.copytree(checkout / "common", first / "common")
     assert finish(start(first, FAKE_VENV))[1] == ""
     (first / ".venv" / "bin" / "jupyter").write_text(f"#!{first}/.venv/bin/python")
     if how == "moved":
@@ -86,7 +102,7 @@ def test_an_environment_of_another_place_is_made_anew_and_the_other_is_left_alon
     output, errors = finish(process)
     assert process.returncode == 0, errors
     assert f".venv was made in {first} and works only there: it is made anew" in output
-    assert calls(second)[-1].endswith(f"--no-deps --editable {second}")
+    assert calls(second)[-2].endswith(f"--no-deps --editable {second}")
     assert not (second / ".venv" / "bin" / "jupyter").exists()
     assert not (second / ".venv").is_symlink()
     if how != "moved":
@@ -106,7 +122,7 @@ def test_two_first_runs_at_once_take_turns(checkout):
     assert line == "another set-up is running; waiting for it\n"
     assert [finish(process)[1] for process in (first, second)] == ["", ""]
     assert [process.returncode for process in (first, second)] == [0, 0]
-    assert len(calls(checkout)) == 2
+    assert len(calls(checkout)) == 3
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from common.plotting.style import (
 Draw = Callable[[pd.DataFrame, Mapping[str, float]], Figure]
 Finish = Callable[[Mapping[str, Axes], pd.DataFrame, Mapping[str, float]], None]
 LETTERS_OF_A_LABEL = 30  # before it is longer than its axis
+DODGED = 0.8  # share of a group's room that its arms take, seaborn's
 FLAT = 0.01  # a narrower axis would show rounding
 NO_COLOURS: Mapping[str, Colour] = {}
 
@@ -99,6 +100,7 @@ def lines(
 def dots(
     note: str,
     *,
+    x: str = "arm",
     y: str = "",
     columns: int = 3,
     width: float = 3.2,
@@ -113,23 +115,31 @@ def dots(
     """One point with its interval per arm (a bar's zero would carry no meaning).
 
     Args:
+        x: Column of the horizontal axis; another than the arms' has them side by side, told apart by colour,
+            and the paper's values have keys ``"panel, x, arm"``.
         note, y, columns, width, height, fixed, rates, level, finish: As for `lines`.
         paper: Panel in which crosses mark the paper's values at the arms of the same name.
         interval: Kind of the twin's intervals, for the caption.
     """
 
     def draw(data: pd.DataFrame, reported: Mapping[str, float]) -> Figure:
-        plot = so.Plot(data, x="arm", y="mean", color="arm")
-        plot = plot.add(so.Range(linewidth=1.4), ymin="low", ymax="high", legend=False)
-        plot = plot.add(so.Dot(pointsize=5), legend=False)
-        figure, axes = _facets(plot, data, _Look(colours(data["arm"], fixed)), columns, width, height)
+        aside = [so.Dodge()] if x != "arm" else []
+        plot = so.Plot(data, x=x, y="mean", color="arm")
+        plot = plot.add(so.Range(linewidth=1.4), *aside, ymin="low", ymax="high", legend=False)
+        plot = plot.add(so.Dot(pointsize=5), *aside, legend=False)
+        look = _Look(colours(data["arm"], fixed))
+        figure, axes = _facets(plot, data, look, columns, width, height)
+        if aside:
+            look.explain(next(iter(axes.values())), data)
         for name, axis in axes.items():
             label(axis)
-            axis.tick_params(axis="x", rotation=20)
+            axis.tick_params(axis="x", rotation=0 if aside else 20)
             part = data[data["panel"] == name]
             _bound(axis, part, _ends(name, rates))
-            if name == paper:
-                _crosses(axis, list(part["arm"]), reported)
+            if aside:
+                _crosses(axis, _aside(part, x, name), reported)
+            elif name == paper:
+                _crosses(axis, {arm: place for place, arm in enumerate(part["arm"])}, reported)
         text = f"{note}; {seeds(data, 'whisker', interval)}"
         return _finished(_Scene(figure, axes, data, reported), y, level, finish, text)
 
@@ -252,9 +262,20 @@ def _bound(axis: Axes, part: pd.DataFrame, rate: bool) -> None:
     axis.set_ylim(max(0.0, low) if positive else low, min(1.0, high) if rate else high)
 
 
-def _crosses(axis: Axes, arms: Sequence[str], reported: Mapping[str, float]) -> None:
-    values = {arms.index(name): value for name, value in reported.items() if name in arms}
+def _aside(part: pd.DataFrame, x: str, panel: str) -> dict[str, float]:
+    """Where seaborn puts the arms of each group: keys of the paper's values, and places."""
+    groups, arms = (list(dict.fromkeys(part[name])) for name in (x, "arm"))
+    return {
+        f"{panel}, {group}, {arm}": place + DODGED * ((index + 0.5) / len(arms) - 0.5)
+        for place, group in enumerate(groups)
+        for index, arm in enumerate(arms)
+    }
+
+
+def _crosses(axis: Axes, places: Mapping[str, float], reported: Mapping[str, float]) -> None:
+    values = {places[name]: value for name, value in reported.items() if name in places}
     if values:
         low, high = axis.get_ylim()
         axis.scatter(list(values), list(values.values()), marker="x", color="0.35", label="paper", zorder=3)
-        axis.set_ylim(min(low, *values.values()), max(high, 1.04 * max(values.values())))
+        room = 0.04 * (max(high, *values.values()) - min(low, *values.values()))
+        axis.set_ylim(min(low, min(values.values()) - room), max(high, max(values.values()) + room))

@@ -33,6 +33,20 @@ def describe(data: pd.DataFrame) -> str:
     return f"{panel}: {_courses(part) if 'step' in part else _extremes(part)}."
 
 
+def listed(what: str, part: pd.DataFrame, form: str = ".3f") -> str:
+    """Every arm of a part of a twin with its interval, as a sentence that begins with what is measured."""
+    texts = [
+        f"{row.arm} {row.mean:{form}} [{row.low:{form}}, {row.high:{form}}]" for row in part.itertuples()
+    ]
+    return f"{what}: {'; '.join(texts)}."
+
+
+def span(data: pd.DataFrame, panel: str, arm: str, form: str = ".3g") -> str:
+    """The least to the largest mean of an arm in a panel."""
+    means = data.loc[(data["panel"] == panel) & (data["arm"] == arm), "mean"]
+    return f"{means.min():{form}} to {means.max():{form}}"
+
+
 def _courses(part: pd.DataFrame) -> str:
     """Arms from start to end; with many of them the two that end furthest apart."""
     arms = part.sort_values("step").groupby("arm", sort=False, observed=True)

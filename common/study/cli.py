@@ -6,12 +6,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
+from common.study import assets
 from common.study.card import list_papers, load_card
 from common.study.console import console, prepare_streams
 from common.study.errors import StudyError
@@ -63,7 +66,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
         PROFILE,
         click.option("--seeds", default="", help="A count (3) or a list (5,8); default: the card's seeds."),
         click.option("--only", default="", help="Ids of tables, figures, claims, comma-separated."),
-        click.option("--model", default="", help="Hub id or folder that replaces the profile's model."),
+        click.option("--model", default="", help="Hub id, folder or asset (smollm2) to use."),
         click.option(
             "--set", "parameters", multiple=True, help="Override a configuration field: NAME=VALUE."
         ),
@@ -109,6 +112,8 @@ def _reproduce(study: Study, update: bool) -> None:
     from common.study.comparison import compare_runs
 
     start = time.perf_counter()
+    if update and (lacked := study.lacked(study.every_job)):
+        raise StudyError(f"UPDATE=1 {assets.reason(lacked)}")
     target = results.destination(study, update)
     results.check_writable(target)
     work = study.run()
@@ -118,7 +123,7 @@ def _reproduce(study: Study, update: bool) -> None:
         results.write(study, artefacts, folder, lambda path: execution.execute(study, path))
         compared = "" if update else compare_runs(folder, study.committed)
     if update:
-        results.update_readme(study, target)
+        results.update_readmes(study, target)
     CONSOLE.print(ledger.terminal(study, artefacts.verdicts, artefacts.premises))
     if compared:
         CONSOLE.print(f"against the committed results: {compared}")
@@ -131,11 +136,11 @@ def _reproduce(study: Study, update: bool) -> None:
 @click.option("--profile", default="", help="One results folder; default: every committed profile.")
 def verify_command(paper: str, profile: str) -> None:
     """Check the committed results of PAPER ('all' for every one) against card, code and stored values."""
-    from common.study.verify import NOT_PROVED, strays, verify_paper
+    from common.study.verify import NOT_PROVED, verify_paper, verify_whole
 
     papers = (verify_paper(slug, profile) for slug in _slugs(paper))
     problems, consistent = 0, False
-    for place, findings in chain(chain.from_iterable(papers), strays() if paper == "all" else ()):
+    for place, findings in chain(chain.from_iterable(papers), verify_whole() if paper == "all" else ()):
         problems += len(findings.problems)
         consistent |= findings.state == "consistent"
         CONSOLE.print(f"{place}: {findings.state}", soft_wrap=True)
@@ -245,6 +250,48 @@ def status(paper: str) -> None:
         for row in rows(slug):
             table.add_row(*row)
     CONSOLE.print(table)
+
+
+@cli.command()
+@click.option("--out", default="", help="Folder to write to; default: site/ of the repository.")
+def site(out: str) -> None:
+    """Write the committed results as web pages that open from a file."""
+    from common.study.paths import ROOT
+    from common.study.results import relative
+    from common.study.site.build import build
+
+    index = build(Path(out).absolute() if out else ROOT / "site")
+    CONSOLE.print(f"open {relative(index)}", soft_wrap=True)
+
+
+@cli.command()
+@click.argument("paper")
+def example(paper: str) -> None:
+    """Run the example of PAPER's README on SmolLM2 for a few steps; writes results/<paper>/example."""
+    from common.study.example import run
+
+    folder = run(load_card(paper).slug)
+    CONSOLE.print(f"log and curve: {os.path.relpath(folder)}", soft_wrap=True)
+
+
+@cli.command("assets")
+@click.argument("paper", required=False)
+def assets_command(paper: str | None) -> None:
+    """Bring the real models of set-up into this environment, and what the jobs of PAPER read beyond them."""
+    names = [name for name, asset in assets.ASSETS.items() if asset.default]
+    for slug in _slugs(paper) if paper else ():
+        names += [name for name in _read_by(slug) if name not in names]
+    for line in assets.install(names):
+        click.echo(line)
+
+
+def _read_by(slug: str) -> list[str]:
+    """Assets that jobs of any profile of a paper read."""
+    names: set[str] = set()
+    for profile in Study(slug, "smoke").experiment.PROFILES:
+        with suppress(StudyError):  # a profile that the study refuses has no jobs
+            names.update(name for job in Study(slug, profile).every_job for name in job.assets)
+    return sorted(names)
 
 
 @cli.command()

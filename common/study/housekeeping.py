@@ -19,7 +19,7 @@ from common.study.card import list_papers
 from common.study.errors import StudyError
 from common.study.jobs import Job
 from common.study.keys import job_key
-from common.study.paths import is_committed, results_root, store_root
+from common.study.paths import EXAMPLE, is_committed, results_root, store_root
 from common.study.study import Study
 
 DEVICES = ("cpu", "cuda")
@@ -87,7 +87,7 @@ def wanted(slug: str) -> tuple[set[str], list[str]]:
     for profile in Study(slug, "smoke").experiment.PROFILES:
         jobs: list[Job] = []
         with suppress(StudyError):  # a profile that the study refuses has no records
-            jobs = Study(slug, profile).jobs
+            jobs = Study(slug, profile).every_job
         try:
             keys.update(job_key(job, device=device) for job in jobs for device in DEVICES)
         except StudyError as error:
@@ -105,7 +105,7 @@ def _remove_records(folders: Iterable[Path]) -> list[str]:
 def _clean_results(slug: str) -> list[str]:
     """Remove untracked results; what a killed swap left under another name comes back or goes."""
     base = results_root() / slug
-    names = [path.name for path in base.glob("*") if path.is_dir()]
+    names = [path.name for path in base.glob("*") if path.is_dir() and path.name != EXAMPLE]
     swapped = {match["target"] for name in names if (match := _SWAPPED.fullmatch(name))}
     local = {name for name in names if not name.startswith(".") and not is_committed(name)}
     lines = []

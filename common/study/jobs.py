@@ -29,6 +29,8 @@ class Job:
         seeds: Seeds run together; the record holds one row per seed, in this order.
         inputs: Repository-relative files whose content enters the key (checkpoints, data).
         modules: Modules that the entry point loads by name, so that their source enters the key too.
+        assets: Real models or data that it reads (names of `common.study.assets.ASSETS`), whose checksums
+            enter the key. Where one is not installed, the job does not run, and what needs it is untested.
     """
 
     sweep: str
@@ -38,6 +40,7 @@ class Job:
     seeds: tuple[int, ...]
     inputs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
 
     def function(self) -> Callable[[Job, Path], Record]:
         """Import the entry point."""

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from common.study.assets import ASSETS
 from common.study.errors import StudyError
 from common.study.jobs import Job
 from common.study.paths import ROOT
@@ -61,6 +62,7 @@ def job_key(job: Job, sources: Sources | None = None, device: str = "") -> str:
         "environment": environment(device),
         "source": sources.hash(_entry_module(job)),
         **({"modules": {name: sources.hash(name) for name in job.modules}} if job.modules else {}),
+        **({"assets": {name: ASSETS[name].sha256 for name in sorted(job.assets)}} if job.assets else {}),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from common.study.card import Card
 from common.study.entries import OUTCOMES, Claim
+from common.study.marks import between
 from common.study.paths import is_committed, results_root
 from common.study.premises import Check
 from common.study.stored import UnreadableError, read_claims
@@ -59,13 +60,14 @@ def is_integrity(claim: Claim) -> bool:
 def folded(card: Card, names: Iterable[str]) -> list[tuple[str, list[str]]]:
     """Claims in reading order, each with its controls: the primary first, then the card's order.
 
-    Integrity rows are left out; see `integrity`.
+    Integrity rows are left out (see `integrity`); a control that no claim names stands by itself.
     """
     shown = set(names)
+    owned = {row for name in card.claims for row in card.controls(name)}
     heads = [
         name
         for name, claim in card.claims.items()
-        if name in shown and claim.role == "claim" and not is_integrity(claim)
+        if name in shown and name not in owned and not is_integrity(claim)
     ]
     heads.sort(key=lambda name: not card.claims[name].primary)
     return [(name, [row for row in card.controls(name) if row in shown]) for name in heads]
@@ -137,7 +139,7 @@ class _Quoted:
 
 
 def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]) -> list[str]:
-    """The card's sentences with the numbers of this run; empty where it lacks a claim that one rests on.
+    """The card's sentences with the numbers of this run; empty where it did not test what one rests on.
 
     A sentence that rests on a verdict which this run does not give says so.
     """
@@ -146,7 +148,9 @@ def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, 
         for name, item in verdicts.items()
     }
     quoted |= {name: _Quoted(*state.value) for name, state in premises.items()}
-    if any(name not in verdicts for sentence in card.learned for name in sentence.rests):
+    rests = {name: outcome for sentence in card.learned for name, outcome in sentence.rests.items()}
+    untested = {name for name, item in verdicts.items() if item.verdict == "untested"}
+    if any(name not in verdicts or (name in untested and rests[name] != "untested") for name in rests):
         return []
     lines = []
     for sentence in card.learned:
@@ -245,14 +249,9 @@ def readme(text: str, content: Mapping[str, Any], profile: str) -> str:
         content: ``claims.json``.
         profile: Where the verdicts are from.
     """
-    before, opened, rest = text.partition(MARKS[0])
-    _, closed, after = rest.partition(MARKS[1])
-    if not opened or not closed:
-        return text
     lines = [*_learned_lines(content.get("learned", [])), f"Verdicts at `{profile}` (generated):", ""]
     lines += [*_premise_lines(content.get("premises", {})), *_claim_lines(content["claims"])]
-    body = "\n".join(lines)
-    return f"{before}{MARKS[0]}\n{body}\n{MARKS[1]}{after}"
+    return between(text, MARKS, "\n".join(lines))
 
 
 def _learned_lines(sentences: Sequence[str]) -> list[str]:

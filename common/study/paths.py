@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = "example"  # the folder beside a paper's results that holds the run of its README's example
 
 
 def store_root() -> Path:
@@ -19,13 +20,19 @@ def results_root() -> Path:
 
 
 def is_committed(folder: str) -> bool:
-    """True if a results folder of this name is tracked: no local or exploratory run, nothing staged."""
-    return not folder.startswith(".") and not folder.endswith(".local") and "+" not in folder
+    """True if a results folder of this name is that of a profile and tracked: no local or exploratory run,
+    nothing staged."""
+    return not (folder.startswith(".") or folder.endswith(".local") or "+" in folder or folder == EXAMPLE)
 
 
 def papers_root() -> Path:
     """Folder with one package per paper."""
     return ROOT / "papers"
+
+
+def front_page() -> Path:
+    """The README of the repository."""
+    return ROOT / "README.md"
 
 
 def _place(variable: str, default: str) -> Path:

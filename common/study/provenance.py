@@ -44,8 +44,7 @@ def manifest(study: Study) -> dict[str, Any]:
         "overrides": study.options.changes(),
         "configuration": study.config.flat(),
         "seeds": list(study.seeds),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": _dirty(),
+        **origin(),
         "card": _digest(papers_root() / study.card.slug / "paper.yaml"),
         "lock": _digest(ROOT / "requirements.lock"),
         "report": source_hash(f"papers.{study.card.slug}.report"),
@@ -64,6 +63,7 @@ def manifest(study: Study) -> dict[str, Any]:
             }
             for job, key, cost in costs
         ],
+        **({"lacking": lacking} if (lacking := study.lacked(study.every_job)) else {}),
         "total": {
             "jobs": len({key for _, key, _ in costs}),
             "core_seconds": round(sum(cost.seconds for cost in distinct.values()), 1),
@@ -109,6 +109,11 @@ def tracked(folder: Path) -> list[str]:
     """Names of the folders in `folder` that the checked-out commit holds."""
     paths = (_git("ls-tree", "-d", "--name-only", "HEAD", f"{folder}/") or "").splitlines()
     return [Path(path).name for path in paths]
+
+
+def origin() -> dict[str, Any]:
+    """The checked-out commit, and a hash of what differs from it."""
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": _dirty()}
 
 
 def machine() -> dict[str, Any]:

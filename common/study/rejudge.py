@@ -36,9 +36,10 @@ def rejudge(slug: str, profile: str) -> Study:
     """
     folder = results_root() / slug / profile
     measured, frame = read_manifest(folder), read_values(folder / "values.parquet")
-    results.require_marks(slug)
+    results.require_places(slug)
     with _scratch_store():
         study = Study(slug, profile)
+        study.lacking = frozenset()  # what is committed had all
         wrong = misfits(frame, study.jobs, measured.get("parts"))
         if wrong:
             raise StudyError(
@@ -53,7 +54,7 @@ def rejudge(slug: str, profile: str) -> Study:
             rows = {job["job"]: job.get("rows") for job in fresh["jobs"]}
             content["jobs"] = [{**job, "rows": rows[job["job"]]} for job in measured["jobs"]]
             write_json(target / "manifest.json", content)
-    results.update_readme(study, folder)
+    results.update_readmes(study, folder)
     return study
 
 

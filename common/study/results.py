@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +14,13 @@ import pandas as pd
 from filelock import FileLock
 
 from common.plotting.style import save
+from common.study import overview
 from common.study.artefacts import Artefacts, side_by_side
-from common.study.entries import PROFILES
 from common.study.errors import StudyError
 from common.study.keys import file_hash
 from common.study.ledger import MARKS, claims_json, readme, table_row
-from common.study.paths import is_committed, papers_root
+from common.study.marks import are_placed
+from common.study.paths import papers_root
 from common.study.provenance import manifest
 from common.study.replay import cells_hash
 from common.study.rows import part_columns, row_counts
@@ -37,7 +37,7 @@ def destination(study: Study, update: bool) -> Path:
 
     Raises:
         StudyError: UPDATE=1 with overrides, at `smoke`, whose results are never committed, or where the
-            paper's README has no place for the verdicts.
+            READMEs have no place for the verdicts.
     """
     folder = study.committed.parent
     if update and study.exploratory:
@@ -45,9 +45,19 @@ def destination(study: Study, update: bool) -> Path:
     if update and study.profile == "smoke":
         raise StudyError("UPDATE=1 with PROFILE=smoke: smoke results are never committed; use PROFILE=laptop")
     if update:
-        require_marks(study.card.slug)
+        require_places(study.card.slug)
         return study.committed
     return folder / (study.name if study.exploratory else f"{study.name}.local")
+
+
+def require_places(slug: str) -> None:
+    """Refuse READMEs, of the paper and of the repository, without a place for what is generated.
+
+    Raises:
+        StudyError: one is missing, or does not hold its two marks.
+    """
+    require_marks(slug)
+    overview.require_marks()
 
 
 def readme_text(slug: str) -> str:
@@ -69,8 +79,7 @@ def require_marks(slug: str) -> None:
     Raises:
         StudyError: the README is missing, or does not hold each of the two marks once, in their order.
     """
-    text = readme_text(slug)
-    if [part for part in re.split(f"({MARKS[0]}|{MARKS[1]})", text) if part in MARKS] != list(MARKS):
+    if not are_placed(readme_text(slug), MARKS):
         raise StudyError(
             f"papers/{slug}/README.md needs one line {MARKS[0]} and after it one line {MARKS[1]}: "
             "the verdict table is generated between them"
@@ -167,17 +176,12 @@ def write_reports(study: Study, artefacts: Artefacts, folder: Path) -> None:
     write_json(folder / "claims.json", claims_json(study, artefacts.verdicts, artefacts.premises))
 
 
-def update_readme(study: Study, folder: Path) -> None:
-    """Put the verdicts of the highest committed profile into the paper's README."""
-    folder = highest(path for path in folder.parent.glob("*") if is_committed(path.name)) or folder
+def update_readmes(study: Study, folder: Path) -> None:
+    """Put the verdicts of the highest committed profile into the READMEs of the paper and the repository."""
+    folder = overview.highest(overview.committed(study.card.slug)) or folder
     text = readme(readme_text(study.card.slug), read_claims(folder), folder.name)
     (papers_root() / study.card.slug / "README.md").write_text(text, encoding="utf-8")
-
-
-def highest(folders: Iterable[Path]) -> Path | None:
-    """The results folder of the highest profile; None if there is none."""
-    known = [path for path in folders if path.name in PROFILES]
-    return max(known, key=lambda path: PROFILES.index(path.name), default=None)
+    overview.update_readme()
 
 
 def markdown(wide: pd.DataFrame) -> str:

@@ -63,7 +63,8 @@ class Manifest(TypedDict):
     """What other code reads of ``manifest.json``.
 
     `rendering` (code and libraries that draw and print), `notebook` (hash of the cells that ran) and `parts`
-    (columns that records bring themselves, by sweep) are missing from results that are older than they.
+    (columns that records bring themselves, by sweep) are missing from results that are older than they;
+    `lacking` (assets for want of which jobs did not run) from results that had all.
     """
 
     paper: str
@@ -76,6 +77,7 @@ class Manifest(TypedDict):
     claims: dict[str, str]
     environment: dict[str, Any]
     jobs: list[JobEntry]
+    lacking: NotRequired[list[str]]
     total: dict[str, Any]
     files: dict[str, str]
     rendering: NotRequired[dict[str, str]]

@@ -22,11 +22,13 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
+from common.study import assets
 from common.study.card import PROFILES, Artefact, Card, Claim, Premise, load_card
 from common.study.configuration import configure
 from common.study.errors import StudyError, unknown
 from common.study.jobs import Job
 from common.study.keys import job_key
+from common.study.models import CONVERTERS, model_path, prepare_model
 from common.study.paths import ROOT, papers_root, results_root, store_root
 from common.study.report import Report
 from common.study.runner import Plan, plan, run
@@ -43,7 +45,7 @@ class Options:
     Attributes:
         seeds: ``"3"`` for the first three of the list, ``"5,8"`` for these; empty for the profile's own.
         only: Ids of tables, figures and claims to restrict the run to.
-        model: Hub id or path that replaces the profile's model.
+        model: Hub id, folder or asset (``smollm2``) that replaces the profile's model.
         parameters: Configuration fields to override, as text.
         workers: Worker processes; does not change a record. 0 means one a core, or one with a GPU.
         backend: joblib backend, ``loky`` or ``ray``.
@@ -70,6 +72,10 @@ class Options:
 class Study:
     """One paper at one profile.
 
+    Attributes:
+        lacking: Assets that are not there; jobs that need one and have no record are left out, and what needs
+            those is untested.
+
     Raises:
         StudyError: unknown paper, profile, parameter or id, or a seed list that cannot be read.
     """
@@ -80,12 +86,13 @@ class Study:
         self.profile = profile
         parameters = dict(self.options.parameters)
         if self.options.model:
-            parameters["model"] = self.options.model
+            parameters["model"] = model_path(self.options.model)
         self.config = configure(self.experiment.Config, self.experiment.PROFILES, profile, parameters)
         self.seeds = _choose_seeds(self.card, profile, self.options.seeds)
         self.needs = self.card.needs(self.options.only)
         self._check_sweeps()
         self.store = Store(store_root())
+        self.lacking = assets.missing()
 
     @cached_property
     def experiment(self) -> ModuleType:
@@ -98,10 +105,21 @@ class Study:
         return Report(importlib.import_module(f"papers.{self.card.slug}.report"))
 
     @cached_property
-    def jobs(self) -> list[Job]:
+    def every_job(self) -> list[Job]:
         """Jobs of the sweeps that the selected tables, figures and claims need."""
         jobs: list[Job] = self.experiment.jobs(self.config, self.seeds)
         return [job for job in jobs if job.sweep in self.needs]
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Those of them that can run with the assets that are there, or have run."""
+        return [job for job in self.every_job if not self.lacked([job])]
+
+    def lacked(self, jobs: Sequence[Job]) -> list[str]:
+        """Assets for want of which some of these jobs are left out."""
+        waiting = [job for job in jobs if not self.lacking.isdisjoint(job.assets)]
+        names = {name for job in waiting if not self.store.has(job_key(job)) for name in job.assets}
+        return sorted(names & self.lacking)
 
     def _check_sweeps(self) -> None:
         """Every sweep that the card names has jobs at some profile; a misspelt one would stay untested."""
@@ -188,6 +206,9 @@ class Study:
             return ""
         if PROFILES.index(entry.profile) > PROFILES.index(self.profile):
             return f"needs PROFILE={entry.profile}"
+        lacked = self.lacked([job for job in self.every_job if job.sweep in entry.needs])
+        if lacked:
+            return assets.reason(lacked)
         missing = sorted(set(entry.needs) - {job.sweep for job in self.jobs})
         return f"sweeps not in this run: {', '.join(missing)}" if missing else ""
 
@@ -224,14 +245,19 @@ def past_seconds(folder: Path) -> dict[str, float]:
 
 
 def require_machine(profile: str, model: str) -> None:
-    """Check that this machine can run a profile, and choose its device.
+    """Check that this machine can run a profile, choose its device, and make the folder of an asset's model.
 
     Raises:
-        StudyError: a GPU or the model hub is needed and not there.
+        StudyError: a GPU, the model hub or an asset is needed and not there.
     """
+    if model in CONVERTERS:
+        model = str(prepare_model(model))
+    elif model and profile in OFFLINE_PROFILES:
+        raise StudyError(
+            f"MODEL={model} needs PROFILE=gpu or paper: '{profile}' is offline by design; MODEL="
+            f"{'|'.join(CONVERTERS)} runs there"
+        )
     if profile in OFFLINE_PROFILES:
-        if model:
-            raise StudyError(f"MODEL={model} needs PROFILE=gpu or paper: '{profile}' is offline by design")
         return
     missing = []
     if shutil.which("nvidia-smi") is None:

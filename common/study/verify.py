@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.study import overview
 from common.study.artefacts import Artefacts
 from common.study.card import list_papers
 from common.study.comparison import differing_fields
@@ -37,7 +38,7 @@ from common.study.recomputed import (
     recompute,
 )
 from common.study.replay import cells_hash, injected, own_cells
-from common.study.results import highest, readme_text, require_marks
+from common.study.results import readme_text, require_marks
 from common.study.rows import misfits, row_counts
 from common.study.stored import (
     Manifest,
@@ -85,9 +86,9 @@ def verify_paper(slug: str, profile: str = "") -> Iterator[tuple[str, Findings]]
         profile: Name of one results folder, also an untracked one such as ``laptop.local``; empty for all.
     """
     base = results_root() / slug
-    present = {path.name for path in base.glob("*") if path.is_dir() and is_committed(path.name)}
+    present = {path.name for path in base.glob("*") if path.is_dir()}
     shown = _shown_profiles(slug)
-    committed = sorted({*present, *shown, *tracked(base)})
+    committed = sorted(filter(is_committed, {*present, *shown, *tracked(base)}))
     for name in [profile] if profile else committed:
         yield f"{slug}/{name}", _verify_folder(slug, base / name, name in shown)
     if not committed and not profile:
@@ -97,8 +98,11 @@ def verify_paper(slug: str, profile: str = "") -> Iterator[tuple[str, Findings]]
         yield f"papers/{slug}/README.md", Findings(problems)
 
 
-def strays() -> Iterator[tuple[str, Findings]]:
-    """Folders of results that belong to no paper."""
+def verify_whole() -> Iterator[tuple[str, Findings]]:
+    """What is of no one paper: folders of results that belong to none, and the table of the root README."""
+    wrong = overview.problems()
+    if wrong:
+        yield "README.md", Findings(wrong)
     for path in sorted(results_root().glob("[!.]*")):
         if path.name not in list_papers():
             yield path.name, Findings([f"{path.name}: no paper has this name; remove it"])
@@ -113,9 +117,18 @@ def _verify_folder(slug: str, folder: Path, shown: bool) -> Findings:
     if folder.name == "smoke":
         return Findings(["smoke: results of this profile are never committed; remove the folder"])
     try:
-        return verify(Study(slug, folder.name.removesuffix(".local")), folder)
+        return verify(_as_it_ran(slug, folder), folder)
     except StudyError as error:
         return Findings([error.message])
+
+
+def _as_it_ran(slug: str, folder: Path) -> Study:
+    """The study of a folder with the assets that its run had, whatever this machine has."""
+    study = Study(slug, folder.name.removesuffix(".local"))
+    study.lacking = frozenset()
+    with suppress(StudyError):  # a damaged manifest is named where it is checked
+        study.lacking = frozenset(read_manifest(folder).get("lacking", ()))
+    return study
 
 
 def _never_committed(base: Path) -> list[str]:
@@ -138,7 +151,7 @@ def _readme_problems(slug: str, folders: Sequence[Path]) -> list[str]:
     """A verdict table that is missing, edited by hand or older than the results."""
     try:
         require_marks(slug)
-        shown = highest(folders)
+        shown = overview.highest(folders)
         claims = read_claims(shown) if shown else None
     except UnreadableError:  # damage is the folder's finding
         return []

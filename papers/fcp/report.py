@@ -5,15 +5,15 @@ Differences are paired by seed; arms that ran on fewer seeds decide on those. Sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Plot
+from matplotlib.axes import Axes
 
 from common.plotting.draw import dots, lines
-from common.plotting.style import GREY, HUES, caption, label, legend, panels
+from common.plotting.style import GREY, HUES, REFERENCE, reported_line
 from common.statistics import Interval
 from common.study.audits import averages, reported
 from common.study.frame import (
@@ -61,10 +61,7 @@ COLOURS = {
     "GRPO": GREY,
     "RFT+GRPO": HUES["brown"],
     "FCP+Bootstrap": HUES["green"],
-    "with words on length": HUES["orange"],
-    "without": HUES["green"],
     "reference": GREY,
-    "(+, +)": HUES["green"],
     "(+, -)": HUES["orange"],
     "(-, +)": HUES["vermilion"],
     "praise of correctness": HUES["blue"],
@@ -132,6 +129,19 @@ def drift(frame: pd.DataFrame, arm: str, name: str) -> pd.Series:
     return quarter(frame, arm, name, late=True) - quarter(frame, arm, name)
 
 
+def late_gap(frame: pd.DataFrame, name: str) -> pd.Series:
+    """GRPO minus FCP+Bootstrap over the last quarter of the rounds."""
+    return quarter(frame, "grpo", name, late=True) - quarter(frame, "bootstrap", name, late=True)
+
+
+def word_moves(frame: pd.DataFrame) -> pd.Series:
+    """The smaller of the differences that the words make, to correctness and to brevity."""
+    under = partial(value, frame, "words", sweep="composition")
+    correct = under("accuracy", condition="+-") - under("accuracy", condition="-+")
+    concise = under("concise", condition="-+") - under("concise", condition="+-")
+    return pd.concat([correct, concise], axis=1).min(axis=1, skipna=False)
+
+
 def noise(frame: pd.DataFrame, arm: str) -> pd.Series:
     """Standard deviation of the step-to-step change of the loss, second half minus first."""
     change = by_round(frame, arm, "loss").diff().iloc[1:]
@@ -154,6 +164,15 @@ def theory(analysis: str, *names: str) -> Callable[[pd.DataFrame], Errors]:
 MATHEMATICS = ("AIME24", "AIME25", "MATH500", "Minerva", "Olympiad")
 
 
+GENERAL = ("GPQA-Diamond", "MMLU-Pro", "TheoremQA")
+
+
+def reported_averages(frame: pd.DataFrame) -> Errors:
+    """Audit: reported minus recomputed averages of Tables 1 and 2."""
+    audits = averages("fcp", "table1", "Avg", MATHEMATICS), averages("fcp", "table2", "Average", GENERAL)
+    return np.concatenate([audit(frame) for audit in audits])
+
+
 def reported_changes(_frame: pd.DataFrame) -> Errors:
     """Audit: reported minus recomputed changes of Table 5."""
     block = reported("fcp", "table5")
@@ -161,13 +180,20 @@ def reported_changes(_frame: pd.DataFrame) -> Errors:
     return (change - (score - score["default"])).dropna().to_numpy()
 
 
+PREMISES: dict[str, Measure] = {
+    "headroom": lambda f: value(f, "base", "greedy"),
+    "mixed_samples": lambda f: value(f, "base"),
+    "online_learns": lambda f: drift(f, "bootstrap", "score"),
+    "critique_teaches": lambda f: gain(f, "bootstrap", "self-distillation"),
+    "equal_accuracy": lambda f: late_gap(f, "accuracy"),
+    "words_learned": word_moves,
+}
 CLAIMS: dict[str, Measure] = {
     "c1": theory("offline", "own", "other_0", "other_1", "other_2"),
     "c1_reversed": theory("offline", "reversed"),
     "c2": theory("link_to_rl", "identity", "optimum", "excess"),
     "c2_verifier": theory("link_to_rl", "verifier"),
     "c3": theory("fixed_point", "error", "fall"),
-    "c3_behind": theory("fixed_point", "exponent_error"),
     "c4": lambda f, arm="fcp": between(f, arm),
     "c5": lambda f: gain(f, "bootstrap", "grpo"),
     "c5_gain": lambda f, arm="bootstrap": gain(f, arm, "fcp"),
@@ -180,13 +206,12 @@ CLAIMS: dict[str, Measure] = {
     "c8_tokens": lambda f: composed(f, "tokens"),
     "c9": lambda f, arm="every praise": drift(f, arm, "length"),
     "c9_loss": lambda f, arm="every praise": noise(f, arm),
-    "c10": lambda f: quarter(f, "grpo", "score", late=True) - quarter(f, "bootstrap", "score", late=True),
+    "c10": lambda f: late_gap(f, "score"),
     "c10_early": lambda f: quarter(f, "grpo", "score") - quarter(f, "bootstrap", "score"),
     "c11": lambda f, arm="cft": gain(f, arm, "base"),
     "c12": ablated,
     "c12_offline": lambda f: value(f, "fcp", sweep="ablations") - value(f, "default", sweep="ablations"),
-    "audit_average": averages("fcp", "table1", "Avg", MATHEMATICS),
-    "audit_average2": averages("fcp", "table2", "Average", ("GPQA-Diamond", "MMLU-Pro", "TheoremQA")),
+    "audit_average": reported_averages,
     "audit_changes": reported_changes,
 }
 
@@ -202,7 +227,6 @@ MEASURES = {
     "length": "length",
 }
 CONDITIONS = ("fully positive", "fully negative", "neutral", "has code", "verbose")
-UNITS = {"length": 1.0, "score": 1.0}
 CONDITIONED = {
     "Base": ("base", "controls"),
     "FCP": ("fcp", "main"),
@@ -211,8 +235,12 @@ CONDITIONED = {
 
 
 def cell(frame: pd.DataFrame, arm: str, measure: str, sweep: str = "", condition: str = "own") -> Interval:
-    """A measure over seeds, shares in percent."""
-    return estimate(UNITS.get(measure, 100.0) * value(frame, arm, measure, sweep, condition))
+    """A measure over seeds; shares in percent, and their interval ends at 0 and 100."""
+    own = value(frame, arm, measure, sweep, condition)
+    if measure == "length":
+        return estimate(own)
+    mean, low, high, n = estimate(100 * own)
+    return Interval(mean, max(low, 0.0), min(high, 100.0), n)
 
 
 def composition(frame: pd.DataFrame) -> pd.DataFrame:
@@ -251,137 +279,106 @@ TABLES: dict[str, Twin] = {
 # Figures
 
 ONLINE = {"GRPO": "grpo", "RFT+GRPO": "rft+grpo", "FCP+Bootstrap": "bootstrap"}
-POOLS = {"with words on length": "every praise", "without": "bootstrap"}
 PRAISE = {"correct": "praise of correctness", "concise": "praise of correct and concise"}
-WINDOW = 5  # optimizer steps of the moving average of the loss
-RESPONSES = 6  # of the example world
+MARGIN = 0.03  # of c5
 
 
 def both_attributes(frame: pd.DataFrame) -> pd.DataFrame:
-    """Correct and concise responses by condition, one panel per kind of critique."""
-
-    def parts() -> Iterator[pd.DataFrame]:
-        for kind, panel in KINDS.items():
-            arms = {"reference": ("reference", "own")} | {arm: (kind, sign) for arm, sign in SIGNS.items()}
-            for arm, (name, condition) in arms.items():
-                both = value(frame, name, "both", "composition", condition)
-                yield point(both, panel=f"Both, {panel}", arm=arm)
-
-    return stacked(parts())
-
-
-def over_rounds(arms: Mapping[str, str], name: str, panel: str) -> Twin:
-    """A curve of the rollouts over rounds."""
-    return lambda f: stacked(
-        curve(rollouts(f, arm, name), panel=panel, arm=shown) for shown, arm in arms.items()
+    """Responses both correct and concise: what praise of both adds, one panel per kind of critique."""
+    return stacked(
+        point(difference, panel=panel, arm=str(arm))
+        for kind, panel in KINDS.items()
+        for arm, difference in composed(frame, kind).items()
     )
 
 
-def smooth_loss(frame: pd.DataFrame) -> pd.DataFrame:
-    """Loss by optimizer step, moving average of five steps."""
+def against_grpo(name: str, panel: str) -> Twin:
+    """A curve of the rollouts over rounds, and FCP+Bootstrap's paired difference to GRPO."""
 
-    def parts() -> Iterator[pd.DataFrame]:
-        for arm, name in POOLS.items():
-            part = rollouts(frame, name, "loss")
-            smooth = part.groupby("seed")["value"].transform(
-                lambda losses: losses.rolling(WINDOW, min_periods=1).mean()
-            )
-            yield curve(part.assign(value=smooth), panel="Loss (nats per token)", arm=arm)
+    def twin(frame: pd.DataFrame) -> pd.DataFrame:
+        curves = [curve(rollouts(frame, arm, name), panel=panel, arm=shown) for shown, arm in ONLINE.items()]
+        difference = by_round(frame, "bootstrap", name) - by_round(frame, "grpo", name)
+        part = difference.melt(ignore_index=False).reset_index()
+        return stacked([*curves, curve(part, panel=f"{panel}, minus GRPO's", arm="FCP+Bootstrap")])
 
-    return stacked(parts())
-
-
-def posterior(frame: pd.DataFrame) -> pd.DataFrame:
-    """P_off(o|c) and the fitted policy of one world: columns panel, critique, response, value."""
-
-    def parts() -> Iterator[pd.DataFrame]:
-        for panel, name in {"P_off(o|c)": "posterior", "learned": "learned"}.items():
-            cells = theory("example", name)(frame)
-            critique, response = np.divmod(np.arange(len(cells)), RESPONSES)
-            yield pd.DataFrame({"panel": panel, "critique": critique, "response": response, "value": cells})
-
-    return stacked(parts())
+    return twin
 
 
 def exact_rounds(frame: pd.DataFrame) -> pd.DataFrame:
-    """E[log p_env(c+|o)] and expected length after each exact round, iterated and in closed form."""
-    quantities = {"E[log p(c+|o)] (nats)": "praise", "Expected length": "length"}
-    forms = {"iterated": "{}", "closed": "{}, closed form"}
+    """E[log p_env(c+|o)] and expected length after each exact round."""
+    quantities = {"E[log p(c+|o)] (nats)": "praise", "Expected length (tokens)": "length"}
     return stacked(
-        curve(
-            rows(frame, "theory", f"{measure}_{kind}_{form}", analysis="example"),
-            panel=panel,
-            arm=shown.format(name),
-        )
+        curve(rows(frame, "theory", f"{measure}_{kind}_iterated", analysis="example"), panel=panel, arm=name)
         for panel, measure in quantities.items()
         for kind, name in PRAISE.items()
-        for form, shown in forms.items()
     )
 
 
-def learned_error(data: pd.DataFrame) -> str:
-    """How far the fitted policy is from the posterior at its worst cell."""
-    exact, learned = (part["value"].to_numpy() for _, part in data.groupby("panel", sort=False))
-    return f"The fitted policy differs from P_off(o|c) by at most {np.abs(exact - learned).max():.1g}."
-
-
-def heat_maps(data: pd.DataFrame, _reported: Mapping[str, float]) -> Plot:
-    """Two heat maps with their numbers."""
-    figure, axes = panels(2, width=3.4, height=2.6)
-    for axis, (name, part) in zip(axes, data.groupby("panel", sort=False), strict=True):
-        grid = part.pivot_table(index="critique", columns="response", values="value").to_numpy()
-        axis.imshow(grid, vmin=0, vmax=data["value"].max(), cmap="cividis", aspect="auto")
-        for (row, column), number in np.ndenumerate(grid):
-            colour = "black" if number > 0.6 * data["value"].max() else "white"
-            axis.text(column, row, f"{number:.2f}", ha="center", va="center", fontsize=7, color=colour)
-        axis.grid(visible=False)
-        label(axis, str(name), x="response o", y="critique c")
-        axis.set_yticks(range(len(grid)))
-    caption(figure, "one random world; exact posterior and the policy fitted by likelihood")
-    return figure
-
-
-def lines_and_circles(data: pd.DataFrame, _reported: Mapping[str, float]) -> Plot:
-    """Iterated rounds as lines, the closed form as circles on them."""
-    figure, axes = panels(2)
-    for axis, (name, part) in zip(axes, data.groupby("panel", sort=False), strict=True):
-        for arm in PRAISE.values():
-            line, circles = (part[part["arm"] == one] for one in (arm, f"{arm}, closed form"))
-            axis.plot(line["step"], line["mean"], color=COLOURS[arm], label=arm)
-            axis.plot(
-                circles["step"],
-                circles["mean"],
-                "o",
-                mfc="none",
-                ms=5,
-                color=COLOURS[arm],
-                label="closed form",
-            )
-        label(axis, x="round", y=str(name), integer=True)
-    legend(figure)
-    caption(
-        figure,
-        "twelve responses of length 1 to 12, exact updates; every other response is likely to be right",
+def praise_of_both(data: pd.DataFrame) -> str:
+    """What praise of both in words adds, to the reference and to praise of brevity alone."""
+    words = data[data["panel"] == KINDS["words"]].set_index("arm")
+    over = "{mean:.2f} [{low:.2f}, {high:.2f}]".format
+    alone, brief = (over(**words.loc[arm, ["mean", "low", "high"]]) for arm in ("reference", "(-, +)"))
+    return (
+        f"In words, praise of both yields both {alone} more often than the reference policy, and {brief} "
+        "more often than a critique that says wrong and concise."
     )
-    return figure
+
+
+def gap_over_rounds(data: pd.DataFrame) -> str:
+    """The paired difference to GRPO in the first and last round."""
+    part = data[data["panel"].str.endswith("GRPO's")]
+    first, last = ("{mean:.2f} [{low:.2f}, {high:.2f}]".format(**part.iloc[i]) for i in (0, -1))
+    ends = data[data["panel"] == data["panel"].iloc[0]].groupby("arm")["mean"].agg(["first", "last"])
+    moved = ends["last"] - ends["first"]
+    return (
+        f"GRPO's curve moves by {moved['GRPO']:.2f} and FCP+Bootstrap's by {moved['FCP+Bootstrap']:.2f}: the "
+        f"head start of the offline stage, {first}, ends at {last}."
+    )
+
+
+def sharpened(data: pd.DataFrame) -> str:
+    """What exact rounds do to the expected length under either praise."""
+    length = data[data["panel"].str.contains("length")].groupby("arm", sort=False)["mean"]
+    courses = [f"{part.iloc[0]:.1f} → {part.iloc[-1]:.1f} tokens under {arm}" for arm, part in length]
+    return f"Ten exact rounds: expected length {', '.join(courses)}."
+
+
+def same_scale(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """One vertical scale for all panels."""
+    for axis in axes.values():
+        axis.set_ylim(data["low"].min() - 0.02, data["high"].max() + 0.02)
+
+
+def margin(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping[str, float]) -> None:
+    """The margin of c5, and the paper's difference."""
+    *_, axis = axes.values()
+    axis.axhline(0.0, **REFERENCE)
+    axis.axhspan(-MARGIN, MARGIN, color="0.9", zorder=0, label="within 3 points")
+    for name, difference in reported.items():
+        reported_line(axis, difference, name)
 
 
 TASK = "VerbalArith, 0.2 M parameters"
-ROUNDS = lines(f"{TASK}; temperature 1", x="round", fixed=COLOURS, rates=("rollouts", "ten"))
-POOL = f"{TASK}; pool of praise with and without words on length"
+ROUNDS = partial(lines, f"{TASK}; rollouts at temperature 1", x="round", width=4.2, fixed=COLOURS)
 
 FIGURES: dict[str, Figure] = {
     "fig1": Figure(
-        both_attributes, dots(f"{TASK}; share of responses both correct and concise", fixed=COLOURS)
+        both_attributes,
+        dots(
+            f"{TASK}; share of responses both correct and concise, paired by seed",
+            y="under (+, +) minus …",
+            fixed=COLOURS,
+            level=0.0,
+            finish=same_scale,
+        ),
+        praise_of_both,
     ),
-    "fig2a": Figure(over_rounds(ONLINE, "accuracy", "Accuracy of the rollouts"), ROUNDS),
-    "fig2b": Figure(over_rounds(ONLINE, "score", "Environment's score over ten"), ROUNDS),
-    "fig3a": Figure(
-        over_rounds(POOLS, "length", "Rollout length (tokens)"), lines(POOL, x="round", fixed=COLOURS)
+    "fig2a": Figure(against_grpo("accuracy", "Accuracy"), ROUNDS(finish=margin), gap_over_rounds),
+    "fig2b": Figure(against_grpo("score", "Score (of 1)"), ROUNDS(level=0.0), gap_over_rounds),
+    "rounds": Figure(
+        exact_rounds,
+        lines("twelve responses of 1 to 12 tokens, every other one likely right", x="round", fixed=COLOURS),
+        sharpened,
     ),
-    "fig3b": Figure(
-        smooth_loss, lines(f"{POOL}; moving average of five steps", x="optimizer step", fixed=COLOURS)
-    ),
-    "posterior": Figure(posterior, heat_maps, learned_error),
-    "rounds": Figure(exact_rounds, lines_and_circles),
 }

@@ -11,14 +11,16 @@ from typing import Any, Self
 
 from common.rl import run
 from common.rl.run import Run, fit_to_model
+from common.study.card import load_card
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job, Scalar, portions
 
-LIMITS = run.LIMITS
+LIMITS = {**run.LIMITS, "desk": run.LIMITS["laptop"]}
 EPSILON_HIGH_SWEEP = (0.20, 0.22, 0.24, 0.26, 0.28)
 K_SWEEP = (0.2, 0.4, 0.6, 0.8)
 BASES = ("clip_higher", "clip_cov", "kl_cov", "gspo")
 SEEDS_PER_JOB = 10
+DEVELOPMENT = load_card("qae").seeds.development
 
 
 class PaperRun(Run):
@@ -97,26 +99,51 @@ class Tabular(Settings):
     sgd_iterations: int = 30
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """``"3e-4,1e-3"`` as numbers."""
+    return tuple(map(float, text.split(",")))
+
+
+class Regime(Settings):
+    """The long runs of the primary claim, in which the mean baseline's entropy moves.
+
+    Attributes:
+        learning_rates: Rates at which every arm is trained, with commas between.
+        iterations: Rollout batches.
+        mix: Shares of OpChain's levels E, M, H, X among the training prompts, with commas between.
+        seeds: Of each arm and rate; 0 leaves the runs out.
+        control_seeds: Of the permuted gate.
+        search: Development seeds on which each arm's own rate is chosen, of several rates.
+    """
+
+    learning_rates: str = "1e-6"
+    iterations: int = 300
+    mix: str = Run.model_fields["mix"].default
+    seeds: int = 1
+    control_seeds: int = 1
+    search: int = 0
+
+
 class Config(Settings):
     """Defaults are the paper's own run.
 
     Attributes:
         run: The language-model runs (tier C).
         objective: What an arm is trained with.
+        regime: What the long runs change of `run`.
         tabular: Tier B.
         theory_draws: Random instances of each exact check (tier A).
         main_seeds: Seeds of the main comparison and its control.
         base_seeds: Seeds of each other base algorithm.
-        k_seeds: Seeds of each K other than the default.
     """
 
     run: PaperRun = PaperRun()
     objective: Objective = Objective()
+    regime: Regime = Regime()
     tabular: Tabular = Tabular()
     theory_draws: int = 1000
     main_seeds: int = 1
     base_seeds: int = 1
-    k_seeds: int = 1
 
     def resolved(self) -> Self:
         """A model of the user's own at the `gpu` profile brings `ONE_GPU`."""
@@ -140,7 +167,16 @@ POCKET: dict[str, Any] = {
     "run.evaluation_prompts": 200,
     "main_seeds": 10,
     "base_seeds": 5,
-    "k_seeds": 3,
+    "regime.seeds": 0,
+}
+
+LONG: dict[str, Any] = {
+    "regime.learning_rates": "1e-4,3e-4",
+    "regime.iterations": 200,
+    "regime.mix": "0.0,0.0,0.7,0.3",
+    "regime.seeds": 10,
+    "regime.control_seeds": 5,
+    "regime.search": 1,
 }
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -152,26 +188,35 @@ PROFILES: dict[str, dict[str, Any]] = {
         "run.training_prompts": 40,
         "main_seeds": 1,
         "base_seeds": 1,
-        "k_seeds": 1,
+        "regime.learning_rates": "1e-3",
+        "regime.iterations": 2,
+        "regime.seeds": 1,
         "tabular.seeds": 2,
         "tabular.iterations": 10,
         "tabular.prompts": 8,
         "tabular.sgd_iterations": 5,
     },
     "laptop": POCKET,
+    "desk": POCKET | LONG,
     "gpu": POCKET
+    | LONG
     | {
         "run.model": "scratch",
         "run.batch": 384,
         "run.mini_batch": 48,
         "run.max_response": 40,
         "run.iterations": 100,
-        "k_seeds": 5,
     },
     "paper": {},
 }
 
-ONE_GPU = {**run.ONE_GPU, "main_seeds": 1, "base_seeds": 1, "k_seeds": 1}
+ONE_GPU = {
+    **run.ONE_GPU,
+    "main_seeds": 1,
+    "base_seeds": 1,
+    "regime.seeds": 1,
+    "regime.learning_rates": "1e-6",
+}
 
 # The tabular worlds: V tokens, length L, spread of shared and private logits, Adam's learning rate.
 WORLDS: dict[str, dict[str, Any]] = {
@@ -181,11 +226,7 @@ WORLDS: dict[str, dict[str, Any]] = {
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
-    """Every job of the study.
-
-    Sweeps: ``theory``; ``tabular_hard``, ``tabular_broad``, ``tabular_small_steps``; ``main``, ``bases``,
-    ``k``, ``clipping``.
-    """
+    """Every job of the study: sweeps theory, tabular_hard, _broad and _small_steps, main, bases, rates."""
     return [*theory_jobs(config, seeds), *tabular_jobs(config, seeds), *training_jobs(config, seeds)]
 
 
@@ -205,7 +246,7 @@ def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             ("expected_coefficients", {"group_size": g, "k": config.objective.quantile_k, "points": 20})
             for g in (8, 16, 32)
         ),
-        *(("zero_advantage_share", {"k": k, "points": 200}) for k in K_SWEEP),
+        ("zero_advantage_share", {"k": config.objective.quantile_k, "points": 200}),
     ]
     for name, arguments in analyses:
         labels = {"analysis": name, "k": arguments.get("k"), "group_size": arguments.get("group_size")}
@@ -225,12 +266,10 @@ def tabular_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             yield from _tabular(config, seeds, sweep, mix, baseline)
         for baseline in ("quantile", "pos", "neg"):
             yield from _tabular(config, seeds, sweep, mix, baseline, epsilon_high=0.20)
-        yield from _tabular(config, seeds, sweep, mix, "quantile", matched_grad_norm=True)
     small = {"inner_steps": 1, "optimizer": "sgd", "learning_rate": config.tabular.sgd_learning_rate}
     for baseline in ("mean", "quantile", "b0"):
         changes = small | {"iterations": config.tabular.sgd_iterations}
         yield from _tabular(config, seeds, "tabular_small_steps", "hard", baseline, **changes)
-        yield from _tabular(config, seeds, "tabular_small_steps", "hard", baseline, inner_steps=1)
 
 
 def _tabular(
@@ -257,26 +296,40 @@ def _tabular(
         yield Job(sweep, labels, "papers.qae.runs.tabular:simulate", setting, part)
 
 
+UNSEEN = {"run.curve_samples": 0}  # no figure shows the learning curves of the bases and of the control
+
+
 def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Language-model runs: the main pair with its control, the other bases, the other K."""
-    unseen = config.changed({"run.curve_samples": 0})  # no figure shows the control's curve, or the bases'
-    for seed in seeds[: config.main_seeds]:
-        for baseline in ("mean", "quantile"):
-            yield _training(config, "main", "clip_higher", baseline, config.objective.quantile_k, seed)
-        yield _training(unseen, "main", "clip_higher", "random_gate", config.objective.quantile_k, seed)
+    """Language-model runs: the main arms, the other bases, and the long runs at every learning rate."""
+    yield from _arms(config, seeds[: config.main_seeds], "main")
     for base in BASES[1:]:
         for seed in seeds[: config.base_seeds]:
             for baseline in ("mean", "quantile"):
-                yield _training(unseen, "bases", base, baseline, config.objective.quantile_k, seed)
-    narrow = config.changed({"objective.epsilon_high": EPSILON_HIGH_SWEEP[0]})
-    for seed in seeds[: config.k_seeds]:
-        yield _training(narrow, "clipping", "clip_higher", "mean", config.objective.quantile_k, seed)
-    for level in K_SWEEP:
-        for seed in seeds[: config.k_seeds]:
-            yield _training(config, "k", "clip_higher", "quantile", level, seed)
+                yield _training(config.changed(UNSEEN), "bases", base, baseline, seed)
+    regime = config.regime
+    for rate in numbers(regime.learning_rates):
+        long = {"run.learning_rate": rate, "run.iterations": regime.iterations, "run.mix": regime.mix}
+        runs, labels = config.changed(long), {"learning_rate": rate}
+        yield from _arms(
+            runs, seeds[: regime.seeds], "rates", regime.control_seeds, purpose="judged", **labels
+        )
+        search = DEVELOPMENT[: regime.search]
+        yield from _arms(runs.changed(UNSEEN), search, "rates", None, purpose="search", **labels)
 
 
-def _training(config: Config, sweep: str, base: str, baseline: str, k: float, seed: int) -> Job:
+def _arms(
+    config: Config, seeds: Sequence[int], sweep: str, gated: int | None = None, **labels: Scalar
+) -> Iterator[Job]:
+    """Mean baseline, QAE and, on the first `gated` seeds or all, the permuted gate on Clip-Higher."""
+    for baseline in ("mean", "quantile"):
+        for seed in seeds:
+            yield _training(config, sweep, "clip_higher", baseline, seed, **labels)
+    for seed in seeds[:gated]:
+        yield _training(config.changed(UNSEEN), sweep, "clip_higher", "random_gate", seed, **labels)
+
+
+def _training(config: Config, sweep: str, base: str, baseline: str, seed: int, **more: Scalar) -> Job:
+    k = config.objective.quantile_k
     arms = {"quantile_k": k, "base": base, "baseline": baseline}
     arguments = config.run.model_dump() | config.objective.model_dump() | arms
     labels: dict[str, Scalar] = {
@@ -284,6 +337,7 @@ def _training(config: Config, sweep: str, base: str, baseline: str, k: float, se
         "baseline": baseline,
         "k": k,
         "epsilon_high": config.objective.epsilon_high,
+        **more,
     }
     run = config.run
     return Job(

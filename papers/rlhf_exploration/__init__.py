@@ -1,12 +1,17 @@
-"""Efficient online exploration for RLHF (arXiv:2509.22633); the torch loss loads on first use."""
+"""Efficient online exploration for RLHF (arXiv:2509.22633); trainer and torch loss load on first use."""
 
 from importlib import import_module
 from typing import Any
 
-__all__ = ["optimistic_dpo_loss"]
+_HOMES = {
+    "ExplorationDPOConfig": "trainer",
+    "ExplorationDPOTrainer": "trainer",
+    "optimistic_dpo_loss": "method",
+}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("papers.rlhf_exploration.method"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"papers.rlhf_exploration.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'papers.rlhf_exploration' has no attribute '{name}'")

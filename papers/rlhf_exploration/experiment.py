@@ -24,6 +24,7 @@ COIN_BETA = 0.25
 HARD_GAP = 8.0
 PAIR = ("vpo", "xpo", "proposed")
 COLUMNS = ("instance", "protocol", "beta", "gap", "arms", "horizon")  # of the frame, that tell bandits apart
+MANY_PROTOCOLS = ("proposed", "passive", "uniform", "pairs")
 LM_PROTOCOLS = ("passive", "xpo", "vpo", "proposed")
 LM_INSTANCES = {"rare": 4.0, "pattern": 1.0}  # instance to the range of its reward
 
@@ -71,6 +72,15 @@ class RandomBandits(Bandits):
     benign_betas: tuple[float, ...] = (0.5, 1.0)
 
 
+class ManyArms(Bandits):
+    """Two good arms, of rewards `gap` and `gap` - 1, among so many `arms`; π_ref is uniform."""
+
+    horizon: int = 100_000
+    arms: tuple[int, ...] = (3, 10, 30, 100)
+    gap: float = 8.0
+    beta: float = 0.2
+
+
 class Learner(Settings):
     """The learned policies: `pretraining` steps on the corpus, then `steps` after each round of comparisons.
 
@@ -94,7 +104,7 @@ class Config(Settings):
     Attributes:
         optimism: c of α = c √T, constant within a run.
         constant_alpha: α of the sweep with a constant weight.
-        ce1, ce2, envelope, random: The bandits.
+        ce1, ce2, envelope, random, many: The bandits.
         lm: The language model.
         lm_seeds: Seeds of each of its arms.
         theory_draws: Random instances of the exact checks.
@@ -106,6 +116,7 @@ class Config(Settings):
     ce2: CE2 = CE2()
     envelope: Envelope = Envelope()
     random: RandomBandits = RandomBandits()
+    many: ManyArms = ManyArms()
     lm: Learner = Learner()
     lm_seeds: int = 30
     theory_draws: int = 1000
@@ -125,6 +136,8 @@ LAPTOP: dict[str, Any] = {
     "random.arms": (2, 3, 5, 10, 20),
     "random.horizon": 1000,
     "random.seeds": 10,
+    "many.horizon": 2000,
+    "many.seeds": 30,
     "lm.rounds": 30,
     "lm.steps": 5,
     "lm.pretraining": 60,
@@ -148,6 +161,9 @@ PROFILES: dict[str, dict[str, Any]] = {
         "random.benign_betas": (1.0,),
         "random.horizon": 30,
         "random.seeds": 2,
+        "many.arms": (3, 100),
+        "many.horizon": 30,
+        "many.seeds": 2,
         "lm_seeds": 0,  # torch alone takes longer to load than the rest of a smoke run
     },
     "laptop": LAPTOP,
@@ -168,10 +184,10 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """Every job of the study.
 
     Sweeps: ``lm``; ``theory``; ``ce1``, ``ce1_constant``, ``ce2``, ``ce2_wide``; ``coin``, ``alpha0``
-    (controls); ``envelope``; ``random``, ``hard_prior``, ``benign``. Jobs that need torch come first: a
-    worker that loads it late looks to joblib as if it leaked memory, and is replaced.
+    (controls); ``envelope``; ``random``, ``hard_prior``, ``benign``; ``many``. Jobs that need torch come
+    first: a worker that loads it late looks to joblib as if it leaked memory, and is replaced.
     """
-    parts = (lm_jobs, theory_jobs, hard_jobs, control_jobs, envelope_jobs, random_jobs)
+    parts = (lm_jobs, theory_jobs, hard_jobs, control_jobs, envelope_jobs, random_jobs, many_jobs)
     return [job for part in parts for job in part(config, seeds)]
 
 
@@ -244,6 +260,18 @@ def random_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     for beta in group.benign_betas:
         setting = {"instance": "benign", "arms": 5, "beta": beta, "horizon": group.horizon}
         yield from _runs(config, "benign", setting, (*PAIR, "passive"), some)
+
+
+def many_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    """Two good arms among few and among many."""
+    group = config.many
+    shared = {"gap": group.gap, "beta": group.beta, "horizon": group.horizon}
+    for arms in group.arms:
+        for protocol in MANY_PROTOCOLS:
+            labels: dict[str, Scalar] = {"protocol": protocol, "arms": arms, **shared}
+            arguments = labels | {"alpha": config.alpha(group.horizon)}
+            for part in _parts(seeds[: group.seeds]):
+                yield Job("many", labels, "papers.rlhf_exploration.runs.many_arms:simulate", arguments, part)
 
 
 def _ce1(config: Config, beta: float) -> dict[str, Scalar]:

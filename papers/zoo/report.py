@@ -15,12 +15,11 @@ from common.plotting.style import GREY, HUES
 from common.statistics import Interval, iqm_interval, probability_of_improvement
 from common.study.frame import (
     average,
-    curve,
     estimate,
     final,
     learning_curve,
     long_table,
-    points,
+    point,
     rows,
     scalar,
     stacked,
@@ -32,19 +31,14 @@ from papers.zoo.experiment import OBJECTIVES, REFERENCE
 BOOTSTRAP_SEED = 0
 GRID = 21
 BUDGETS = {"rollouts": "Equal rollouts", "time": "Equal wall time"}
-SERIES = {
-    "Entropy (nats)": "entropy",
-    "Zero-advantage share": "share_zero",
-    "Response length (tokens)": "length",
-}
+MARGIN = 0.03  # of z2 and z3
 COLOURS = {
     "GRPO": GREY,
     "QAE": HUES["blue"],
     "RL-ZVP": HUES["orange"],
-    "FCP": HUES["green"],
     "DAPO": HUES["purple"],
     "Dr. GRPO": HUES["brown"],
-    "GSPO": HUES["pink"],
+    "GSPO": HUES["green"],
     "Clip-Cov": HUES["sky"],
     "KL-Cov": HUES["vermilion"],
 }
@@ -118,6 +112,18 @@ def to_reference(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.drop(columns=REFERENCE).sub(scores[REFERENCE], axis=0)
 
 
+def drawn(frame: pd.DataFrame, objective: str) -> pd.Series:
+    """Completions sampled per iteration, as a multiple of a rollout batch."""
+    batch = scalar(frame, "train", "batch", objective=objective)
+    total = {seed: course[-1] / (len(course) - 1) for seed, course in rollouts(frame, objective).items()}
+    return pd.Series(total) / batch
+
+
+PREMISES: dict[str, Measure] = {
+    "headroom": lambda f: at_the_start(f)[REFERENCE],
+    "grpo_learns": lambda f: (at_equal("rollouts", f) - at_the_start(f))[REFERENCE],
+    "dapo_drops": lambda f: drawn(f, "dapo"),
+}
 CLAIMS: dict[str, Measure] = {
     "z1": lambda f: at_equal("rollouts", f) - at_the_start(f),
     "z2": lambda f: to_reference(at_equal("rollouts", f)),
@@ -160,11 +166,11 @@ def costs(frame: pd.DataFrame) -> pd.DataFrame:
         reference = scalar(frame, "cost", "seconds", objective=REFERENCE)
         for key, objective in OBJECTIVES.items():
             own = scalar(frame, "cost", "seconds", objective=key)
-            pace = {seed: total[-1] / (len(total) - 1) for seed, total in rollouts(frame, key).items()}
+            batch = scalar(frame, "train", "batch", objective=key)
             entropy, zero = (rows(frame, "train", part, objective=key) for part in ("entropy", "share_zero"))
             yield objective.name, "seconds per iteration", estimate(own)
             yield objective.name, "time, GRPO = 1", estimate(own / reference)
-            yield objective.name, "rollouts per iteration", estimate(pd.Series(pace))
+            yield objective.name, "rollouts per iteration", estimate(drawn(frame, key) * batch)
             yield objective.name, "entropy at the end (nats)", estimate(final(entropy))
             yield objective.name, "zero-advantage share", estimate(average(zero))
 
@@ -198,23 +204,29 @@ def against_budgets(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def over_iterations(frame: pd.DataFrame) -> pd.DataFrame:
-    """Entropy, zero-advantage share and length over iterations."""
+def over_training(frame: pd.DataFrame) -> pd.DataFrame:
+    """Zero-advantage share and, against GRPO's, the entropy of the sampled batches: means over training."""
+
+    def means(name: str) -> pd.DataFrame:
+        return pd.DataFrame({key: average(rows(frame, "train", name, objective=key)) for key in OBJECTIVES})
+
+    panels = {
+        "Zero-advantage share": means("share_zero"),
+        "Entropy minus GRPO's (nats)": to_reference(means("entropy")),
+    }
     return stacked(
-        curve(rows(frame, "train", name, objective=key), panel=panel, arm=objective.name)
-        for panel, name in SERIES.items()
-        for key, objective in OBJECTIVES.items()
+        point(column, panel=panel, arm=OBJECTIVES[str(name)].name)
+        for panel, table in panels.items()
+        for name, column in table.items()
     )
 
 
-def improvements(frame: pd.DataFrame) -> pd.DataFrame:
-    """P(better than GRPO) of every other objective, at both budgets."""
-    scores = {panel: at_equal(name, frame) for name, panel in BUDGETS.items()}
-    return points(
-        (panel, OBJECTIVES[name].name, improvement(at_budget, name))
-        for panel, at_budget in scores.items()
-        for name in OBJECTIVES
-        if name != REFERENCE
+def differences(frame: pd.DataFrame) -> pd.DataFrame:
+    """pass@1 minus GRPO's at both budgets, paired by seed."""
+    return stacked(
+        point(column, panel=panel, arm=OBJECTIVES[str(name)].name)
+        for budget_name, panel in BUDGETS.items()
+        for name, column in to_reference(at_equal(budget_name, frame)).items()
     )
 
 
@@ -224,10 +236,42 @@ def budget_axes(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mappin
         axis.set_xlabel(unit)
 
 
-def probabilities(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """The whole range of a probability."""
+def margins(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """The margin of z2 and z3, on one scale."""
     for axis in axes.values():
-        axis.set_ylim(-0.02, 1.02)
+        axis.axhspan(-MARGIN, MARGIN, color="0.93", zorder=0, label="within 3 points of GRPO")
+        axis.set_ylim(min(data["low"].min(), -MARGIN) - 0.005, max(data["high"].max(), MARGIN) + 0.005)
+
+
+def gains(data: pd.DataFrame) -> str:
+    """The smallest and the largest gain at the rollout budget."""
+    part = data[data["panel"] == data["panel"].iloc[0]].groupby("arm", sort=False)["mean"]
+    rise = (part.last() - part.first()).sort_values()
+    return (
+        f"At equal rollouts every objective's pass@1 changes by {rise.iloc[0]:+.3f} ({rise.index[0]}) to "
+        f"{rise.iloc[-1]:+.3f} ({rise.index[-1]}) over the warm start's {part.first().mean():.3f}."
+    )
+
+
+def furthest(data: pd.DataFrame) -> str:
+    """The objective furthest from GRPO at each budget."""
+    parts = []
+    for panel, part in data.groupby("panel", sort=False):
+        row = part.iloc[int(part["mean"].abs().argmax())]
+        size = "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**row)
+        parts.append(f"at {str(panel).lower()} {row['arm']}, {size}")
+    return f"Furthest from GRPO: {'; '.join(parts)}."
+
+
+def spread(data: pd.DataFrame) -> str:
+    """The extremes of the zero-advantage share, and the largest difference of entropy to GRPO."""
+    zero, entropy = (part.set_index("arm")["mean"] for _, part in data.groupby("panel", sort=False))
+    most = str(entropy.abs().idxmax())
+    return (
+        f"Zero advantage: {zero.idxmax()} {zero.max():.0%} of completions, GRPO {zero['GRPO']:.0%}, "
+        f"{zero.idxmin()} {zero.min():.0%}. Entropy is furthest from GRPO's with {most}, "
+        f"{entropy[most]:+.3f} nats."
+    )
 
 
 WHAT = "OpChain, 0.1 M parameters"
@@ -237,19 +281,20 @@ FIGURES: dict[str, Figure] = {
     "fig1": Figure(
         against_budgets,
         lines(TIMED, y="pass@1", width=4.6, height=3.4, fixed=COLOURS, band=False, finish=budget_axes),
+        gains,
     ),
-    "fig2": Figure(over_iterations, lines(WHAT, fixed=COLOURS, rates=("share",), band=False)),
+    "fig2": Figure(over_training, dots(WHAT, width=4.4, height=3.2, fixed=COLOURS, rates=("share",)), spread),
     "fig3": Figure(
-        improvements,
+        differences,
         dots(
-            WHAT,
-            interval="95 % bootstrap",
-            y="P(better than GRPO)",
-            width=4.0,
+            f"{WHAT}; paired by seed",
+            y="pass@1 minus GRPO's",
+            width=4.4,
             height=3.2,
             fixed=COLOURS,
-            level=0.5,
-            finish=probabilities,
+            level=0.0,
+            finish=margins,
         ),
+        furthest,
     ),
 }

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from common.plotting.draw import lines
-from common.plotting.point import describe, headline
+from common.plotting.draw import dots, lines
+from common.plotting.point import describe, headline, listed, span
 
 
 def curves(**ends):
@@ -62,3 +62,32 @@ def test_the_point_is_the_legends_title_or_else_the_figures():
     plain = Figure()
     headline(plain, "It falls.")
     assert plain.get_suptitle() == "It falls."
+
+
+def grouped(missing=()):
+    rows = [
+        ("gain", group, arm, 1.0 + index, 0.9 + index, 1.1 + index, 5)
+        for group in ("chat", "math")
+        for index, arm in enumerate(("a", "b", "c"))
+        if (group, arm) not in missing
+    ]
+    return pd.DataFrame(rows, columns=["panel", "group", "arm", "mean", "low", "high", "n"])
+
+
+@pytest.mark.parametrize("missing", [(), (("chat", "a"),)])
+def test_the_papers_value_stands_at_its_arm_where_arms_are_side_by_side(missing):
+    figure = dots("note", x="group", y="τ")(grouped(missing), {"gain, math, b": 2.5, "other, math, b": 9.0})
+    axis = figure.axes[0]
+    (cross,) = [each for each in axis.collections if each.get_label() == "paper"]
+    ((across, up),) = cross.get_offsets()
+    points = [offset for each in axis.collections if each is not cross for offset in each.get_offsets()]
+    assert up == 2.5
+    assert any(across == pytest.approx(x) and y == 2.0 for x, y in points)
+    assert axis.get_ylim()[0] < 0.9
+
+
+def test_arms_are_listed_with_their_intervals_and_spans_go_from_least_to_largest():
+    twin = grouped()
+    assert listed("Gain", twin.iloc[:2]) == "Gain: a 1.000 [0.900, 1.100]; b 2.000 [1.900, 2.100]."
+    twin.loc[0, "mean"] = 0.5
+    assert span(twin, "gain", "a") == "0.5 to 1"

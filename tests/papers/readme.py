@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from common.models.pocket import build_tokenizer
 from common.models.recipe import ModelShape, build_model
-from common.study.paths import papers_root
+from common.study.example import execute
 
 ANSWERS = tuple(f"${number}$" for number in range(8))
 CHAT = "<bos>{% for message in messages %} {{ message.content }}{% endfor %}"
-
-
-def example(slug: str) -> str:
-    """The one Python block of the README.
-
-    Raises:
-        ValueError: there is none, or several.
-    """
-    (block,) = re.findall(
-        r"^```python\n(.*?)^```$", (papers_root() / slug / "README.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    return str(block)
 
 
 def run_example(slug: str, names: Mapping[str, str | Path]) -> dict[str, Any]:
     """Execute the example in the current folder with each of the `names` replaced; its variables.
 
     Raises:
-        AssertionError: the example does not hold a name.
+        ValueError: the example does not hold a name.
     """
-    source = example(slug)
-    for name, replacement in names.items():
-        assert f'"{name}"' in source, f"{slug}'s example does not name {name}"
-        source = source.replace(f'"{name}"', repr(str(replacement)))
-    variables: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(source, f"papers/{slug}/README.md", "exec"), variables)
-    return variables
+    return execute(slug, {f'"{name}"': repr(str(replacement)) for name, replacement in names.items()})
 
 
 def tiny_policy(folder: Path) -> Path:

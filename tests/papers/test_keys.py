@@ -77,7 +77,7 @@ def attempt(job):
 
 torch.set_num_threads(1)
 for name, fields in json.loads(Path(sys.argv[1]).read_text()).items():
-    job = Job(**fields | {part: tuple(fields[part]) for part in ("seeds", "inputs", "modules")})
+    job = Job(**fields | {part: tuple(fields[part]) for part in ("seeds", "inputs", "modules", "assets")})
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.write(writing, json.dumps(attempt(job)).encode())

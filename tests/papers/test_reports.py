@@ -14,8 +14,9 @@ from common.study.artefacts import Artefacts, side_by_side
 from common.study.card import Card, list_papers, load_card
 from common.study.frame import TABLE_COLUMNS
 from common.study.ledger import MARKS, claims_json, readme
+from common.study.overview import highest
 from common.study.paths import ROOT, results_root
-from common.study.results import highest, markdown, write_values
+from common.study.results import markdown, write_values
 from common.study.stored import read_claims, read_values
 from common.study.study import Study
 

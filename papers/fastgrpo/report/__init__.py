@@ -1,31 +1,37 @@
-"""What FastGRPO's records show, by the ids of the card: CLAIMS, TABLES, FIGURES."""
+"""What FastGRPO's records show, by the ids of the card: PREMISES, CLAIMS, TABLES, FIGURES."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from common.plotting.draw import Finish, dots, lines, ranking
-from common.plotting.style import GREY, HUES, REFERENCE
+from common.plotting.draw import dots, lines, ranking
+from common.plotting.point import listed
+from common.plotting.style import GREY, HUES, REFERENCE, shades
 from common.statistics import Interval
-from common.study.frame import curve, estimate, exact, levels, long_table, over, point, stacked
+from common.study.frame import curve, estimate, levels, long_table, over, point, stacked
 from common.study.report import Figure, Twin
-from papers.fastgrpo.experiment import PROFILES, VARIANTS, Config
+from papers.fastgrpo.experiment import PROFILES, VARIANTS
 from papers.fastgrpo.report import measures as m
-from papers.fastgrpo.report.measures import CLAIMS, DRAFTS, LOOPS, NAMES, PARTS, STATIC, TREES
+from papers.fastgrpo.report.measures import CLAIMS, DRAFTS, LOOPS, NAMES, PARTS, PREMISES, STATIC, TREES
 
-__all__ = ["CLAIMS", "COLOURS", "FIGURES", "TABLES"]
+__all__ = ["CLAIMS", "COLOURS", "FIGURES", "PREMISES", "TABLES"]
 
 Cell = tuple[str, str, Interval]
+PREDICTED, STILL = "rule, as the cost model predicts", "frozen, still policy"
 COLOURS = {
     "FastGRPO": HUES["purple"],
     "vanilla": GREY,
     "early termination": HUES["sky"],
     "rule": HUES["purple"],
-    **dict(zip(PARTS, (HUES["blue"], HUES["orange"], HUES["green"], HUES["brown"]), strict=True)),
+    PREDICTED: HUES["orange"],
+    **shades(f"N = {size}" for size in TREES),
+    **shades(["1 row", "8 rows", "64 rows"]),
+    "one token a row": HUES["blue"],
+    STILL: HUES["yellow"],
     DRAFTS["online"]: HUES["purple"],
     DRAFTS["frozen"]: GREY,
     DRAFTS["scratch"]: HUES["orange"],
@@ -93,26 +99,6 @@ def parts(frame: pd.DataFrame) -> pd.DataFrame:
     return long_table(cells())
 
 
-def hyperparameters(_frame: pd.DataFrame) -> pd.DataFrame:
-    """The values of the laptop profile."""
-    config = Config().changed(PROFILES["laptop"])
-    fields = {
-        "prompts per step": "loop.prompts",
-        "samples per prompt": "loop.group_size",
-        "max response length": "loop.max_response",
-        "learning rate": "loop.learning_rate",
-        "beta": "loop.kl_coefficient",
-        "clip range": "loop.epsilon",
-        "top-p": "loop.top_p",
-        "draft learning rate": "loop.draft_learning_rate",
-        "capacity": "schedule.c_peak",
-        "K max": "schedule.k_max",
-        "L max": "schedule.l_max",
-        "alpha": "schedule.alpha",
-    }
-    return long_table((name, "value", exact(config.value(field))) for name, field in fields.items())
-
-
 TABLES: dict[str, Twin] = {
     "table1": speedups(COMPARED),
     "table2": lambda f: long_table(
@@ -137,122 +123,84 @@ TABLES: dict[str, Twin] = {
         (name, "regret (%)", estimate(100 * m.profiled(f, "regret", schedule=key)))
         for key, name in SCHEDULES.items()
     ),
-    "hyperparameters": hyperparameters,
 }
 
 # Figures
 
-PASS_ROWS = (1, 8, 64)
-REPLAYED = (
-    *("et", "eagle2", "hass", "eagle3", *STATIC, "frozen", "fast", "floor"),
-    *("random", "peak_high", "peak_low"),
-)
-KNEE = PROFILES["laptop"]["schedule.c_peak"]
-PANELS = {
-    "Pre-trained on the policy's traces": ("online", "frozen", "shuffled"),
-    "Pre-trained on other traces": ("generic", "generic_frozen"),
-}
+KNEE, EVERY = (PROFILES["laptop"][name] for name in ("schedule.c_peak", "loop.every"))
+SLOWER = 1.2  # a pass at the knee, over that of one row
+ACCEPTED, LONGER = "Acceptance length", "Longer than the frozen draft's, paired"
+THROUGHPUT, PASS = "Thousand tokens per second", "Time, one row = 1"
+COST = "Time, one token a row = 1"
+
+
+def speed_ups(frame: pd.DataFrame) -> pd.DataFrame:
+    """Speed-ups of training (real loops) and of generation (replay), over both baselines."""
+    measures = {"training, end to end": m.loop_speedup, "generation": m.gen_speedup}
+    return stacked(
+        point(measure(frame, arm, base), panel=panel, group=f"over {LOOPS[base]}", arm=LOOPS[arm])
+        for panel, measure in measures.items()
+        for arm, base in (("et", "vanilla"), ("fast", "vanilla"), ("fast", "et"))
+    )
 
 
 def shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Share of each part in an iteration, by loop, in percent."""
     return stacked(
-        point(100 * m.total(frame, part, arm) / m.total(frame, "wall", arm), panel=name, arm=part)
-        for arm, name in LOOPS.items()
+        point(
+            100 * m.total(frame, part, arm) / m.total(frame, "wall", arm),
+            panel="Share of an iteration (%)",
+            group=part,
+            arm=name,
+        )
         for part in PARTS
+        for arm, name in LOOPS.items()
         if part != "learn" or arm == "fast"
     )
 
 
-def lengths(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean and longest response over iterations: what makes the batch shrink."""
-    return stacked(
-        curve(m.loop(frame, name, arm, warm=False), panel=LOOPS[arm], arm=title)
-        for arm in ("et", "fast")
-        for name, title in {"length": "mean response", "longest": "longest response"}.items()
-    )
-
-
-def rewards(frame: pd.DataFrame) -> pd.DataFrame:
-    """Reward and response length over iterations."""
-    return stacked(
-        curve(m.loop(frame, name, arm, warm=False), panel=title, arm=LOOPS[arm])
-        for name, title in {"reward": "Reward", "length": "Mean response (tokens)"}.items()
-        for arm in ("et", "fast")
-    )
-
-
 def static_speeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Tokens per second over plain decoding by rows, static trees and the rule."""
-    names = {**{size: f"N = {size}" for size in TREES}, "rule": "rule"}
+    """Tokens per second over plain decoding by rows: static trees, the rule, and what is predicted for it."""
+    names = {size: f"N = {size}" for size in TREES} | {"rule": "rule"}
+    batches = levels(frame, "static", "rows")
+    speeds = {(name, n): m.static_speed(frame, n, key) for key, name in names.items() for n in batches}
+    speeds |= {(PREDICTED, n): m.modelled(frame, n) for n in batches}
     return stacked(
-        point(m.static_speed(frame, batch, name), panel="Speed over plain decoding", arm=title, step=batch)
-        for name, title in names.items()
-        for batch in levels(frame, "static", "rows")
+        point(speed, panel="Tokens per second, plain = 1", arm=name, step=n)
+        for (name, n), speed in speeds.items()
     )
 
 
 def acceptances(frame: pd.DataFrame) -> pd.DataFrame:
-    """Acceptance of the online, the frozen and the shuffled draft, and of a frozen one on a still policy.
+    """Acceptance of frozen and online drafts by iteration, and what learning adds to a frozen one, paired.
 
-    Beside it, drafts pre-trained on other traces.
+    Drafts pre-trained on other traces are compared with their own frozen one; the frozen one of the policy's
+    traces also stands on a policy that does not move.
     """
-    arms = [
-        curve(m.acceptance(frame, draft), panel=panel, arm=DRAFTS[draft])
-        for panel, drafts in PANELS.items()
-        for draft in drafts
-    ]
-    return stacked([*arms, curve(m.still(frame), panel=next(iter(PANELS)), arm="frozen, still policy")])
-
-
-def pre_training(frame: pd.DataFrame) -> pd.DataFrame:
-    """Acceptance with and without pre-training, and from used rollouts only."""
-    return stacked(
-        curve(m.acceptance(frame, draft), panel="Acceptance length", arm=DRAFTS[draft])
-        for draft in ("online", "scratch", "used")
-    )
+    found = {draft: m.acceptance(frame, draft) for draft in DRAFTS}
+    parts = []
+    for draft, base in {"online": "frozen", "generic": "generic_frozen", "shuffled": "frozen"}.items():
+        gap = found[draft].assign(value=found[draft]["value"] - found[base]["value"])
+        parts.append(curve(gap, panel=LONGER, arm=DRAFTS[draft]))
+    for draft in ("online", "frozen", "generic", "generic_frozen"):
+        parts.append(curve(found[draft], panel=ACCEPTED, arm=DRAFTS[draft]))
+    return stacked([*parts, curve(m.still(frame), panel=ACCEPTED, arm=STILL)])
 
 
 def passes(frame: pd.DataFrame) -> pd.DataFrame:
-    """Throughput of one-token passes by rows; time of a pass by its tokens over a one-token pass."""
-    throughput = over(frame, "rows", "profile", "throughput")
-    thousands = throughput.assign(value=throughput["value"] / 1000)
-    parts = [curve(thousands, panel="Throughput", arm="one token a row")]
-    for count in PASS_ROWS:
+    """Throughput and time of one-token passes by rows; time of a pass by its tokens over a one-token pass."""
+    speed = over(frame, "rows", "profile", "throughput")
+    slower = speed["seed"].map(m.profiled(frame, "throughput", rows=1)) * speed["step"] / speed["value"]
+    parts = [
+        curve(speed.assign(value=speed["value"] / 1000), panel=THROUGHPUT, arm="one token a row"),
+        curve(speed.assign(value=slower), panel=PASS, arm="one token a row"),
+    ]
+    for count in (1, 8, 64):
         seconds = over(frame, "tokens", "profile", "seconds", rows=count)
         single = seconds["seed"].map(m.profiled(frame, "seconds", rows=count, tokens=1))
         cost = seconds.assign(value=seconds["value"] / single)
-        parts.append(curve(cost, panel="Cost of a pass", arm=f"{count} row{'s' * (count > 1)}"))
+        parts.append(curve(cost, panel=COST, arm=f"{count} row{'s' * (count > 1)}"))
     return stacked(parts)
-
-
-def depths(frame: pd.DataFrame) -> pd.DataFrame:
-    """Predicted gain over plain decoding by rows and depth of the target, the rule's and the best tree's."""
-    return stacked(
-        curve(over(frame, "rows", "profile", name, layers=layers), panel=panel, arm=f"{layers:g} layers")
-        for name, panel in {"gain": "Rule", "best": "Best tree"}.items()
-        for layers in levels(frame, "profile", "layers")
-    )
-
-
-def every_arm(frame: pd.DataFrame) -> pd.DataFrame:
-    """Speed-up of generation of every arm over both baselines."""
-    return stacked(
-        point(m.gen_speedup(frame, arm, base), panel=f"over {NAMES[base]}", arm=NAMES[arm])
-        for base in ("vanilla", "et")
-        for arm in REPLAYED
-        if arm != base
-    )
-
-
-def limits(bottom: float, top: float | None = None) -> Finish:
-    """Ends of the vertical axes."""
-
-    def finish(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-        for axis in axes.values():
-            axis.set_ylim(bottom, top)
-
-    return finish
 
 
 def powers_of_two(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
@@ -264,75 +212,120 @@ def powers_of_two(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mappi
 
 
 def roofline(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """Throughput with the knee that is used, and cost with the line of proportional cost."""
-    speed, cost = axes.values()
-    for axis in (speed, cost):
-        axis.set_xscale("log", base=2)
-    speed.set(title="Throughput", xlabel="rows", ylabel="thousand tokens per second")
-    speed.axvline(KNEE, ls="--", label="C_peak used", **REFERENCE)
-    sizes = sorted(set(data.loc[data["panel"] == "Cost of a pass", "step"]))
-    cost.set_yscale("log", base=2)
-    cost.set(title="Cost of a pass", xlabel="tokens a row", ylabel="time, one token a row = 1")
-    cost.plot(sizes, sizes, ls=":", label="proportional", **REFERENCE)
-
-
-def no_gain(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """Where an arm is as fast as its baseline."""
+    """Throughput with the knee that is used, where a pass is slower by a fifth, and proportional cost."""
     for axis in axes.values():
+        axis.set_xscale("log", base=2)
+    axes[COST].set_xlabel("tokens a row")
+    axes[THROUGHPUT].axvline(KNEE, ls="--", label="C_peak used", **REFERENCE)
+    axes[PASS].axhline(SLOWER, ls="-.", label=f"{SLOWER} times one row", **REFERENCE)
+    sizes = sorted(set(data.loc[data["panel"] == COST, "step"]))
+    axes[COST].plot(sizes, sizes, ls=":", label="proportional", **REFERENCE)
+    for name in (PASS, COST):
+        axes[name].set_yscale("log", base=2)
+        axes[name].yaxis.set_major_formatter("{x:g}")
+
+
+def no_gain(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping[str, float]) -> None:
+    """Where an arm is as fast as its baseline, and the paper's values."""
+    for axis in axes.values():
+        heights = {text.get_text(): text.get_position()[1] for text in axis.get_yticklabels()}
+        stated = {heights[arm]: value for arm, value in reported.items()}
+        axis.scatter(list(stated.values()), list(stated), marker="x", color="0.35", s=24, label="paper")
+        axis.set_xlim(right=1.05 * max(axis.get_xlim()[1], *stated.values()))
         axis.axvline(1.0, **REFERENCE)
         axis.set_ylabel("")
 
 
-LADDER = "sixteen narrow layers on the ladder task, one CPU thread"
-LENGTH_OF_TREES = f"{LADDER}; trees of 16 tokens on the run's own rollouts"
-EXPECTED: dict[str, Any] = {
-    "x": "measurement",
-    "y": "expected tokens per cycle",
-    "width": 4.0,
-    "fixed": COLOURS,
-}
-SPEED: dict[str, Any] = {
-    "x": "running rows",
-    "y": "tokens per second, plain = 1",
-    "level": 1.0,
-    "finish": powers_of_two,
-}
+def paper_range(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping[str, float]) -> None:
+    """The paper's range of the share of generation."""
+    for axis in axes.values():
+        axis.axhspan(*reported.values(), color="0.85", label="paper, generation", zorder=0)
+        axis.set_ylim(0, 100)
 
+
+def soft_knee(twin: pd.DataFrame) -> str:
+    """Where throughput ends, and up to where a pass costs almost the same."""
+    speed, time = (twin[twin["panel"] == name].set_index("step")["mean"] for name in (THROUGHPUT, PASS))
+    rise, flat = speed.iloc[-1] / speed.iloc[-2] - 1, time[time <= SLOWER].index[-1]
+    return (
+        f"Throughput still rises at the last point of the sweep, {speed.index[-1]:g} rows, by {rise:.0%}; "
+        f"beyond {flat:g} rows a pass takes more than {SLOWER} times that of one row."
+    )
+
+
+LADDER = "sixteen narrow layers on the ladder task, one CPU thread"
+beside = partial(dots, x="group", fixed=COLOURS)
+expected = partial(
+    lines,
+    f"{LADDER}; trees of 16 tokens on the run's own rollouts",
+    x=f"measurement, every {EVERY} iterations",
+    y="expected tokens per cycle",
+    width=4.0,
+    fixed=COLOURS,
+)
 FIGURES: dict[str, Figure] = {
-    "fig1": Figure(
-        shares,
-        dots(
-            f"{LADDER}; paper: 91 to 98% generation",
-            y="share of an iteration (%)",
-            width=2.7,
-            fixed=COLOURS,
-            finish=limits(0, 100),
+    "speedups": Figure(
+        speed_ups,
+        beside(f"{LADDER}; paper: Qwen2.5-7B, Table 3", y="speed-up", width=3.6, level=1.0),
+        lambda twin: listed(
+            "Training end to end, over early termination",
+            twin[twin["panel"].str.startswith("training") & (twin["group"] == "over early termination")],
         ),
     ),
-    "fig2": Figure(lengths, lines(LADDER, y="tokens", width=4.0, finish=limits(0))),
+    "fig1": Figure(
+        shares,
+        beside(f"{LADDER}; paper: 91 to 98% generation", width=4.4, finish=paper_range),
+        lambda twin: listed("Generation, % of an iteration", twin[twin["group"] == "generation"], ".0f"),
+    ),
+    "fig2": Figure(
+        lambda f: stacked(
+            curve(m.loop(f, name, "et", warm=False), panel="Length of responses", arm=title)
+            for name, title in {"length": "mean response", "longest": "longest response"}.items()
+        ),
+        lines(f"{LADDER}; paper: lengths spread by 3 to 5", y="tokens"),
+    ),
     "fig3": Figure(
         static_speeds,
-        lines(f"{LADDER}; all rows of equal length, frozen draft", fixed=COLOURS, **SPEED),
+        lines(
+            f"{LADDER}; all rows of equal length, frozen draft",
+            x="running rows",
+            width=4.0,
+            height=3.6,
+            fixed=COLOURS,
+            band=False,
+            level=1.0,
+            finish=powers_of_two,
+        ),
+        lambda twin: listed("With one row", twin[(twin["step"] == 1) & twin["arm"].str.startswith("rule")]),
     ),
-    "fig4": Figure(acceptances, lines(LENGTH_OF_TREES, **EXPECTED)),
-    "fig5": Figure(pre_training, lines(LENGTH_OF_TREES, **EXPECTED)),
-    "fig6": Figure(passes, lines(LADDER, width=4.0, finish=roofline)),
-    "depth": Figure(
-        depths,
-        lines("measured passes, drafts and acceptance, combined; one CPU thread", width=4.0, **SPEED),
+    "fig4": Figure(acceptances, expected(level=0.0)),
+    "fig5": Figure(
+        lambda f: stacked(
+            curve(m.acceptance(f, draft), panel=ACCEPTED, arm=DRAFTS[draft])
+            for draft in ("online", "scratch", "used")
+        ),
+        expected(),
     ),
+    "fig6": Figure(passes, lines(LADDER, x="rows", fixed=COLOURS, finish=roofline), soft_knee),
     "arms": Figure(
-        every_arm,
+        lambda f: stacked(
+            point(m.gen_speedup(f, arm, "et"), panel="over early termination", arm=NAMES[arm])
+            for arm in NAMES
+            if arm not in ("vanilla", "et")
+        ),
         ranking(
-            f"{LADDER}; replay after training",
+            f"{LADDER}; replay after training; paper: Qwen2.5-7B, Table 3",
             rows="arm",
             kind="arm",
-            x="speed-up of generation",
+            x="speed-up of generation over early termination",
             width=4.4,
             height=4.2,
             fixed={"FastGRPO": COLOURS["FastGRPO"]},
             finish=no_gain,
         ),
+        lambda twin: listed(
+            "Generation over early termination",
+            twin[twin["arm"].isin(NAMES[arm] for arm in ("fast", "static_4", "static_16"))],
+        ),
     ),
-    "rewards": Figure(rewards, lines(LADDER, width=4.0, fixed=COLOURS)),
 }

@@ -1,4 +1,4 @@
-"""Arms of FastGRPO, what is measured of them, and the claims of the card. Ratios are paired by seed."""
+"""Arms of FastGRPO, what is measured of them, premises and claims of the card. Ratios are paired by seed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from common.study.audits import averages, reported
-from common.study.frame import Errors, levels, rows, scalar
+from common.study.frame import Errors, levels, over, rows, scalar
 from common.study.report import Measure
+from papers.fastgrpo.experiment import PROFILES, Config
 
 Number = TypeVar("Number", float, pd.Series)
 
@@ -47,8 +48,7 @@ DRAFTS = {
 }
 PARTS = ("generation", "learn", "scoring", "update")
 LOOPS = {"vanilla": "vanilla", "et": "early termination", "fast": "FastGRPO"}
-TREES = ("4", "8", "16", "32")
-"""Static trees at fixed batches, by the tokens of a row."""
+TREES = ("4", "8", "16", "32")  # static trees at fixed batches, by the tokens of a row
 
 # Selecting records
 
@@ -251,6 +251,35 @@ def late_reward(frame: pd.DataFrame, arm: str) -> pd.Series:
     return part[part["step"] >= (int(part["step"].max()) + 1) // 2].groupby("seed")["value"].mean()
 
 
+def learning(frame: pd.DataFrame) -> pd.Series:
+    """Mean reward of the second half of plain rollouts minus that of the first batch."""
+    first = loop(frame, "reward", "et", warm=False).groupby("seed")["value"].first()
+    return late_reward(frame, "et") - first
+
+
+def epochs(frame: pd.DataFrame) -> pd.Series:
+    """How often the method's loop has seen its training prompts."""
+    batches = loop(frame, "reward", "fast", warm=False).groupby("seed").size()
+    loops = Config().changed(PROFILES["laptop"]).loop  # every profile of the ladder task has these
+    return batches * loops.prompts / loops.training_prompts
+
+
+def knee_place(frame: pd.DataFrame) -> pd.Series:
+    """C_peak over the last point of the sweep that it is read from."""
+    return profiled(frame, "c_peak") / over(frame, "rows", "profile", "throughput")["step"].max()
+
+
+def modelled(frame: pd.DataFrame, batch: float) -> pd.Series:
+    """Gain of the rule over plain decoding as the cost model predicts it for the policy's depth."""
+    return profiled(frame, "gain", layers=Config().pretraining.layers, rows=batch)
+
+
+def unmodelled(frame: pd.DataFrame) -> pd.Series:
+    """Largest relative difference of the rule's measured and predicted gain with 1, 8 and 64 rows."""
+    ratios = [static_speed(frame, batch, "rule") / modelled(frame, batch) for batch in (1, 8, 64)]
+    return pd.concat(ratios, axis=1).sub(1).abs().max(axis=1)
+
+
 def heldout(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
     """A number of the held-out evaluation."""
     return scalar(frame, "loops", f"heldout/{name}", arm=arm, variant="grpo")
@@ -290,6 +319,12 @@ def stated_share(_frame: pd.DataFrame) -> Errors:
     return outside(np.array([implied_share(e2e, gen) for gen, e2e in pairs]), SHARES)
 
 
+PREMISES: dict[str, Measure] = {
+    "knee": knee_place,
+    "engine": unmodelled,
+    "policy_moves": learning,
+    "epoch": epochs,
+}
 CLAIMS: dict[str, Measure] = {
     "c1_share": lambda f: generation_share(f, "vanilla"),
     "c1_longer": length_correlation,

@@ -1,4 +1,4 @@
-"""What GTO's records show, by the ids of the card: CLAIMS, TABLES, FIGURES."""
+"""What GTO's records show, by the ids of the card: PREMISES, CLAIMS, TABLES, FIGURES."""
 
 from __future__ import annotations
 
@@ -12,9 +12,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from common.plotting.draw import dots, lines
+from common.plotting.point import listed, span
 from common.plotting.style import GREY, HUES, REFERENCE, STYLE, caption, label, panels
 from common.statistics import Interval
-from common.study.frame import curve, estimate, exact, levels, long_table, points, rows, scalar, stacked
+from common.study.card import load_card
+from common.study.frame import (
+    ESTIMATE,
+    curve,
+    estimate,
+    exact,
+    levels,
+    long_table,
+    rows,
+    scalar,
+    stacked,
+)
 from common.study.report import Figure, Twin
 from common.tasks.tridomain import DOMAINS
 from papers.gto.report.measures import (
@@ -23,6 +35,7 @@ from papers.gto.report.measures import (
     DECODERS,
     KINDS,
     NAMES,
+    PREMISES,
     SHAPES,
     discordance,
     gain,
@@ -33,7 +46,7 @@ from papers.gto.report.measures import (
     theory,
 )
 
-__all__ = ["CLAIMS", "COLOURS", "FIGURES", "TABLES"]
+__all__ = ["CLAIMS", "COLOURS", "FIGURES", "PREMISES", "TABLES"]
 
 Cell = tuple[str, str, Interval]
 Select = Callable[[str], pd.Series]
@@ -45,11 +58,12 @@ COLOURS = {
     "GTO": HUES["vermilion"],
     NAMES["shuffled"]: HUES["purple"],
     NAMES["flipped"]: HUES["blue"],
-    "cross-entropy": GREY,
+    NAMES["continual"]: HUES["sky"],
+    NAMES["continual_time"]: HUES["pink"],
     "node sum": HUES["green"],
     "best found": HUES["orange"],
-    **{name: GREY for domain in DOMAINS for name in (f"{domain} path", f"{domain}, target drafts")},
-    **{name: HUES["blue"] for domain in DOMAINS for name in (f"{domain} tree", domain)},
+    "target as its own draft": HUES["orange"],
+    "greedy path": HUES["yellow"],
 }
 
 # Tables
@@ -57,14 +71,6 @@ COLOURS = {
 TAU = {"τ T=0": "tau0", "τ T=1": "tau1"}
 PLACES = (*DOMAINS, "all")
 COMPARED = ("untuned", "continual", "gto")
-PAIRS = (
-    ("gto", "untuned"),
-    ("continual", "untuned"),
-    ("gto", "continual"),
-    ("gto", "continual_time"),
-    ("shuffled", "continual"),
-    ("flipped", "continual"),
-)
 MILLISECONDS = {
     "target, 1 token": "one",
     "target, root and tree": "tree",
@@ -210,12 +216,6 @@ TABLES: dict[str, Twin] = {
         for column, key in TAU.items()
     ),
     "offline": tau_table(every_draft, *PLACES),
-    "differences": lambda f: long_table(
-        (f"{NAMES[arm]} - {NAMES[over]}", f"{place} {name}", estimate(gain(f, arm, over, f"{key}/{place}")))
-        for arm, over in PAIRS
-        for name, key in TAU.items()
-        for place in PLACES
-    ),
     "orders": table(orders),
     "tabular": lambda f: long_table(
         (name, f"rank {rank:g}", estimate(tabular(f, arm, rank)))
@@ -234,16 +234,14 @@ DRAFT = {
     "has": {"to": 0.95, "been": 0.05},
 }
 GREEDY, ACCEPTED, BUDGET = (("is",), ("is", "a")), ("is", "the"), 3
-LOGGED = {
-    "reward": "Reward over the reference's",
-    "equal_groups": "Share of groups of equal rewards",
-    "outside_clip": "Share of ratios outside the clip range",
-    "grad_norm": "Gradient norm",
-}
-GAPS = {
-    "cross_entropy": "cross-entropy",
-    "continual": "continual",
-    "gto": "GTO",
+REWARD, AGAINST = "every arm", "GTO minus a control"
+AGREES, PRUNED = "accepted", "pruned"
+TREE, PATH, OWN = "EAGLE-3", "greedy path", "target as its own draft"
+PLAIN, PAIRED = "over plain", "over EAGLE-3, paired"
+BLOCK = 5  # steps that one point of the reward is the mean of: a step has 32 prefixes of its own
+ROOM = ("too small to equal its target", "large enough")
+OVER_CONTINUAL = {
+    **{arm: NAMES[arm] for arm in ("gto", "shuffled", "flipped")},
     "node_sum": "node sum",
     "best": "best found",
 }
@@ -259,75 +257,99 @@ def small_tree(_frame: pd.DataFrame) -> pd.DataFrame:
     second = {(*path, w): p * q for path, p in first.items() for w, q in DRAFT[path[0]].items()}
     candidates = first | second
     best = sorted(candidates, key=lambda path: -candidates[path])[:BUDGET]
-    rows = [
-        (
-            " ".join(("It", *path)),
-            len(path),
-            chance,
-            path in best,
-            path in GREEDY,
-            path == ACCEPTED[: len(path)],
-        )
-        for path, chance in candidates.items()
-    ]
+    facts = {path: (path in best, path in GREEDY, path == ACCEPTED[: len(path)]) for path in candidates}
+    rows = [(" ".join(("It", *path)), len(path), candidates[path], *facts[path]) for path in candidates]
     return pd.DataFrame(rows, columns=["path", "level", "probability", "kept", "greedy", "accepted"])
 
 
-def greedy_paths(frame: pd.DataFrame) -> Iterator[Cell]:
+def grouped(cells: Iterable[tuple[str, str, str, Interval]]) -> pd.DataFrame:
+    """A twin with arms side by side in each group, a domain mostly: panel, group, arm, and the estimate."""
+    columns = ["panel", "group", "arm", *ESTIMATE]
+    return pd.DataFrame([(*labels, *value) for *labels, value in cells], columns=columns)
+
+
+def gains(frame: pd.DataFrame) -> pd.DataFrame:
+    """Difference of exact τ to EAGLE-3, paired by seed."""
+    return grouped(
+        (f"T={t}", "mean" if place == "all" else place, name, estimate(gain(frame, arm, "untuned", key)))
+        for t in (1, 0)
+        for place in PLACES
+        for key in (f"tau{t}/{place}",)
+        for arm, name in NAMES.items()
+        if arm != "untuned"
+    )
+
+
+def greedy_paths(frame: pd.DataFrame) -> pd.DataFrame:
     """Shares of greedy paths, in percent, with the target as its own draft."""
-    for panel, name in {"accepted on the greedy path": "agrees", "greedy path pruned": "pruned"}.items():
-        for domain in DOMAINS:
-            yield panel, domain, estimate(100 * main(frame, "untuned", f"{name}/{domain}"))
-        for domain in DOMAINS:
-            share = 100 * scalar(frame, "oracle", f"{name}/{domain}")
-            yield panel, f"{domain}, target drafts", estimate(share)
+    drafts = {TREE: partial(main, frame, "untuned"), OWN: partial(scalar, frame, "oracle")}
+    return grouped(
+        (panel, domain, arm, estimate(100 * select(f"{name}/{domain}")))
+        for panel, name in {AGREES: "agrees", PRUNED: "pruned"}.items()
+        for domain in DOMAINS
+        for arm, select in drafts.items()
+    )
 
 
 def paths_and_trees(frame: pd.DataFrame) -> pd.DataFrame:
     """τ of the greedy path and of the tree, EAGLE-3, both temperatures."""
-    return points(
-        (f"T={t}", f"{domain} {kind}", estimate(main(frame, "untuned", f"{name}{t}/{domain}")))
+    return grouped(
+        (f"T={t}", domain, arm, estimate(main(frame, "untuned", f"{name}{t}/{domain}")))
         for t in (0, 1)
-        for kind, name in {"path": "chain", "tree": "tau"}.items()
         for domain in DOMAINS
+        for arm, name in {PATH: "chain", TREE: "tau"}.items()
     )
 
 
 def speed_ups(frame: pd.DataFrame) -> pd.DataFrame:
-    """Speed-up over plain decoding, mean of the domains."""
-    return points(
-        (f"T={t}", DECODERS[arm], estimate(main(frame, arm, f"sr{t}/all", "speed")))
+    """Speed-up over plain decoding, mean of the domains; the same over EAGLE-3, paired by seed."""
+    speeds = {
+        (t, arm): main(frame, arm, f"sr{t}/all", "speed")
         for t in (0, 1)
         for arm in ("eagle2", "eagle3", "continual", "gto")
+    }
+    bases: dict[str, Any] = {PLAIN: (1.0, 1.0), PAIRED: [speeds[t, "eagle3"] for t in (0, 1)]}
+    return grouped(
+        (panel, f"T={t}", DECODERS[arm], estimate(sr / base[t]))
+        for panel, base in bases.items()
+        for (t, arm), sr in speeds.items()
+        if (panel, arm) != (PAIRED, "eagle3")
     )
 
 
 def phase_two(frame: pd.DataFrame) -> pd.DataFrame:
-    """What Phase II logs, over steps."""
+    """The reward of GTO and its controls in blocks of steps, and the paired differences."""
+    series = {}
+    for arm in ("gto", "shuffled", "flipped"):
+        part = rows(frame, "main", "reward", arm=arm)
+        blocks = (BLOCK * (part["step"] // BLOCK + 1)).astype(float)
+        series[REWARD, arm] = part.assign(step=blocks).groupby(["seed", "step"])["value"].mean()
+    for arm in ("shuffled", "flipped"):
+        series[AGAINST, arm] = series[REWARD, "gto"] - series[REWARD, arm]
     return stacked(
-        curve(rows(frame, "main", name, arm=arm), panel=panel, arm=NAMES[arm])
-        for name, panel in LOGGED.items()
-        for arm in ("gto", "shuffled", "flipped")
+        curve(part.reset_index(), panel=panel, arm=NAMES[arm]) for (panel, arm), part in series.items()
     )
 
 
 def gaps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Expected accepted tokens below those of the target's own trees, by rank."""
-    return points(
+    """Expected accepted tokens over those after continual training, by rank, paired by seed."""
+    ranks = levels(frame, "tabular", "rank")
+    return grouped(
         (
+            ROOM[rank == ranks[-1]],
             f"rank {rank:g}",
             name,
-            estimate(tabular_gain(frame, rank, arm, "target")),
+            estimate(tabular_gain(frame, rank, arm, "continual")),
         )
-        for rank in levels(frame, "tabular", "rank")
-        for arm, name in GAPS.items()
+        for rank in ranks
+        for arm, name in OVER_CONTINUAL.items()
     )
 
 
 def tree_picture(data: pd.DataFrame, reported: Mapping[str, float]) -> Plot:
     """The tree by level, each node at its cumulative probability."""
     figure, axes = panels(1, width=6.0, height=3.2)
-    axis, heights = axes[0], apart(data)
+    axis = axes[0]
     nodes: list[Any] = list(data.itertuples())
     place = {row.path: (row.level, row.probability) for row in nodes} | {"It": (0, 1.0)}
     for row in nodes:
@@ -336,9 +358,12 @@ def tree_picture(data: pd.DataFrame, reported: Mapping[str, float]) -> Plot:
         colour, style = (HUES["blue"], "-") if row.kept else (GREY, ":")
         axis.plot([above[0], level], [above[1], height], color=colour, ls=style, lw=1.4, zorder=1)
         axis.scatter(level, height, color=colour, zorder=2)
+        facts = {"greedy": row.greedy, "target accepts": row.accepted, "pruned": not row.kept}
+        text = (
+            f"{row.path} ({', '.join([f'{height:.3g}', *(fact for fact, holds in facts.items() if holds)])})"
+        )
         with mpl.rc_context(STYLE):
-            text = f"{row.path} ({', '.join([f'{height:.3g}', *notes(row)])})"
-            axis.text(level + 0.06, heights[row.path], text, va="center", size=8)
+            axis.text(level + 0.06, height, text, va="bottom" if row.kept else "top", size=8)
     axis.scatter(0, 1.0, color=HUES["blue"])
     axis.text(0.06, 1.0, "It", va="center", size=8)
     axis.set_xlim(-0.1, 3.4)
@@ -349,100 +374,87 @@ def tree_picture(data: pd.DataFrame, reported: Mapping[str, float]) -> Plot:
     return figure
 
 
-def notes(row: Any) -> list[str]:
-    """What holds of a node."""
-    facts = {"greedy": row.greedy, "target accepts": row.accepted, "pruned": not row.kept}
-    return [note for note, holds in facts.items() if holds]
-
-
-def apart(data: pd.DataFrame, room: float = 0.07) -> dict[str, float]:
-    """Heights of the labels: above inner nodes, and apart where two leaves would overlap."""
-    heights: dict[str, float] = {}
-    levels_of_tree: Any = data.sort_values("probability").groupby("level")
-    for level, nodes in levels_of_tree:
-        lift, last = 0.5 * room * (level < data["level"].max()), -1.0
-        for row in nodes.itertuples():
-            last = heights[row.path] = max(row.probability + lift, last + room)
-    return heights
-
-
-def paper_shares(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping[str, float]) -> None:
-    """The paper's share of each domain, in the panel that it belongs to."""
-    for axis, suffix in zip(axes.values(), ("accepted", "pruned"), strict=True):
-        stated = [reported[f"{domain} {suffix}"] for domain in DOMAINS]
-        axis.scatter(range(len(DOMAINS)), stated, marker="x", color="0.35", label="paper", zorder=3)
-        axis.set_ylim(0, 105)
-
-
-def from_one(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """A cycle accepts at least one token."""
+def margin(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """What the reward has to reach, and the flipped one on the other side."""
+    least = float(load_card("gto").premises["reward_rises"].test.greater or 0.0)
     for axis in axes.values():
-        axis.set_ylim(bottom=1.0)
-
-
-def reward_axis(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """The reward is a difference, which may lie on both sides of 0."""
-    axes[LOGGED["reward"]].axhline(0.0, **REFERENCE)
-
-
-def off_the_greedy_path(data: pd.DataFrame) -> str:
-    """Nodes of the worked example that the target accepts, and those of them on the greedy path."""
-    accepted, both = data["accepted"].sum(), (data["accepted"] & data["greedy"]).sum()
-    return f"The target accepts {accepted} of {len(data)} nodes, {both} of them on the greedy path."
+        axis.set_ylim(-1.8 * least, 1.8 * least)
+    for height in (least, -least):
+        axes[REWARD].axhline(height, ls="--", label="margin of the premises", **REFERENCE)
 
 
 LAPTOP = "target of 0.8 M parameters, draft of 0.1 M"
+beside = partial(dots, x="group", fixed=COLOURS)
 FIGURES: dict[str, Figure] = {
-    "fig1": Figure(small_tree, tree_picture, off_the_greedy_path),
+    "gains": Figure(
+        gains,
+        beside(
+            f"paired by seed, exact at held-out prefixes; {LAPTOP}; paper: LLaMA-3.1-8B",
+            y="acceptance length, over EAGLE-3's",
+            width=4.6,
+            level=0.0,
+        ),
+        lambda twin: listed(
+            "Acceptance length over EAGLE-3's at temperature 1, mean of the domains",
+            twin[(twin["panel"] == "T=1") & (twin["group"] == "mean")],
+        ),
+    ),
+    "fig1": Figure(
+        small_tree,
+        tree_picture,
+        lambda twin: (
+            f"Kept: {', '.join(twin['path'][twin['kept']])}. Cut: {twin['path'][twin['accepted']].iloc[-1]}, "
+            f"which the target would accept, and the greedy path {twin['path'][twin['greedy']].iloc[-1]}."
+        ),
+    ),
     "fig2a": Figure(
-        lambda f: points(greedy_paths(f)),
-        dots(
-            f"EAGLE-3, T=0; {LAPTOP}; the target drafts once for all seeds",
-            y="share of prefixes (%)",
-            width=3.8,
-            fixed=COLOURS,
-            finish=paper_shares,
+        greedy_paths,
+        beside(f"T=0; {LAPTOP}; the target drafts once for all seeds", y="share of greedy paths (%)"),
+        lambda twin: (
+            f"What is accepted lies on EAGLE-3's greedy path at {span(twin, AGREES, TREE)}% of the prefixes; "
+            f"re-ranking prunes that path at {span(twin, PRUNED, TREE)}%, at "
+            f"{span(twin, PRUNED, OWN)}% where the target drafts for itself."
         ),
     ),
     "fig2b": Figure(
         paths_and_trees,
-        dots(
-            f"EAGLE-3, exact at held-out prefixes; {LAPTOP}",
-            y="acceptance length τ",
-            width=3.8,
-            fixed=COLOURS,
-            paper="T=0",
-            finish=from_one,
+        beside(f"EAGLE-3, exact at held-out prefixes; {LAPTOP}", y="acceptance length τ"),
+        lambda twin: (
+            f"At temperature 1 the tree is accepted for {span(twin, 'T=1', TREE)} tokens, "
+            f"the greedy path for {span(twin, 'T=1', PATH)}."
         ),
     ),
     "fig2c": Figure(
         speed_ups,
-        dots(
-            f"one thread, arms in turn; {LAPTOP}; paper: LLaMA-3.1-8B",
-            y="speed-up over plain decoding",
-            fixed=COLOURS,
-            paper="T=0",
+        beside(f"one thread, arms in turn; {LAPTOP}; paper: LLaMA-3.1-8B", y="speed-up"),
+        lambda twin: listed(
+            "Speed over EAGLE-3's at temperature 0",
+            twin[(twin["panel"] == PAIRED) & (twin["group"] == "T=0")],
         ),
     ),
     "training": Figure(
         phase_two,
         lines(
-            f"Phase II from EAGLE-3; {LAPTOP}",
+            f"Phase II from EAGLE-3, means of {BLOCK} steps; {LAPTOP}",
             x="step",
-            columns=2,
+            y="reward over the reference's",
+            width=4.2,
             fixed=COLOURS,
-            rates=("rewards", "range"),
-            finish=reward_axis,
+            level=0.0,
+            finish=margin,
+        ),
+        lambda twin: listed(
+            f"Reward over the reference's, last {BLOCK} steps",
+            twin[(twin["panel"] == REWARD) & (twin["step"] == twin["step"].max())],
         ),
     ),
     "gap": Figure(
         gaps,
-        dots(
-            "difference to the target's own trees; eight contexts, four tokens, three levels",
-            y="accepted tokens, difference",
-            width=3.0,
-            fixed=COLOURS,
+        beside(
+            "paired by seed; eight contexts, four tokens, three levels",
+            y="accepted tokens, over continual training",
             level=0.0,
         ),
+        lambda twin: listed("Rank 1, over continual training", twin[twin["group"] == "rank 1"]),
     ),
 }

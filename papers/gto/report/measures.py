@@ -1,4 +1,4 @@
-"""Arms of GTO, what is measured of them, and the claims of the card.
+"""Arms of GTO, what is measured of them, and the premises and claims of the card.
 
 Arms of a seed share the draft that Phase II starts from, so differences are paired by seed.
 """
@@ -22,8 +22,8 @@ NAMES = {
     "continual": "continual, equal steps",
     "continual_time": "continual, equal time",
     "gto": "GTO",
-    "shuffled": "GTO, shuffled advantages",
-    "flipped": "GTO, flipped advantages",
+    "shuffled": "GTO, shuffled",
+    "flipped": "GTO, flipped",
 }
 DECODERS = {
     "vanilla": "plain decoding",
@@ -56,6 +56,13 @@ def main(
 def gain(frame: pd.DataFrame, arm: str, over: str, name: str = "tau1/all") -> pd.Series:
     """Difference of two arms of `main`."""
     return main(frame, arm, name) - main(frame, over, name)
+
+
+def late_reward(frame: pd.DataFrame, arm: str, sweep: str = "main", **labels: str) -> pd.Series:
+    """Reward over the reference's that Phase II logs, mean of the last quarter of its steps."""
+    part = rows(frame, sweep, "reward", arm=arm, **labels)
+    late = part[part["step"] >= 0.75 * (int(part["step"].max()) + 1)]
+    return late.groupby("seed")["value"].mean()
 
 
 def speed_ratio(frame: pd.DataFrame, temperature: int) -> pd.Series:
@@ -196,6 +203,14 @@ def proportional_rows(_frame: pd.DataFrame) -> Errors:
     return (low <= high).astype(float).to_numpy()
 
 
+PREMISES: dict[str, Measure] = {
+    "plateau": lambda f: main(f, "continual_time") / main(f, "untuned") - 1,
+    "reward_rises": lambda f: late_reward(f, "gto"),
+    "flipped_falls": lambda f: late_reward(f, "flipped"),
+    "others_rise": lambda f: pd.DataFrame(
+        {kind: late_reward(f, "gto", "inits", kind=kind) for kind in KINDS}
+    ).min(axis=1),
+}
 CLAIMS: dict[str, Measure] = {
     "c1": lambda f, arm="gto": domain_gain(f, arm, "untuned"),
     "c1_greedy": lambda f, arm="gto": gain(f, arm, "untuned", "tau0/all"),
@@ -212,7 +227,6 @@ CLAIMS: dict[str, Measure] = {
     "c3_tree_small": lambda f: tree_over_path(f, f"@{AS_MANY}"),
     "c4": lambda f, arm="gto": gains_from_others(f, arm),
     "c5": aggregator_order,
-    "c5_null": lambda f: gain(f, "shuffled", "continual"),
     "c6": around_eight,
     "c7": lambda f: paired(main(f, "gto"), main(f, "no debiasing", sweep="debias")),
     "c7_null": lambda f: gain(f, "shuffled", "continual"),

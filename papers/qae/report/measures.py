@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.study.audits import Audit, number, possible, reported
-from common.study.card import load_card
 from common.study.errors import StudyError
-from common.study.frame import Errors, after, average, final, learning_curve, rows, values
+from common.study.frame import Errors, after, average, final, learning_curve, levels, paired, rows, values
 from common.study.report import Measure
-from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, Config
+from common.tasks.opchain import LEVELS
+from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, LONG, Config, numbers
 
 # Arms
 
@@ -31,7 +30,9 @@ NAMES = {
     "inverted": "inverted gate",
     "sparse_mean": "mean, random 80% masked",
 }
-GATED = ("quantile", "pos", "neg", "random_gate", "inverted")  # baselines that K changes
+LONG_RUN = Config().changed(LONG).regime
+RATES, SHARES = numbers(LONG_RUN.learning_rates), numbers(LONG_RUN.mix)
+ILL = 3e-4  # the learning rate at which the mean baseline's entropy collapses and it still learns
 BASES = {"clip_higher": "Clip-Higher", "clip_cov": "Clip-Cov", "kl_cov": "KL-Cov", "gspo": "GSPO"}
 
 
@@ -48,6 +49,22 @@ def trained(
 ) -> pd.DataFrame:
     """A series of a language-model arm."""
     return learning_curve(frame, sweep, name, base=base, baseline=arm, **labels)
+
+
+def long_run(
+    frame: pd.DataFrame, name: str, arm: str, rate: float | None = None, purpose: str = "judged"
+) -> pd.DataFrame:
+    """A series of an arm in the long runs, at a learning rate or at its own."""
+    own = own_rate(frame, arm) if rate is None else rate
+    return trained(frame, name, arm, sweep="rates", learning_rate=own, purpose=purpose)
+
+
+def own_rate(frame: pd.DataFrame, arm: str) -> float:
+    """The learning rate at which an arm's pass@1 on the levels trained on is best on development seeds."""
+    rates = levels(frame, "rates", "learning_rate")
+    if len(rates) == 1:
+        return rates[0]
+    return max(rates, key=lambda rate: trained_levels(frame, arm, 1, rate, "search").mean())
 
 
 # Measures: one number per seed
@@ -98,6 +115,41 @@ def gain(frame: pd.DataFrame, arm: str, base: str = "clip_higher", k: int = 1) -
     return score(frame, arm, base, k) - score(frame, "mean", base, k)
 
 
+def trained_levels(
+    frame: pd.DataFrame, arm: str, k: int = 1, rate: float | None = None, purpose: str = "judged"
+) -> pd.Series:
+    """Held-out pass@k at the end of the long runs on the levels trained on, in the shares of the training."""
+    scores = {
+        level: share
+        * long_run(frame, f"final/pass_at_{k}/{level}", arm, rate, purpose).set_index("seed")["value"]
+        for level, share in zip(LEVELS, SHARES, strict=True)
+        if share
+    }
+    return pd.DataFrame(scores).sum(axis=1, skipna=False)
+
+
+def advantage(frame: pd.DataFrame, arm: str, k: int, rate: float | None) -> pd.Series:
+    """`trained_levels` of an arm minus the mean baseline's, at one rate or each at its own."""
+    return paired(trained_levels(frame, arm, k, rate), trained_levels(frame, "mean", k, rate))
+
+
+def doublings(entropy: pd.DataFrame) -> pd.Series:
+    """log2 of the highest over the lowest entropy in a run, of means over its tenths: 1 is a factor of 2."""
+    tenth = 10 * entropy["step"] // (entropy["step"].max() + 1)
+    means = entropy.groupby(["seed", tenth])["value"].mean().groupby("seed")
+    return (means.max() / means.min()).map(np.log2)
+
+
+def unrest(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """How far an arm's entropy swings in the long runs at the rate `ILL`, in doublings."""
+    return doublings(long_run(frame, "entropy", arm, ILL))
+
+
+def short_gains(frame: pd.DataFrame) -> pd.DataFrame:
+    """Gain of QAE in the short runs by base algorithm, on the seeds that all of them have."""
+    return pd.DataFrame({base: gain(frame, "quantile", base) for base in BASES}).dropna()
+
+
 def small_steps(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Entropy with one small SGD step a batch."""
     return rows(frame, "tabular_small_steps", "entropy", baseline=arm, optimizer="sgd")
@@ -130,51 +182,6 @@ def linear_mismatches(frame: pd.DataFrame) -> Errors:
     return np.concatenate([counts - 1, at_sixteen]).astype(float)
 
 
-def batches(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
-    """A series of every tabular run with a baseline, all K, clip ranges and gradient norms."""
-    sweeps = [f"tabular_{mix}" for mix in MIXES]
-    part = frame[frame["sweep"].isin(sweeps) & (frame["baseline"] == arm) & (frame["name"] == name)]
-    index = ["sweep", "k", "epsilon_high", "matched_grad_norm", "seed", "step"]
-    return part.astype({"sweep": str, "k": float}).set_index(index)["value"].sort_index()
-
-
-def zero_share(frame: pd.DataFrame, arm: str, predicted: str = "") -> Errors:
-    """Share of zero advantages, less a predicted one, in every batch with a mixed group."""
-    share = batches(frame, "share_zero", arm) - (batches(frame, predicted, arm) if predicted else 0.0)
-    return share[batches(frame, "mixed_groups", arm) > 0].to_numpy()
-
-
-# Audits of the paper's own numbers
-
-
-def improved_cells(_frame: pd.DataFrame) -> Errors:
-    """Reported count of improved pass@1 cells of Table 2 minus the recomputed one."""
-    block = reported("qae", "table2").filter(regex="p@1$", axis=1)
-    methods = block.filter(like=" + QAE", axis=0)
-    bases = block.loc[methods.index.str.removesuffix(" + QAE")]
-    count = number(load_card("qae").claims["audit_cells"].reported)
-    return np.array([count - (methods.to_numpy() > bases.to_numpy()).sum()])
-
-
-def relative_changes(_frame: pd.DataFrame) -> Errors:
-    """Reported minus recomputed relative changes (percentage points): Table 1, then the headline."""
-    table1 = reported("qae", "table1").dropna()
-    base = float(reported("qae", "table1")["AIME24 pass@1"]["mean, eps_high=0.28"])
-    ours = table1["relative to 0.28"] - 100 * (table1["AIME24 pass@1"] / base - 1)
-    aime = reported("qae", "table2")["AIME24 p@1"]
-    change = number(load_card("qae").claims["c9_headline"].reported)
-    headline = change - 100 * (aime["8B Clip-Higher + QAE"] / aime["8B Clip-Higher"] - 1)
-    return np.array([*ours, headline])
-
-
-def possible_scores(*audits: Audit) -> Audit:
-    """Several audits as one."""
-    return lambda frame: np.concatenate([audit(frame) for audit in audits])
-
-
-SAMPLES = Config().run.evaluation_samples
-AIME, AMC = 30 * SAMPLES, 40 * SAMPLES
-
 CLAIMS: dict[str, Measure] = {
     "c1": theory("threshold_switch", "baseline_error", "advantage_error"),
     "c1_linear": linear_mismatches,
@@ -185,8 +192,6 @@ CLAIMS: dict[str, Measure] = {
     "c3_centred": lambda f: (theory("entropy_safety", "centred_spread")(f) <= 1e-12).astype(float),
     "c3_identity": theory("entropy_safety", "identity_error", "bound_error"),
     "c4": theory("weight_curves", "error"),
-    "c5a": lambda f: zero_share(f, "quantile", "share_zero_predicted"),
-    "c5a_mean": lambda f: zero_share(f, "mean"),
     "c6": lambda f, arm="quantile": pd.DataFrame(
         {f"k{round(10 * k):02d}": early_entropy(f, arm, k) for k in K_SWEEP}
     ),
@@ -201,20 +206,23 @@ CLAIMS: dict[str, Measure] = {
         {f"eps_high={e:.2f}": mean_entropy(f, "pos", e) - mean_entropy(f, "neg", e) for e in (WIDE, NARROW)}
     ),
     "c8d_random": lambda f: mean_entropy(f, "mean") - mean_entropy(f, "sparse_mean"),
-    "c9": lambda f, arm="quantile": gain(f, arm),
-    "c9_pass16": lambda f: gain(f, "quantile", k=16),
-    "c9_clip_cov": lambda f: gain(f, "quantile", "clip_cov"),
-    "c9_kl_cov": lambda f: gain(f, "quantile", "kl_cov"),
-    "c9_gspo": lambda f: gain(f, "quantile", "gspo"),
+    "c9": lambda f, arm="quantile": advantage(f, arm, 1, ILL),
+    "c9_pass16": lambda f: advantage(f, "quantile", 16, ILL),
+    "c9_tuned": lambda f, arm="quantile": advantage(f, arm, 1, None),
+    "c9_bases": short_gains,
+    "c9_bases_gate": lambda f: gain(f, "random_gate"),
     "c10": lambda f, arm="quantile": pd.DataFrame(
         {f"eps_high={e:.2f}": success(f, arm) - success(f, "mean", e) for e in EPSILON_HIGH_SWEEP}
     ),
     "c11": lambda f: pd.DataFrame(off_mean(f, "quantile") | off_mean(f, "b0")),
-    "c11_drop": drop,
-    "audit_cells": improved_cells,
-    "audit_relative": relative_changes,
-    "audit_possible": possible_scores(
-        possible("qae", "table1", {"AIME24 pass@1": AIME}),
-        possible("qae", "table2", {"AIME25 p@1": AIME, "AIME24 p@1": AIME, "AMC23 p@1": AMC}),
-    ),
+    "c12": lambda f, arm="quantile": paired(unrest(f, arm), unrest(f, "mean")),
+}
+
+PREMISES: dict[str, Measure] = {
+    "entropy_moves": lambda f: unrest(f, "mean"),
+    "clipping_acts": lambda f: average(long_run(f, "clip_high", "mean", ILL)),
+    "headroom": lambda f: trained_levels(f, "mean", 1, ILL),
+    "entropy_moves_in_short_runs": lambda f: doublings(trained(f, "entropy", "mean")),
+    "entropy_grows": lambda f: entropy_at(f, 15, "mean") - entropy_at(f, 0, "mean"),
+    "small_steps_move": drop,
 }

@@ -1,4 +1,4 @@
-"""What the records of the exploration study show, by the ids of its card: CLAIMS, TABLES, FIGURES.
+"""What the records of the exploration study show, by the ids of its card: PREMISES, CLAIMS, TABLES, FIGURES.
 
 Where runs are bistable, a figure holds every seed and the median instead of a mean. The paper has no
 figure of its own.
@@ -6,6 +6,7 @@ figure of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,26 +19,29 @@ from common.plotting.style import caption, label, panels
 from common.statistics import Interval
 from common.study.frame import ESTIMATE, curve, estimate, exact, levels, long_table, rows, stacked
 from common.study.report import Figure, Twin
-from papers.rlhf_exploration.experiment import LM_INSTANCES, LM_PROTOCOLS, PAIR
+from papers.rlhf_exploration.experiment import LM_PROTOCOLS, MANY_PROTOCOLS, PAIR
 from papers.rlhf_exploration.method import rate
 from papers.rlhf_exploration.report.measures import (
     ARMS,
     CLAIMS,
     KNOBS,
     NAMES,
+    PAIRS,
+    PREMISES,
     at,
     by_hardness,
     envelope,
     growth,
     jackknife,
+    log_ratio,
     regret,
     theory,
 )
 
-__all__ = ["CLAIMS", "COLOURS", "FIGURES", "NAMES", "TABLES"]
+__all__ = ["CLAIMS", "COLOURS", "FIGURES", "NAMES", "PREMISES", "TABLES"]
 
 BOUND = "(β+1)/(β+2)"
-COLOURS = {**dict(ARMS.values()), BOUND: (0.35, 0.35, 0.35)}
+COLOURS = {**dict(ARMS.values()), **dict(PAIRS.values()), BOUND: (0.35, 0.35, 0.35)}
 MAIN = ("proposed", "xpo", "vpo", "ablation_a", "ablation_b")
 
 # Tables
@@ -132,7 +136,9 @@ TABLES: dict[str, Twin] = {
 # Figures
 
 SLOPES = "Slope against β"
+LOG2 = math.log(2)
 POLICIES = {"model": "transformer", "table": "table of logits"}
+LEARNERS = (("rare", "model"), ("pattern", "model"), ("pattern", "table"))
 PRIORS = {"random": "Broad π_ref", "hard_prior": "π_ref on the worst arm"}
 Point = tuple[object, ...]
 
@@ -153,10 +159,11 @@ def over_rounds(
 
 
 def on_ce1(frame: pd.DataFrame) -> pd.DataFrame:
-    """Cumulative regret on CE1 at every β."""
+    """Cumulative regret on CE1 at the smallest, a middle and the largest β."""
+    betas = levels(frame, "ce1", "beta")
     return stacked(
         part
-        for beta in reversed(levels(frame, "ce1", "beta"))
+        for beta in sorted({betas[-1], betas[len(betas) // 2], betas[0]})
         for part in over_rounds(frame, "ce1", "regret", f"β = {beta:g}", beta=beta)
     )
 
@@ -172,10 +179,12 @@ def what_pairs_tell(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def every_seed(sweep: str) -> Twin:
-    """R_T by 1/β or gap, every seed, with the median."""
+    """R_T by 1/β or gap, every seed, with the median; on CE1 a uniform partner is π_ref, XPO-type's."""
 
     def parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
         for protocol, arm in NAMES.items():
+            if (sweep, protocol) == ("ce1", "uniform"):
+                continue
             regrets = by_hardness(frame, sweep, protocol)
             for step in regrets.columns.astype(float):
                 part = regrets[step].dropna().reset_index(name="value")
@@ -201,30 +210,44 @@ def growth_and_slopes(frame: pd.DataFrame) -> Iterator[Point]:
 
 
 def on_random_bandits(frame: pd.DataFrame) -> Iterator[Point]:
-    """R_T on random bandits, over K at the middle β and over 1/β at five arms."""
+    """log2 of R_T over the proposal's on random bandits, over K at the middle β and over 1/β at five arms."""
     for kind, name in PRIORS.items():
         many = frame[(frame["sweep"] == kind) & (frame["arms"] != 5)]
         middle = float(many["beta"].iloc[0])  # the β at which the number of arms varies
-        for protocol in PAIR:
+        for protocol in ("vpo", "xpo"):
             for arms in levels(frame, kind, "arms"):
-                value = estimate(regret(frame, kind, protocol, beta=middle, arms=arms))
-                yield f"{name}, β = {middle:g}", NAMES[protocol], arms, *value
-            for beta in levels(frame, kind, "beta"):
-                value = estimate(regret(frame, kind, protocol, beta=beta, arms=5))
-                yield f"{name}, K = 5", NAMES[protocol], 1 / beta, *value
+                value = log_ratio(frame, kind, protocol, beta=middle, arms=arms) / LOG2
+                yield f"{name}, β = {middle:g}", NAMES[protocol], arms, *estimate(value)
+            for beta in levels(frame, kind, "beta") if kind == "random" else ():
+                value = log_ratio(frame, kind, protocol, beta=beta, arms=5) / LOG2
+                yield f"{name}, K = 5", NAMES[protocol], 1 / beta, *estimate(value)
+
+
+def among_many(frame: pd.DataFrame) -> Iterator[Point]:
+    """R_T by the number of arms, two of which are good."""
+    names = NAMES | {name: arm for name, (arm, _) in PAIRS.items()}
+    for protocol in MANY_PROTOCOLS:
+        for arms in levels(frame, "many", "arms"):
+            value = estimate(regret(frame, "many", protocol, arms=arms))
+            yield "Two good arms", names[protocol], arms, *value
 
 
 def learned_policies(frame: pd.DataFrame) -> pd.DataFrame:
-    """Cumulative regret of the learned policies over rounds."""
+    """Cumulative regret of the learned policies minus the proposal's, over rounds."""
+
+    def so_far(protocol: str, instance: str, policy: str) -> pd.DataFrame:
+        part = rows(frame, "lm", "regret", protocol=protocol, instance=instance, policy=policy)
+        return part.set_index(["seed", "step"])
+
     return stacked(
         curve(
-            rows(frame, "lm", "regret", protocol=protocol, instance=instance, policy=policy),
-            panel=f"{instance.capitalize()}, {POLICIES[policy]}",
+            (so_far(protocol, *panel) - so_far("proposed", *panel)).reset_index(),
+            panel=f"{panel[0].capitalize()}, {POLICIES[panel[1]]}",
             arm=NAMES[protocol],
         )
-        for policy in POLICIES
-        for instance in LM_INSTANCES
+        for panel in LEARNERS
         for protocol in LM_PROTOCOLS
+        if protocol != "proposed"
     )
 
 
@@ -232,9 +255,21 @@ def level_ticks(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping
     """Ticks at the levels that were run."""
     for name, axis in axes.items():
         ticks = sorted(data.loc[data["panel"] == name, "step"].unique())
-        axis.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        axis.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
         axis.minorticks_off()
-        axis.set_xlabel("arms K" if "β" in name else "1/β")
+        axis.set_xlabel("1/β" if "K = " in name else "arms K")
+
+
+def whole_bands(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """Differences may lie on both sides of 0, also where no mean does."""
+    for name, axis in axes.items():
+        axis.set_ylim(min(axis.get_ylim()[0], data.loc[data["panel"] == name, "low"].min()))
+
+
+def ratio_axes(axes: Mapping[str, Axes], data: pd.DataFrame, reported: Mapping[str, float]) -> None:
+    """Both of the above."""
+    level_ticks(axes, data, reported)
+    whole_bands(axes, data, reported)
 
 
 def pair_axes(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
@@ -251,6 +286,8 @@ def every_dot(x: str, text: str) -> Callable[[pd.DataFrame, Mapping[str, float]]
         figure, axes = panels(4, -(-len(names) // 4), width=2.6, height=2.4)
         ticks = sorted(data["step"].unique())
         spread = 0.24 * (max(ticks) - min(ticks)) / max(len(ticks) - 1, 1)
+        for axis in axes[len(names) :]:
+            axis.remove()
         for axis, name in zip(axes, names, strict=False):
             part = data[data["panel"] == name]
             shift = part.groupby("step").cumcount() / part.groupby("step")["seed"].transform("size") - 0.5
@@ -260,20 +297,43 @@ def every_dot(x: str, text: str) -> Callable[[pd.DataFrame, Mapping[str, float]]
             axis.plot(middle["step"], middle["median"], color=COLOURS[name], lw=1.6)
             axis.set(yscale="log", ylim=(0.7 * data["value"].min(), 1.4 * data["value"].max()))
             axis.minorticks_off()  # a hundred ticks that nobody reads are most of the drawing time
-            label(axis, name, x=x, y="R_T")
+            label(axis, name, x=x, y="regret after T rounds")
         caption(figure, f"{text}; n = {data['seed'].nunique()} seeds, one dot each; line: median")
         return figure
 
     return draw
 
 
-def at_the_hardest(data: pd.DataFrame) -> str:
-    """Median regret of the best and the worst protocol at the hardest level."""
-    last = (
-        data[data["step"] == data["step"].max()].groupby("panel", sort=False)["median"].first().sort_values()
+def with_hardness(data: pd.DataFrame) -> str:
+    """Median regret from the easiest to the hardest level."""
+    medians = data.sort_values("step").groupby("panel")["median"]
+    told = ", ".join(
+        f"{arm} {medians.first()[arm]:,.0f} → {medians.last()[arm]:,.0f}"
+        for arm in ("proposed", "XPO-type", "VPO-type")
     )
-    low, high = f"{last.index[0]} {last.iloc[0]:.3g}", f"{last.index[-1]} {last.iloc[-1]:.3g}"
-    return f"Median regret at the hardest level: lowest {low}, highest {high}."
+    return f"Median regret from the easiest to the hardest level: {told}."
+
+
+def informed(data: pd.DataFrame) -> str:
+    """Both panels at their end: the proposal beside the protocol that the instance was built against."""
+    ends = data.sort_values("step").groupby(["panel", "arm"])["mean"].last()
+    mixed, information = dict.fromkeys(data["panel"])
+    return (
+        f"Rounds with two different arms on CE1: proposed {ends[mixed, 'proposed']:.1%}, VPO-type "
+        f"{ends[mixed, 'VPO-type']:.1%}. Information on CE2: proposed {ends[information, 'proposed']:.1f}, "
+        f"XPO-type {ends[information, 'XPO-type']:.1f}."
+    )
+
+
+def beside(data: pd.DataFrame) -> str:
+    """How often a rival's regret lies above, and below, the proposal's by its interval, at the last step."""
+    ends = data.sort_values("step").groupby(["panel", "arm"], sort=False).last()
+    told = ", ".join(
+        f"{arm} above it in {(part['low'] > 0).sum()} and below it in {(part['high'] < 0).sum()}"
+        for arm, part in ends.groupby("arm", sort=False)
+    )
+    panels = data["panel"].nunique()
+    return f"Against the proposal's regret, by intervals at the right end of {panels} panels: {told}."
 
 
 LOOK: dict[str, Any] = {"width": 3.3, "height": 2.6, "fixed": COLOURS}
@@ -283,22 +343,42 @@ WORST_GAP = LOOK | {
     "y": "regret at the worst gap",
     "finish": lambda axes, *_: axes[SLOPES].set(yscale="linear", xlabel="β", ylabel="slope"),
 }
-OVER_LEVELS = LOOK | {"y": "R_T", "columns": 2, "finish": level_ticks}
+OVER_LEVELS = LOOK | {"y": "log2 (regret / proposal's)", "level": 0, "finish": ratio_axes}
+BEYOND = LOOK | {"x": "round", "y": "extra regret", "level": 0, "finish": whole_bands}
+OVER_ARMS = LOOK | {
+    "width": 5.0,
+    "height": 3.0,
+    "y": "regret after T rounds",
+    "log": "xy",
+    "finish": level_ticks,
+}
 FIGURES: dict[str, Figure] = {
     "fig_a": Figure(on_ce1, lines("CE1, two arms; alpha = 0.3 √T", log="y", **OVER_ROUNDS)),
-    "fig_b": Figure(every_seed("ce1"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T"), at_the_hardest),
+    "fig_b": Figure(every_seed("ce1"), every_dot("1/β", "CE1, two arms; alpha = 0.3 √T"), with_hardness),
     "fig_c": Figure(
-        every_seed("ce2"), every_dot("gap G", "CE2, three arms; β = 0.2; alpha = 0.3 √T"), at_the_hardest
+        every_seed("ce2"), every_dot("gap G", "CE2, three arms; β = 0.2; alpha = 0.3 √T"), with_hardness
     ),
     "fig_d": Figure(
-        twin(growth_and_slopes), lines("CE1 with gaps 0.05 to 0.8, R equal to the gap", log="xy", **WORST_GAP)
+        twin(growth_and_slopes),
+        lines("CE1 with gaps 0.05 to 0.8, R equal to the gap", log="xy", **WORST_GAP),
     ),
-    "fig_e": Figure(twin(on_random_bandits), lines("r* ~ U[0, 1]; alpha = 0.3 √T", log="xy", **OVER_LEVELS)),
+    "fig_e": Figure(
+        twin(on_random_bandits),
+        lines("r* ~ U[0, 1]; alpha = 0.3 √T; paired by seed", log="x", **OVER_LEVELS),
+        beside,
+    ),
     "fig_f": Figure(
-        learned_policies, lines("responses enumerated exactly; β = 0.2", columns=2, **OVER_ROUNDS)
+        learned_policies,
+        lines("regret beyond the proposal's, paired by seed; responses enumerated; β = 0.2", **BEYOND),
+        beside,
     ),
     "fig_g": Figure(
         what_pairs_tell,
         lines("alpha = 0.3 √T", log="y", columns=2, finish=pair_axes, **OVER_ROUNDS | {"y": "so far"}),
+        informed,
+    ),
+    "fig_h": Figure(
+        twin(among_many),
+        lines("rewards 8 and 7, all others 0; β = 0.2; alpha = 0.3 √T", **OVER_ARMS),
     ),
 }

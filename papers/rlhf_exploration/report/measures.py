@@ -1,4 +1,4 @@
-"""Arms of the exploration study, what is measured of them, and the claims of the card.
+"""Arms of the exploration study, what is measured of them, and the premises and claims of the card.
 
 Methods share their random numbers, so differences and ratios are paired by seed.
 """
@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from common.plotting.style import GREY, HUES
-from common.study.frame import Errors, final, levels, rows, scalar, values
+from common.study.frame import Errors, final, levels, paired, rows, scalar, values
 from common.study.report import Measure
 from papers.rlhf_exploration.experiment import COIN_BETA, HARD_BETA, HARD_GAP
 from papers.rlhf_exploration.method import rate
@@ -31,9 +31,13 @@ ARMS = {
     "passive": ("passive online DPO", GREY),
 }
 NAMES = {protocol: name for protocol, (name, _) in ARMS.items()}
+PAIRS = {
+    "pairs": ("uniform pairs", HUES["pink"])
+}  # no protocol of the paper's kind: nothing that it learns is played
 KNOBS = {"ce1": "beta", "ce2": "gap"}
 GROWTH_BETAS = (0.5, 0.33, 0.25, 0.2)
 FAR, NEAR, UNSATURATED = 10.0, 4.0, 2.0  # gaps of CE2
+MANY, FEW = 100, 3  # arms
 
 # Measures: one number per seed
 
@@ -48,11 +52,12 @@ def growth(frame: pd.DataFrame, sweep: str, protocol: str, **labels: Any) -> pd.
     return regret(frame, sweep, protocol, **labels) / regret(frame, sweep, protocol, "half", **labels)
 
 
-def linear_share(frame: pd.DataFrame, protocol: str) -> pd.Series:
-    """Regret on CE1 over what it would be at the first round's rate."""
-    total = regret(frame, "ce1", protocol, beta=HARD_BETA)
-    horizon = levels(frame, "ce1", "horizon")[0]
-    return total / (horizon * regret(frame, "ce1", protocol, "first", beta=HARD_BETA))
+def not_linear(frame: pd.DataFrame, protocol: str) -> Errors:
+    """Regret on CE1 at each checkpoint over what it would be at the first round's rate, minus 1."""
+    so_far = rows(frame, "ce1", "regret", protocol=protocol, beta=HARD_BETA).query("step > 0")
+    rate_by_seed = regret(frame, "ce1", protocol, "first", beta=HARD_BETA)
+    rounds = so_far["step"] * levels(frame, "ce1", "horizon")[0] // so_far["step"].max()
+    return (so_far["value"] / (rounds * so_far["seed"].map(rate_by_seed)) - 1).to_numpy()
 
 
 def at(sweep: str, level: float) -> dict[str, Any]:
@@ -172,6 +177,21 @@ def benign(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(sums) / (len(betas) * np.log(2))
 
 
+def extra(frame: pd.DataFrame, protocol: str, arms: int) -> pd.Series:
+    """Regret a round that a protocol has more than the proposal, with two good arms among so many."""
+    both = (regret(frame, "many", name, arms=arms) for name in (protocol, "proposed"))
+    return paired(*both) / levels(frame, "many", "horizon")[0]
+
+
+def still_open(frame: pd.DataFrame) -> pd.Series:
+    """Regret of the baselines' last policy over that of π_ref, rare families."""
+    baselines = {}
+    for name in ("passive", "xpo", "vpo"):
+        labels = {"protocol": name, "instance": "rare", "policy": "model"}
+        baselines[name] = scalar(frame, "lm", "last", **labels) / scalar(frame, "lm", "first", **labels)
+    return pd.DataFrame(baselines).mean(axis=1)
+
+
 def theory(analysis: str, *names: str) -> Callable[[pd.DataFrame], Errors]:
     """Values of an exact check."""
     return lambda frame: values(frame, "theory", *names, analysis=analysis)
@@ -192,6 +212,13 @@ def without_bonus(frame: pd.DataFrame) -> Errors:
     return np.concatenate([ours - other for ours, other in regrets])
 
 
+PREMISES: dict[str, Measure] = {
+    "misaligned": lambda f: growth(f, "ce1", "vpo", beta=HARD_BETA),
+    "saturated": lambda f: growth(f, "ce2", "xpo", gap=FAR),
+    "rare_pairs": lambda f: regret(f, "many", "pairs", "seen", arms=MANY),
+    "still_wrong": lambda f: regret(f, "many", "pairs", "late", arms=MANY),
+    "learners_open": still_open,
+}
 CLAIMS: dict[str, Measure] = {
     "c1": theory("identities", "regret", "optimum"),
     "c1_dpo": theory("identities", "dpo"),
@@ -200,7 +227,7 @@ CLAIMS: dict[str, Measure] = {
     "c1_gradient": theory("identities", "gradient"),
     "c1_waiting": waiting_errors,
     "alpha0": without_bonus,
-    "c2": lambda f, arm="vpo": linear_share(f, arm),
+    "c2": lambda f, arm="vpo": not_linear(f, arm),
     "c2_growth": lambda f, arm="vpo": log_slope(by_hardness(f, "ce1", arm, GROWTH_BETAS)),
     "c3": lambda f, arm="xpo": regret(f, "ce2", arm, gap=FAR) / regret(f, "ce2", arm, gap=NEAR).mean(),
     "c3_linear": lambda f, arm="xpo": growth(f, "ce2", arm, gap=FAR),
@@ -221,4 +248,8 @@ CLAIMS: dict[str, Measure] = {
     "c9_pattern": lambda f: learned(f, "pattern", "xpo", "vpo"),
     "c9_passive": lambda f: learned(f, "rare", "passive")["passive"],
     "c9_passive_pattern": lambda f: learned(f, "pattern", "passive")["passive"],
+    "c10": lambda f: extra(f, "pairs", MANY),
+    "c10_few": lambda f: extra(f, "pairs", FEW),
+    "c10_partner": lambda f: extra(f, "uniform", MANY),
+    "c10_partner_few": lambda f: extra(f, "uniform", FEW),
 }

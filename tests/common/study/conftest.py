@@ -228,6 +228,7 @@ def make_repository(root: Path) -> Repository:
     paper = root / "papers" / "toy"
     paper.mkdir(parents=True)
     (root / "requirements.lock").write_text("")
+    (root / "README.md").write_text("# Toys\n\n<!-- papers -->\n<!-- /papers -->\n\nEnd.\n")
     files = {"../__init__.py": "", "__init__.py": "", "paper.yaml": CARD, "experiment.py": EXPERIMENT}
     files["README.md"] = "# Toy\n\n<!-- verdicts -->\n<!-- /verdicts -->\n\nEnd.\n"
     for name, text in {**files, "report.py": REPORT, "reproduce.ipynb": NOTEBOOK}.items():

@@ -16,7 +16,7 @@ from common.study.keys import file_hash
 from common.study.notebook import Notebook
 from common.study.provenance import claim_hashes
 from common.study.replay import own_cells, replay
-from common.study.results import update_readme, write_reports, write_values
+from common.study.results import update_readmes, write_reports, write_values
 from common.study.rows import row_counts
 from common.study.store import write_json
 from common.study.stored import read_notebook, read_values
@@ -109,4 +109,4 @@ class Results:
                 job["rows"] = rows
 
         self.json("manifest.json", manifest)
-        update_readme(study, self.folder)
+        update_readmes(study, self.folder)

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.study.artefacts import Artefacts
 from common.study.replay import cells_hash
-from common.study.results import update_readme, write_reports
+from common.study.results import update_readmes, write_reports
 from common.study.stored import read_notebook, read_values
 from common.study.study import Study
 
@@ -85,7 +85,7 @@ def two_readme_tables(results):
 
 def claims_and_readme(results):
     results.claim("up", "verdict", "contradicted")
-    update_readme(Study("toy", "laptop"), results.folder)
+    update_readmes(Study("toy", "laptop"), results.folder)
 
 
 def prose_and_hash(results):

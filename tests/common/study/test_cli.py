@@ -69,6 +69,9 @@ def test_update_writes_the_verdicts_into_the_papers_readme(run):
     )
     assert "The placebo is above zero" not in text
     assert text.endswith("<!-- /verdicts -->\n\nEnd.\n")
+    row = next(line for line in (repository.root / "README.md").read_text().splitlines() if "toy" in line)
+    assert row.startswith("| [toy](papers/toy/README.md): Toy, [2509.00000]")
+    assert "| reproduced | 2" in row
 
 
 def test_a_second_run_trains_nothing_is_identical_and_leaves_tracked_files_alone(run):
@@ -189,7 +192,7 @@ def test_debug_shows_the_traceback(run):
 def test_help_names_every_verb(run):
     repository, _ = run
     text = repository("--help").stdout
-    for verb in ("reproduce", "plan", "status", "verify", "list", "new", "clean", "gc"):
+    for verb in ("reproduce", "plan", "status", "verify", "site", "list", "new", "clean", "gc"):
         assert verb in text
 
 

@@ -75,7 +75,7 @@ def test_what_is_given_arrives_as_it_is(make, text):
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_no_target_runs_what_it_is_given(make, text):
-    for target in ("list", "status", "verify", "new", "clean"):
+    for target in ("list", "status", "verify", "new", "clean", "assets", "example"):
         assert make(target, f"PAPER={text}")[1] == [["reprise", target, "--", text]]
     for target in ("test", "lab", "bench", "help"):
         make(target, *(f"{name}={text}" for name in ("ARGS", "PAPER", "UPDATE", "DEBUG", "CONDA_PREFIX")))
@@ -90,6 +90,7 @@ def test_only_what_was_given_is_passed_on(make):
     ]
     assert make("reproduce", "PAPER=qae", "UPDATE=0", "SEEDS=3")[1][0][2:] == ["--seeds=3", "--", "qae"]
     assert make("list")[1] == [["reprise", "list", "--"]]
+    assert make("site")[1] == [["reprise", "site"]]
     assert make("test", "ARGS=-k one -x")[1][-1][-3:] == ["-k", "one", "-x"]
     done, calls = make("verify")
     assert (done.returncode, calls) == (2, [])

@@ -51,6 +51,7 @@ def memory(tmp_path_factory):
 def results(committed, memory, tmp_path, monkeypatch):
     for name in ("papers", "results"):
         shutil.copytree(committed.root / name, tmp_path / name)
+    shutil.copy(committed.root / "README.md", tmp_path)
     (tmp_path / "common").symlink_to(committed.root / "common")
     (tmp_path / "requirements.lock").write_text("")
     for module in ("paths", "study", "keys", "sources", "provenance"):

@@ -106,6 +106,29 @@ def test_acceptance_is_compared_at_the_ends():
     assert report.CLAIMS["c4_online"](frame, arm="shuffled").tolist() == pytest.approx([-0.5])
 
 
+def test_premises_read_the_sweep_the_engine_and_the_loop():
+    speeds = {"plain": 10.0, "rule": 12.0}
+    static = [
+        record("static", "speed", {0: value * batch}, arm="static", rows=batch, schedule=name)
+        for batch in (1, 8, 64)
+        for name, value in speeds.items()
+    ]
+    profiled = {"arm": "profile"}
+    gains = {1: 1.2, 8: 1.5, 64: 1.0}
+    frame = tidy(
+        [
+            *static,
+            *(record("profile", "gain", {0: g}, rows=n, layers=16.0, **profiled) for n, g in gains.items()),
+            *(record("profile", "throughput", {0: 1.0}, rows=n, **profiled) for n in (1, 64, 256)),
+            record("profile", "c_peak", {0: 64.0}, **profiled),
+            loop("reward", "et", {0: [0.3, 0.0, 0.5, 0.7]}),
+            loop("reward", "fast", {0: [0.3] * 100}),
+        ]
+    )
+    found = {name: measure(frame).to_dict()[0] for name, measure in report.PREMISES.items()}
+    assert found == pytest.approx({"knee": 0.25, "engine": 0.2, "policy_moves": 0.3, "epoch": 2.0})
+
+
 def test_rewards_of_the_second_half():
     frame = tidy(
         [

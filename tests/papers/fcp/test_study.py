@@ -105,9 +105,9 @@ def test_keys_of_offline_jobs_do_not_depend_on_the_online_stage():
 
 def test_the_audits_agree_with_the_paper():
     audits = {name: report.CLAIMS[name](pd.DataFrame()) for name in CARD.claims if name.startswith("audit")}
-    verdicts = judge(CARD.claims, audits)
+    verdicts = judge(CARD, audits)
     assert {verdict.verdict for verdict in verdicts.values()} == {"reproduced"}
-    assert len(verdicts) == 3
+    assert len(verdicts) == 2
 
 
 def test_paired_differences_use_the_seeds_that_both_arms_have(frame):
@@ -131,6 +131,31 @@ def test_claims_on_hand_made_numbers(frame):
     block = report.TABLES["table1"](with_value(frame, "fcp", 0.25)).set_index(["row", "column"])["mean"]
     assert block["FCP", "all"] == pytest.approx(25)
     assert list(pd.unique(report.TABLES["table1"](frame)["row"])) == list(METHODS)
+
+
+def test_premises_look_at_the_base_and_at_the_arms_that_they_name(frame):
+    measured = {name: premise(frame) for name, premise in report.PREMISES.items()}
+    assert (measured["headroom"] == value(frame, "base", "greedy")).all()
+    assert (measured["mixed_samples"] == value(frame, "base")).all()
+    assert list(measured["critique_teaches"].index) == [0, 1]
+    late = {arm: report.by_round(frame, arm, "accuracy").iloc[-3:].mean() for arm in ("grpo", "bootstrap")}
+    pd.testing.assert_series_equal(measured["equal_accuracy"], late["grpo"] - late["bootstrap"])
+
+
+def test_a_word_moves_its_own_attribute_by_the_smaller_of_both_differences():
+    shares = {"+-": {"accuracy": 0.6, "concise": 0.1}, "-+": {"accuracy": 0.2, "concise": 0.9}}
+    parts = [
+        ({"arm": "words", "condition": sign}, Record({name: np.array([x]) for name, x in own.items()}))
+        for sign, own in shares.items()
+    ]
+    small = tidy([Record(parts=parts).frame((0,)).assign(sweep="composition")])
+    assert report.PREMISES["words_learned"](small).item() == pytest.approx(0.4)
+
+
+def test_printed_shares_stay_between_nothing_and_all(frame):
+    shares = report.TABLES["table1"](frame).query("column != 'length'")
+    assert shares["low"].min() >= 0
+    assert shares["high"].max() <= 100
 
 
 def test_quarters_and_noise_by_hand():

@@ -44,6 +44,23 @@ def test_the_spread_is_that_of_the_second_half():
     assert gradient_spread(frame, "main", "gto").to_dict() == {1: pytest.approx(1.0)}
 
 
+def test_premises_read_the_last_quarter_and_the_plateau():
+    steps = pd.array(range(8), dtype="Int32")
+    logged = pd.DataFrame({"seed": 1, "name": "reward", "step": steps, "value": [9.0] * 6 + [0.2, 0.4]})
+    frame = pd.concat(
+        [
+            *(logged.assign(sweep="main", arm=name, kind="eagle3") for name in ("gto", "flipped")),
+            logged.assign(sweep="inits", arm="gto", kind="hass"),
+            logged.assign(sweep="inits", arm="gto", kind="griffin", value=logged["value"] - 1),
+            arm("tau1/all", {1: 4.0}, sweep="main", arm="untuned"),
+            arm("tau1/all", {1: 4.1}, sweep="main", arm="continual_time"),
+        ]
+    )
+    found = {name: measure(frame).to_dict()[1] for name, measure in report.PREMISES.items()}
+    expected = {"plateau": 0.025, "reward_rises": 0.3, "flipped_falls": 0.3, "others_rise": -0.7}
+    assert found == pytest.approx(expected)
+
+
 def test_the_counterexample_is_read_with_its_sign(study_frame):
     assert report.CLAIMS["c9_literal"](study_frame).tolist() == pytest.approx([0.96 - 0.5088, 0.962 - 0.5088])
     last = (study_frame["name"] == "reward") & (study_frame["tree"] == "B").fillna(False)

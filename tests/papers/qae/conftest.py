@@ -13,13 +13,14 @@ from common.study.configuration import configure
 from common.study.jobs import Job, Record
 from common.study.study import tidy
 from common.tasks.opchain import LEVELS, VOCABULARY
-from papers.qae.experiment import PROFILES, Config, tabular_jobs, theory_jobs, training_jobs
+from papers.qae.experiment import LONG, PROFILES, Config, tabular_jobs, theory_jobs, training_jobs
 
 TOKENS = tuple(token for token in VOCABULARY if not token.startswith("<"))
 POINTS = (0, 2, 8, 20, 30)
 BATCHES = (
     "entropy", "entropy_positive", "entropy_zero", "entropy_negative", "share_positive", "share_zero",
-    "share_negative", "reward", "length", "rollouts_generated", "rollouts_kept", "grad_norm",
+    "share_negative", "reward", "length", "rollouts_generated", "rollouts_kept", "grad_norm", "clip_high",
+    "zero_variance",
 )  # fmt: skip
 
 
@@ -55,8 +56,9 @@ def shrunk(job: Job) -> Job:
 
 def make_frame(seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
     small = {"tabular.iterations": 16, "tabular.prompts": 4, "tabular.sgd_iterations": 4, "theory_draws": 20}
-    sizes = {"tabular.seeds": len(seeds), "main_seeds": len(seeds), "base_seeds": 2, "k_seeds": 2}
-    config = configure(Config, PROFILES, "smoke").changed(small | sizes)
+    sizes = {"tabular.seeds": len(seeds), "main_seeds": len(seeds), "base_seeds": 2}
+    long = LONG | {"regime.seeds": len(seeds), "regime.control_seeds": 2}
+    config = configure(Config, PROFILES, "smoke").changed(small | sizes | long)
     quick = [shrunk(job) for job in (*theory_jobs(config, seeds), *tabular_jobs(config, seeds))]
     with tempfile.TemporaryDirectory() as scratch:
         ran = [(job, job.function()(job, Path(scratch))) for job in quick]

@@ -64,5 +64,5 @@ def test_empty_batches_are_refused():
 
 def test_the_package_offers_the_loss_lazily():
     assert package.optimistic_dpo_loss is optimistic_dpo_loss
-    with pytest.raises(AttributeError, match="no attribute 'trainer'"):
-        _ = package.trainer
+    with pytest.raises(AttributeError, match="no attribute 'trainers'"):
+        _ = package.trainers

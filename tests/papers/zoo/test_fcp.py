@@ -1,6 +1,7 @@
 """FCP in the zoo: a critic that agrees with the verifier, one budget for both stages, the same warm start."""
 
 import os
+from dataclasses import replace
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -17,7 +18,7 @@ from common.rl.run import Run
 from common.study.configuration import configure
 from common.tasks.opchain import OpChainConfig, items, trace
 from papers.fcp.method import CLOSE, FEEDBACK_TOKENS, OPEN
-from papers.zoo.experiment import PROFILES, Config, jobs
+from papers.zoo.experiment import PROFILES, WAITING, Config, jobs
 from papers.zoo.runs import fcp
 from papers.zoo.runs.training import train
 
@@ -31,8 +32,11 @@ def record_of(objective, workspace, **changes):
 
 
 def job(objective, seed=0, **changes):
-    every = jobs(TINY.changed({f"run.{name}": value for name, value in changes.items()}), (seed,))
-    return next(each for each in every if each.labels.get("objective") == objective)
+    config = TINY.changed({f"run.{name}": value for name, value in changes.items()})
+    reference = next(each for each in jobs(config, (seed,)) if each.labels.get("objective") == "grpo")
+    if objective == "grpo":
+        return reference
+    return replace(reference, config={**reference.config, **WAITING[objective].changes(config.run.batch)})
 
 
 @pytest.fixture

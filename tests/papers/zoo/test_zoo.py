@@ -1,5 +1,6 @@
 """The zoo: budgets read off by hand, objectives that are what their names say, keys that stay."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from common.study.card import load_card
 from common.study.configuration import configure
 from common.study.keys import job_key
 from papers.zoo import report
-from papers.zoo.experiment import OBJECTIVES, PROFILES, Config, Objective, jobs
+from papers.zoo.experiment import OBJECTIVES, PROFILES, WAITING, Config, Objective, jobs
 from papers.zoo.method import DrGRPOTrainer
 from papers.zoo.runs.methods import METHODS
 from papers.zoo.runs.training import build, cost
@@ -76,10 +77,23 @@ def test_the_questions_are_differences_by_seed(frame):
     np.testing.assert_allclose(report.CLAIMS["z3"](frame)["gspo"], -0.02)
 
 
+def test_premises_read_the_warm_start_grpo_and_what_dapo_draws(frame):
+    np.testing.assert_allclose(report.PREMISES["headroom"](frame), [0.1, 0.11, 0.12])
+    np.testing.assert_allclose(report.PREMISES["grpo_learns"](frame), 0.04)
+    np.testing.assert_allclose(report.PREMISES["dapo_drops"](frame), 2.0)
+
+
 def test_costs_are_relative_to_the_reference(frame):
     cells = report.TABLES["table2"](frame).set_index(["row", "column"])["mean"]
     assert cells["DAPO", "rollouts per iteration"] == 200
     assert cells["GSPO", "time, GRPO = 1"] == 2
+
+
+def test_an_objective_that_waits_is_timed_and_not_trained():
+    every = jobs(SMOKE, SEEDS)
+    assert not {job.labels.get("objective") for job in every} & set(WAITING)
+    (timing,) = (job for job in every if job.sweep == "cost")
+    assert set(json.loads(timing.config["objectives"])) == {*OBJECTIVES, *WAITING}
 
 
 def test_a_new_objective_leaves_the_records_of_the_others_alone(monkeypatch):
@@ -106,7 +120,6 @@ def test_arms_differ_in_their_objective_only(name, tmp_path):
     )
     different = {key for key in reference if own[key] != reference[key]}
     allowed = {*OBJECTIVES[name].arguments, *OBJECTIVES["grpo"].arguments, "delta", "logging_dir"}
-    allowed |= {"loss_variant"} if name == "fcp" else set()
     if OBJECTIVES[name].optimizer_steps:
         allowed |= {"per_device_train_batch_size", "steps_per_generation", "max_steps", "logging_steps"}
     assert different <= allowed
@@ -128,7 +141,7 @@ def test_the_study_trains_as_many_optimizer_steps_as_an_objective_asks_for():
 
 
 def test_an_objective_is_its_method_with_its_arguments(tmp_path):
-    assert {objective.method for objective in OBJECTIVES.values()} == set(METHODS)
+    assert {objective.method for objective in {**OBJECTIVES, **WAITING}.values()} == set(METHODS)
     objective = Objective("X", "", "group", {"epsilon": 0.15})
     run = SMOKE.run
     method, args = build({**run.model_dump(), **objective.changes(run.batch)}, run, 0, tmp_path)
@@ -151,7 +164,7 @@ def test_rounds_of_the_timing_begin_with_another_objective_each(monkeypatch, tmp
         monkeypatch.setitem(METHODS, name, replace(method, seconds_per_batch=clock))
     job = next(job for job in jobs(SMOKE.changed({"cost_seeds": 2}), SEEDS) if job.sweep == "cost")
     frame = cost(job, tmp_path).frame(job.seeds)
-    names = list(OBJECTIVES)
+    names = [*OBJECTIVES, *WAITING]
     order = [*names, *names[1:], names[0]]
     assert visits == [f"{place // len(names)}-{name}" for place, name in enumerate(order)]
     timed = frame[frame["seed"] == job.seeds[1]].set_index("objective")["value"]

