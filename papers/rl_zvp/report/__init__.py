@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from common.plotting.draw import dots, lines
+from common.plotting.point import describe, listed
 from common.plotting.style import GREY, HUES, reported_line
 from common.statistics import Interval
 from common.study.configuration import configure
@@ -364,10 +365,23 @@ GAIN = lines(
     TABULAR_NOTE, x="batch", y="success minus GRPO's", width=4.4, columns=2, fixed=COLOURS, level=0.0
 )
 
+
+def gains(data: pd.DataFrame) -> str:
+    """Every arm on the last mix, which is the hard one where it was run."""
+    mix = data["panel"].iloc[-1]
+    return listed(f"Acc@8 over GRPO's on the {mix}, points", data[data["panel"] == mix], ".1f")
+
+
+def on_the_last_mix(data: pd.DataFrame) -> str:
+    """The default sentence about the last mix."""
+    mix = data["panel"].iloc[-1].partition(":")[0]
+    return describe(data[data["panel"].str.startswith(mix)])
+
+
 FIGURES: dict[str, Figure] = {
-    "fig1": Figure(accuracies, ACC),
+    "fig1": Figure(accuracies, ACC, gains),
     "fig3": Figure(zero_variance, SHARE),
-    "fig4": Figure(over_batches, TRAINING),
+    "fig4": Figure(over_batches, TRAINING, on_the_last_mix),
     "regime": Figure(regime, REGIME),
     "fig6": Figure(six_methods, METHOD),
     "halves": Figure(halves, HALF),

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 MU = 8  # optimizer steps on one rollout buffer; checkpoints every three steps lie inside buffers
 COMMAND = (
     *(sys.executable, "-m", "common.study.cli", "reproduce", "qae", "--profile", "smoke", "--workers", "2"),
-    *("--seeds", "1", "--only", "c9,fig3,coefficients", "--set", "save_every=3 theory_draws=50"),
+    *("--seeds", "1", "--only", "c9,fig4b,coefficients", "--set", "save_every=3 theory_draws=50"),
 )
 
 
@@ -71,7 +71,7 @@ def uninterrupted(tmp_path_factory) -> dict[str, bytes]:
     place = Place(tmp_path_factory.mktemp("uninterrupted"))
     place.finish(place.start())
     artefacts = place.artefacts()
-    assert {"values.parquet", "claims.json", "figures/fig3.csv", "tables/coefficients.csv"} <= set(artefacts)
+    assert {"values.parquet", "claims.json", "figures/fig4b.csv", "tables/coefficients.csv"} <= set(artefacts)
     return artefacts
 
 
