@@ -78,13 +78,14 @@ def _adopt(study: Study, frame: pd.DataFrame, measured: Manifest) -> None:
     for job in study.jobs:
         entry = entries[job.describe()]
         cost = Cost(entry["seconds"] or 0.0, entry["peak_memory_mib"] or 0.0)
-        _write(study.store, job, _rows(frame, job, measured.get("parts", {}).get(job.sweep, [])), cost)
+        _write(study.store, job, rows_of(frame, job, measured.get("parts", {}).get(job.sweep, [])), cost)
 
 
-def _rows(frame: pd.DataFrame, job: Job, parts: list[str]) -> pd.DataFrame:
+def rows_of(frame: pd.DataFrame, job: Job, parts: list[str]) -> pd.DataFrame:
+    """The record of a job among the values of a run; `parts` are the columns that it brought itself."""
     own = frame["sweep"] == job.sweep
     for name, value in job.labels.items():
-        own &= frame[name] == value
+        own &= frame[name].isna() if value is None else frame[name] == value
     rows = frame[own.to_numpy(dtype=bool, na_value=False) & frame["seed"].isin(job.seeds).to_numpy()]
     return rows[["seed", "name", "step", "value", *parts]].reset_index(drop=True)
 

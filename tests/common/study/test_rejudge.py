@@ -3,6 +3,22 @@
 import json
 import shutil
 
+import numpy as np
+import pandas as pd
+
+from common.study.jobs import Job
+from common.study.rejudge import rows_of
+
+
+def test_the_rows_of_a_job_are_its_own_also_where_a_label_says_nothing():
+    frame = pd.DataFrame(
+        [("s", "a", np.nan, 0, "x", 1.0), ("s", "a", 0.5, 0, "x", 2.0), ("s", "b", 0.5, 1, "x", 3.0)],
+        columns=["sweep", "arm", "k", "seed", "name", "value"],
+    ).assign(step=0)
+    for labels, seed, value in (({"arm": "a", "k": None}, 0, 1.0), ({"arm": "a", "k": 0.5}, 0, 2.0)):
+        job = Job("s", labels, "papers.toy.experiment:draw", {}, (seed,))
+        assert rows_of(frame, job, [])["value"].tolist() == [value]
+
 
 def test_new_rules_are_applied_to_stored_values_and_values_of_other_jobs_are_refused(repository):
     assert repository("reproduce", "toy", "--update").returncode == 0
