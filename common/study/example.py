@@ -42,7 +42,7 @@ def source(slug: str) -> str:
     Raises:
         ValueError: there is none, or several.
     """
-    text = (papers_root() / slug / "README.md").read_text()
+    text = (papers_root() / slug / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return str(block)
 
@@ -97,7 +97,7 @@ def run(slug: str) -> Path:
     log.to_csv(folder / "log.csv", float_format="%.6g", lineterminator="\n")
     _draw(log, setting.SHOWN, slug, folder / "curve.png")
     content = _manifest(slug, setting.REPLACED) | {"cost": cost}
-    (folder / "manifest.json").write_text(json.dumps(content, indent=2) + "\n")
+    (folder / "manifest.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return folder
 
 

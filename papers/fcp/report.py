@@ -345,9 +345,10 @@ def sharpened(data: pd.DataFrame) -> str:
 
 
 def same_scale(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """One vertical scale for all panels."""
+    """One vertical scale for all panels; a single seed has no interval."""
+    ends = data[["mean", "low", "high"]]
     for axis in axes.values():
-        axis.set_ylim(data["low"].min() - 0.02, data["high"].max() + 0.02)
+        axis.set_ylim(ends.min().min() - 0.02, ends.max().max() + 0.02)
 
 
 def margin(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping[str, float]) -> None:

@@ -21,6 +21,8 @@ from common.study.store import Store
 from common.study.worker import Limits, execute
 from tests.waiting import finish, reach, vanish
 
+pytestmark = pytest.mark.slow
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 LIMITS = Limits(seconds=600)
 
@@ -272,8 +274,6 @@ ATTEMPTS = {
 }
 REFUSED = """
 import json, socket
-
-pytestmark = pytest.mark.slow
 attempts, said = {attempts!r}, {{}}
 for name, attempt in attempts.items():
     try:
