@@ -223,18 +223,13 @@ def _list_entries(paper: str) -> None:
 @click.option("--profile", default="", help="One results folder; default: every committed profile.")
 def rejudge_command(paper: str, profile: str) -> None:
     """Judge the committed results of PAPER ('all' for every one) anew from their stored values."""
-    from common.study import ledger
-    from common.study.artefacts import Artefacts
-    from common.study.paths import is_committed, results_root
+    from common.study import ledger, overview
     from common.study.rejudge import rejudge
-    from common.study.stored import read_values
 
     for slug in _slugs(paper):
-        folders = [path for path in (results_root() / slug).glob("*") if is_committed(path.name)]
-        for folder in sorted(folders) if not profile else [results_root() / slug / profile]:
-            study = rejudge(slug, folder.name)
-            made = Artefacts(study, read_values(folder / "values.parquet"))
-            CONSOLE.print(f"{slug}/{folder.name}: {ledger.counts(made.verdicts, study.card.claims)}")
+        for name in [profile] if profile else [folder.name for folder in overview.committed(slug)]:
+            made = rejudge(slug, name)
+            CONSOLE.print(f"{slug}/{name}: {ledger.counts(made.verdicts, made.study.card.claims)}")
 
 
 @cli.command()

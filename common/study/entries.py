@@ -144,6 +144,21 @@ class Test(Model):
         """Name of the one test given."""
         return next(kind for kind in self.KINDS if getattr(self, kind) is not None)
 
+    @property
+    def sign(self) -> float:
+        """1 where larger values speak for the claim, -1 where smaller ones do."""
+        return -1.0 if self.less is not None else 1.0
+
+    @property
+    def bound(self) -> float:
+        """The value of `greater` or `less`; 0 for the differences of an order."""
+        return self.less if self.less is not None else self.greater or 0.0
+
+    @property
+    def against_zero(self) -> bool:
+        """Whether an effect is compared with none at all."""
+        return self.kind in ("greater", "less") and self.bound == 0
+
 
 class Premise(Model):
     """What has to hold in a run before it can say anything about the method.

@@ -101,11 +101,8 @@ def _column(test: Test, size: float | None, sample: Float[np.ndarray, " n"]) -> 
         low, high = test.within
         equivalent = max(p_above(sample, low), p_above(-sample, -high))
         return Evidence(sample, equivalent, 2 * min(p_above(-sample, -low), p_above(sample, high)), 1.0)
-    sign = -1.0 if test.less is not None else 1.0
-    bound = test.less if test.less is not None else test.greater or 0.0
-    up, limit = sign * sample, sign * bound
-    asked = test.order is None and bound == 0 and size is not None
-    small = p_above(-up, -size) if asked and size is not None else 1.0
+    up, limit = test.sign * sample, test.sign * test.bound
+    small = p_above(-up, -size) if test.against_zero and size is not None else 1.0
     return Evidence(sample, 2 * p_above(up, limit), 2 * p_above(-up, -limit), small)
 
 
@@ -121,8 +118,7 @@ def excess(claim: Claim, own: pd.DataFrame, control: pd.DataFrame) -> pd.DataFra
     Rows are those of the seeds that both have. Equal columns are compared one by one; otherwise the claim's
     least favourable one with the control's most favourable one of each seed.
     """
-    sign = -1.0 if tested(claim).less is not None else 1.0
-    both = own.index.intersection(control.index)
+    sign, both = tested(claim).sign, own.index.intersection(control.index)
     up, other = sign * own.loc[both], sign * control.loc[both]
     if list(up) == list(other):
         return up - other

@@ -57,39 +57,16 @@ def is_integrity(claim: Claim) -> bool:
     return claim.role == "claim" and (claim.kind == "audit" or (claim.ours and exact))
 
 
-def folded(card: Card, names: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Claims in reading order, each with its controls: the primary first, then the card's order.
-
-    Integrity rows are left out (see `integrity`); a control that no claim names stands by itself.
-    """
-    shown = set(names)
-    owned = {row for name in card.claims for row in card.controls(name)}
-    heads = [
-        name
-        for name, claim in card.claims.items()
-        if name in shown and name not in owned and not is_integrity(claim)
-    ]
-    heads.sort(key=lambda name: not card.claims[name].primary)
-    return [(name, [row for row in card.controls(name) if row in shown]) for name in heads]
+Entries = Mapping[str, Mapping[str, Any]]
+"""Claim id to its entry in ``claims.json``."""
 
 
-def integrity(card: Card, verdicts: Mapping[str, Verdict]) -> tuple[int, int, list[str]]:
-    """(audits and identities that hold, how many were checked, ids of those that do not)."""
-    checked = {name for name, verdict in verdicts.items() if verdict.verdict != "untested"}
-    rows = [name for name in card.claims if name in checked and is_integrity(card.claims[name])]
-    failed = [name for name in rows if verdicts[name].verdict != "reproduced"]
-    return len(rows) - len(failed), len(rows), failed
-
-
-def claims_json(
-    study: Study, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]
-) -> dict[str, Any]:
-    """Content of claims.json: per claim verdict, evidence and hash of its test block; premises; findings."""
-    card = study.card
-    entries = {}
+def entries(card: Card, verdicts: Mapping[str, Verdict]) -> dict[str, dict[str, Any]]:
+    """Entry of every judged claim: what the card says, verdict and evidence, hash of its test block."""
+    found = {}
     for name, verdict in verdicts.items():
         claim = card.claims[name]
-        entries[name] = {
+        found[name] = {
             **claim.model_dump(include={"statement", "place", "reported", "effect", "kind", "role", "ours"}),
             "primary": claim.primary,
             "controls": card.controls(name),
@@ -100,6 +77,39 @@ def claims_json(
             "test": claim.test_hash(),
             **verdict.as_dict(),
         }
+    return found
+
+
+def folded(claims: Entries) -> list[tuple[str, list[str]]]:
+    """Claims in reading order, each with its controls: the primary first, then as they stand.
+
+    Integrity rows are left out (see `checks`); a control that no claim names stands by itself, as all do in
+    results that are older than nested controls.
+    """
+    nested = {row for entry in claims.values() for row in entry.get("controls", ())} | set(checks(claims))
+    heads = [name for name in claims if name not in nested]
+    heads.sort(key=lambda name: not claims[name]["primary"])
+    return [(name, [row for row in claims[name].get("controls", ()) if row in claims]) for name in heads]
+
+
+def checks(claims: Entries) -> dict[str, Mapping[str, Any]]:
+    """Audits of the paper's numbers, and identities of ours."""
+    return {name: entry for name, entry in claims.items() if entry.get("integrity")}
+
+
+def integrity(claims: Entries) -> tuple[int, int, list[str]]:
+    """(audits and identities that hold, how many were checked, ids of those that do not)."""
+    verdicts = {name: entry["verdict"] for name, entry in checks(claims).items()}
+    failed = [name for name, outcome in verdicts.items() if outcome not in ("reproduced", "untested")]
+    checked = sum(outcome != "untested" for outcome in verdicts.values())
+    return checked - len(failed), checked, failed
+
+
+def claims_json(
+    study: Study, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]
+) -> dict[str, Any]:
+    """Content of claims.json: per claim verdict, evidence and hash of its test block; premises; findings."""
+    card = study.card
     states = {
         name: {"statement": card.premises[name].statement, **state.as_dict()}
         for name, state in premises.items()
@@ -110,7 +120,7 @@ def claims_json(
         "exploratory": study.exploratory,
         "learned": learned(card, verdicts, premises),
         "premises": states,
-        "claims": entries,
+        "claims": entries(card, verdicts),
     }
 
 
@@ -172,33 +182,32 @@ def terminal(study: Study, verdicts: Mapping[str, Verdict], premises: Mapping[st
     for name, state in premises.items():
         met = Text("met", "green") if state.met else Text("not met", "magenta")
         table.add_row(name, met, f"Premise: {study.card.premises[name].statement}", state.reason)
-    for name, controls in folded(study.card, verdicts):
-        for row in (name, *controls):
-            claim, verdict = study.card.claims[row], verdicts[row]
-            control = claim.role == "control"
-            colour = "cyan" if control else COLOURS[verdict.verdict]
-            head = f"{row}{'*' if claim.primary else ''}{'†' if control else ''}"
-            table.add_row(head, Text(word(claim, verdict), style=colour), claim.statement, verdict.reason)
-    holding, checked, failed = integrity(study.card, verdicts)
+    claims = entries(study.card, verdicts)
+    for row in (row for name, controls in folded(claims) for row in (name, *controls)):
+        entry = claims[row]
+        control = entry["role"] == "control"
+        colour = "cyan" if control else COLOURS[entry["verdict"]]
+        head = f"{row}{'*' if entry['primary'] else ''}{'†' if control else ''}"
+        table.add_row(head, Text(entry["word"], style=colour), entry["statement"], entry["reason"])
+    holding, checked, failed = integrity(claims)
     if checked:
         which = f"not: {', '.join(failed)}" if failed else ""
         table.add_row("integrity", f"{holding} of {checked}", "Audits and identities that hold", which)
     return table
 
 
-def rows(study: Study, verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
+def rows(claims: Entries) -> pd.DataFrame:
     """The ledger as a frame, controls under their claim, integrity rows last."""
-    claims = study.card.claims
-    order = [row for name, controls in folded(study.card, verdicts) for row in (name, *controls)]
-    order += [name for name in verdicts if name not in order]
+    order = [row for name, controls in folded(claims) for row in (name, *controls)]
+    order += [name for name in claims if name not in order]
     content = [
         {
-            "id": f"{name}*" if claims[name].primary else name,
-            "kind": f"{claims[name].kind}, control" if claims[name].role == "control" else claims[name].kind,
-            "claim": claims[name].statement,
-            "reported": claims[name].reported,
-            "verdict": word(claims[name], verdicts[name]),
-            "evidence": verdicts[name].reason,
+            "id": f"{name}*" if claims[name]["primary"] else name,
+            "kind": claims[name]["kind"] + (", control" if claims[name]["role"] == "control" else ""),
+            "claim": claims[name]["statement"],
+            "reported": claims[name]["reported"],
+            "verdict": claims[name]["word"],
+            "evidence": claims[name]["reason"],
         }
         for name in order
     ]
@@ -269,18 +278,17 @@ def _premise_lines(premises: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [*head, *states, ""]
 
 
-def _claim_lines(claims: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The verdict table: primary first, integrity in one row."""
+def _claim_lines(claims: Entries) -> list[str]:
+    """The verdict table: primary first, no controls, integrity in one row."""
     lines = ["| claim | what | verdict | effect | the paper's |", "|---|---|---|---|---|"]
-    own = {name: entry for name, entry in claims.items() if entry["role"] == "claim"}
-    checks = [entry for entry in own.values() if entry["integrity"] and entry["verdict"] != "untested"]
-    for name, entry in sorted(own.items(), key=lambda item: not item[1]["primary"]):
-        if not entry["integrity"]:
+    for name, _ in folded(claims):
+        entry = claims[name]
+        if entry["role"] == "claim":
             head = f"{name}*" if entry["primary"] else name
             cells = (head, entry["statement"], entry["word"], effect_text(entry), entry["reported"])
             lines.append(table_row(cells))
-    if checks:
-        holding = sum(entry["verdict"] == "reproduced" for entry in checks)
+    holding, checked, _ = integrity(claims)
+    if checked:
         what = "Audits of the paper's numbers and identities that hold."
-        lines.append(table_row(("integrity", what, f"{holding} of {len(checks)}", "", "")))
+        lines.append(table_row(("integrity", what, f"{holding} of {checked}", "", "")))
     return lines

@@ -116,4 +116,4 @@ class Notebook:
 
     def ledger(self) -> Shown:
         """Verdict and evidence of every claim."""
-        return page.findings(self.study, self.artefacts.verdicts)
+        return page.findings(self.card, self.artefacts.verdicts)

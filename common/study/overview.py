@@ -9,7 +9,7 @@ from typing import Any
 
 from common.study.card import PROFILES, Card, list_papers, load_card
 from common.study.errors import StudyError
-from common.study.ledger import effect_text, table_row
+from common.study.ledger import Entries, effect_text, integrity, table_row
 from common.study.marks import are_placed, between
 from common.study.paths import front_page, is_committed, results_root
 from common.study.stored import UnreadableError, read_claims
@@ -36,9 +36,9 @@ class Row:
     gap: str = ""
 
     @property
-    def claims(self) -> Mapping[str, Mapping[str, Any]]:
+    def claims(self) -> Entries:
         """Entry of every claim, in the order of the card."""
-        claims: Mapping[str, Mapping[str, Any]] = self.content.get("claims", {})
+        claims: Entries = self.content.get("claims", {})
         return {name: claims[name] for name in _ordered(claims, self.card.claims)}
 
     @property
@@ -101,9 +101,8 @@ class Row:
     @property
     def integrity(self) -> str:
         """How many audits and identities hold, of how many that were checked."""
-        checked = [entry["verdict"] for entry in self.claims.values() if entry.get("integrity")]
-        checked = [verdict for verdict in checked if verdict != "untested"]
-        return f"{checked.count('reproduced')} of {len(checked)}" if checked else NOTHING
+        holding, checked, _ = integrity(self.claims)
+        return f"{holding} of {checked}" if checked else NOTHING
 
 
 def _ordered(names: Iterable[str], card: Iterable[str]) -> list[str]:

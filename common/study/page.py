@@ -10,9 +10,7 @@ import pandas as pd
 
 from common.study import ledger
 from common.study.card import Card
-from common.study.entries import Claim
 from common.study.premises import Check, bound
-from common.study.study import Study
 from common.study.verdicts import Verdict
 
 HUES = {
@@ -67,11 +65,11 @@ def premises(card: Card, checks: Mapping[str, Check]) -> Shown:
     return Shown("\n".join(lines), _table(("premise", "", "value", "wanted", "claims"), rows))
 
 
-def findings(study: Study, verdicts: Mapping[str, Verdict]) -> Shown:
+def findings(card: Card, verdicts: Mapping[str, Verdict]) -> Shown:
     """The ledger: primary first, controls folded under their claim, integrity in one row, nothing cut."""
-    card = study.card
-    rows = [_row(card, name, controls, verdicts) for name, controls in ledger.folded(card, verdicts)]
-    holding, checked, failed = ledger.integrity(card, verdicts)
+    claims = ledger.entries(card, verdicts)
+    rows = [_row(claims, name, controls) for name, controls in ledger.folded(claims)]
+    holding, checked, failed = ledger.integrity(claims)
     if checked:
         hue = HUES["reproduced" if not failed else "contradicted"]
         which = f"do not hold: {', '.join(failed)}" if failed else ""
@@ -79,33 +77,27 @@ def findings(study: Study, verdicts: Mapping[str, Verdict]) -> Shown:
         rows.append((chip(f"{holding} of {checked}", hue), f"<b>integrity</b> {what}", "", "", escape(which)))
     head = ("verdict", "claim", "effect", "the paper's", "evidence")
     with pd.option_context("display.max_colwidth", None, "display.width", 160, "display.max_rows", None):
-        text = repr(ledger.rows(study, verdicts)[["verdict", "evidence"]])
+        text = repr(ledger.rows(claims)[["verdict", "evidence"]])
     return Shown(text, _table(head, rows))
 
 
-def _row(card: Card, name: str, controls: Sequence[str], verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
-    claim, verdict = card.claims[name], verdicts[name]
-    star = "*" if claim.primary else ""
-    place = f'<div style="{FAINT}">{escape(claim.kind)}, {escape(claim.place)}</div>'
-    statement = f"<b>{name}{star}</b> {escape(claim.statement)}{place}"
-    evidence = escape(verdict.reason) + "".join(_fold(card, controls, verdicts))
-    shown = chip(ledger.word(claim, verdict), HUES[verdict.verdict])
-    return shown, statement, escape(effect(claim, verdict)), escape(claim.reported), evidence
+def _row(claims: ledger.Entries, name: str, controls: Sequence[str]) -> tuple[str, ...]:
+    entry = claims[name]
+    star = "*" if entry["primary"] else ""
+    place = f'<div style="{FAINT}">{escape(entry["kind"])}, {escape(entry["place"])}</div>'
+    statement = f"<b>{name}{star}</b> {escape(entry['statement'])}{place}"
+    evidence = escape(entry["reason"]) + "".join(_fold(claims, controls))
+    shown = chip(entry["word"], HUES[entry["verdict"]])
+    return shown, statement, escape(ledger.effect_text(entry)), escape(entry["reported"]), evidence
 
 
-def _fold(card: Card, controls: Sequence[str], verdicts: Mapping[str, Verdict]) -> Iterable[str]:
+def _fold(claims: ledger.Entries, controls: Sequence[str]) -> Iterable[str]:
     if controls:
         yield "<details><summary>controls</summary>"
         for row in controls:
-            claim, verdict = card.claims[row], verdicts[row]
-            word = ledger.word(claim, verdict)
-            yield f"<div><b>{row}</b> {word}: {escape(claim.statement)} {escape(verdict.reason)}</div>"
+            statement, reason = escape(claims[row]["statement"]), escape(claims[row]["reason"])
+            yield f"<div><b>{row}</b> {claims[row]['word']}: {statement} {reason}</div>"
         yield "</details>"
-
-
-def effect(claim: Claim, verdict: Verdict) -> str:
-    """Estimate with its interval; nothing for an error, which is no effect."""
-    return ledger.effect_text({**verdict.as_dict(), "integrity": ledger.is_integrity(claim)})
 
 
 def chip(word: str, colour: str) -> str:

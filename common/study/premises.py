@@ -71,4 +71,4 @@ def bound(test: Test) -> str:
 def _holds(test: Test, mean: float) -> bool:
     if test.within is not None:
         return test.within[0] <= mean <= test.within[1]
-    return mean < test.less if test.less is not None else mean > (test.greater or 0.0)
+    return test.sign * mean > test.sign * test.bound

@@ -28,8 +28,8 @@ from common.study.study import Study
 MEASURED = ("commit", "dirty", "lock", "environment", "machine", "sandbox", "network", "jobs", "total")
 
 
-def rejudge(slug: str, profile: str) -> Study:
-    """Write the reports, pictures, notebook and verdicts of committed results again; returns the study.
+def rejudge(slug: str, profile: str) -> Artefacts:
+    """Write the reports, pictures, notebook and verdicts of committed results again; returns what they show.
 
     Raises:
         StudyError: the results are damaged, or the values are not those of the jobs as they are today.
@@ -47,15 +47,16 @@ def rejudge(slug: str, profile: str) -> Study:
                 f"run make reproduce PAPER={slug} PROFILE={profile} UPDATE=1"
             )
         _adopt(study, frame, measured)
+        made = Artefacts(study)
         with results.staged(folder) as target:
-            results.write(study, Artefacts(study), target, lambda path: execution.execute(study, path))
+            results.write(study, made, target, lambda path: execution.execute(study, path))
             fresh = read_manifest(target)
             content = dict(fresh) | {name: value for name, value in measured.items() if name in MEASURED}
             rows = {job["job"]: job.get("rows") for job in fresh["jobs"]}
             content["jobs"] = [{**job, "rows": rows[job["job"]]} for job in measured["jobs"]]
             write_json(target / "manifest.json", content)
     results.update_readmes(study, folder)
-    return study
+    return made
 
 
 @contextmanager

@@ -126,14 +126,14 @@ class _Judgement:
         self.evidence = {
             name: weigh(claims[name], sample) for name, sample in self.samples.items() if not self.gaps[name]
         }
-        tested = [
+        family = [
             name
             for name in self.evidence
             if claims[name].empirical and not claims[name].primary and not self.doubts[name]
         ]
-        p_values = {name: self.evidence[name].p for name in tested}
+        p_values = {name: self.evidence[name].p for name in family}
         self.adjusted = holm(p_values)
-        ranked = sorted(tested, key=lambda name: p_values[name])
+        ranked = sorted(family, key=lambda name: p_values[name])
         self.levels = {name: LEVEL / (len(ranked) - rank) for rank, name in enumerate(ranked)}
 
     def verdicts(self) -> dict[str, Verdict]:
@@ -210,8 +210,8 @@ class _Judgement:
 
 def _judge_exact(name: str, claim: Claim, values: Values) -> Verdict:
     errors = np.abs(np.asarray(values, dtype=float).ravel())
-    tolerance, enumeration = (claim.test.exact, claim.test.enumeration) if claim.test else (None, False)
-    if not enumeration and len(errors) < EXACT_MINIMUM:
+    test = tested(claim)
+    if not test.enumeration and len(errors) < EXACT_MINIMUM:
         raise StudyError(
             f"claim '{name}': {len(errors)} random instances; an exact test needs at least {EXACT_MINIMUM}, "
             "or 'enumeration: true' if they are all the cases"
@@ -221,7 +221,7 @@ def _judge_exact(name: str, claim: Claim, values: Values) -> Verdict:
     if not np.isfinite(errors).all():
         reason = f"{(~np.isfinite(errors)).sum()} of {len(errors)} errors are not finite"
         return Verdict(name, "inconclusive", reason, n=len(errors))
-    worst, tolerance = float(errors.max()), float(tolerance or 0.0)
+    worst, tolerance = float(errors.max()), float(test.exact or 0.0)
     passed = worst <= tolerance
     return Verdict(
         name,
@@ -241,7 +241,7 @@ def _decide(name: str, claim: Claim, evidence: Evidence, p_adjusted: float, leve
     if p_adjusted <= LEVEL and evidence.p_against < evidence.p_for:
         return replace(verdict, verdict="contradicted")
     if p_adjusted <= LEVEL:
-        small = size is not None and _is_small(claim, mean, size)
+        small = size is not None and tested(claim).against_zero and abs(mean) < size
         note = f"; small: below {size:g}, the smallest effect of interest" if small else ""
         return replace(verdict, verdict="reproduced", reason=verdict.reason + note)
     if evidence.p_small <= LEVEL:
@@ -262,12 +262,7 @@ def _distance(test: Test, mean: float) -> float:
     """From a mean to the nearest value at which the verdict turns."""
     if test.within is not None:
         return min(abs(mean - end) for end in test.within)
-    return abs(mean - (test.less if test.less is not None else test.greater or 0.0))
-
-
-def _is_small(claim: Claim, mean: float, size: float) -> bool:
-    """Whether an effect against 0 is below the smallest one of interest."""
-    return 0.0 in (tested(claim).greater, tested(claim).less) and abs(mean) < size
+    return abs(mean - test.bound)
 
 
 def _shown(mean: float, low: float, high: float, n: int) -> str:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from common.study import overview
 from common.study.card import PROFILES
 from common.study.errors import StudyError
-from common.study.ledger import effect_text
+from common.study.ledger import checks, effect_text
 from common.study.overview import Row
 from common.study.page import HUES
 from common.study.paths import EXAMPLE, results_root
@@ -169,7 +169,7 @@ def _content(row: Row, folder: Path) -> dict[str, Any]:
             if item.reason
         ],
         "ledger": paper.ledger(row.claims),
-        "integrity": paper.integrity(row.claims),
+        "integrity": list(checks(row.claims).items()),
         "gaps": list(paper.gaps(row.content, figures)) if row.content else [],
         "origin": paper.origin(row.card.slug, folder),
         "records": [name for name in RECORDS if (folder / name).is_file()],

@@ -15,6 +15,7 @@ from common.study.card import PROFILES, Artefact, Card, Table
 from common.study.entries import Figure
 from common.study.errors import StudyError
 from common.study.frame import TABLE_COLUMNS
+from common.study.ledger import Entries, folded
 from common.study.status import sources
 from common.study.stored import Manifest, UnreadableError, read_csv, read_manifest
 
@@ -109,26 +110,12 @@ class Line:
     controls: list[tuple[str, Mapping[str, Any]]]
 
 
-def ledger(claims: Mapping[str, Mapping[str, Any]]) -> list[Line]:
-    """Claims in reading order, the primary first, each with its controls.
-
-    A control that no claim names, as in results that are older than that, has a line of its own.
-    """
-    nested = {row for entry in claims.values() for row in entry.get("controls", ())}
-    heads = [name for name in claims if name not in nested and name not in dict(integrity(claims))]
-    heads.sort(key=lambda name: not claims[name]["primary"])
+def ledger(claims: Entries) -> list[Line]:
+    """Claims in reading order, each with its controls."""
     return [
-        Line(name, claims[name], [(row, claims[row]) for row in _controls(claims, name)]) for name in heads
+        Line(name, claims[name], [(row, claims[row]) for row in controls])
+        for name, controls in folded(claims)
     ]
-
-
-def _controls(claims: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
-    return [row for row in claims[name].get("controls", ()) if row in claims]
-
-
-def integrity(claims: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Audits and identities."""
-    return [(name, entry) for name, entry in claims.items() if entry.get("integrity")]
 
 
 def gaps(content: Mapping[str, Any], shown: list[Shown]) -> Iterator[str]:
