@@ -26,6 +26,7 @@ from common.tasks.molecules import chemistry, search, smiles_file, templates
 from common.tasks.molecules.assay import OUTCOMES, Assay, Bench
 from common.tasks.molecules.chemistry import Refused, Unreadable, canonical
 from common.tasks.molecules.designs import Lead, Space, bonded_atoms, decompose, fill
+from common.tasks.molecules.drawing import picture
 from common.tasks.molecules.environment import CLOSE, LeadOptimization, vocabulary
 from common.tasks.molecules.goals import TASKS, Goal, Task, level, oracles, task
 
@@ -176,6 +177,7 @@ def test_a_filled_template_is_the_molecule_that_bonds_make():
 
 
 def test_rings_of_a_fragment_do_not_close_on_the_scaffold():
+    assert canonical(fill("C1C({0})CCCC1", ["C1CC1"])) == "C1CCC(C2CC2)CC1"
     assert canonical(fill("c1c({0})cccc1", ["c1ccccc1"])) == "c1ccc(-c2ccccc2)cc1"
     assert fill("C{0}", ["[15NH2]"]) == "C[15NH2]"
 
@@ -549,6 +551,15 @@ def test_the_template_space_holds_molecules_only():
     assert all(lead.smiles == canonical(lead.smiles) for lead in leads)
     assert {templates.draw(rng, templates.HELD_OUT).design[0] for _ in range(30)} <= set(templates.HELD_OUT)
     assert isinstance(leads[0], Lead)
+
+
+def test_a_picture_marks_side_chains_only():
+    bare, decorated = picture("c1ccccc1", 60, 40), picture("Cc1ccccc1", 60, 40)
+    assert decorated.shape == (40, 60, 4)
+    gold = np.array([255, 222, 140])
+    near = [np.abs(image[..., :3].astype(int) - gold).sum(-1).min() for image in (bare, decorated)]
+    assert near[1] < 10 < near[0]
+    assert np.array_equal(decorated, picture("c1ccccc1C", 60, 40))
 
 
 # Files of a user
