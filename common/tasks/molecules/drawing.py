@@ -28,7 +28,7 @@ def picture(smiles: str, width: int = 300, height: int = 220) -> UInt8[np.ndarra
     scaffold = {atom.GetIntProp("place") for atom in MurckoScaffold.GetScaffoldForMol(molecule).GetAtoms()}
     marked = [index for index in range(molecule.GetNumAtoms()) if scaffold and index not in scaffold]
     canvas = rdMolDraw2D.MolDraw2DCairo(width, height)
-    canvas.drawOptions().clearBackground = False
+    canvas.drawOptions().clearBackground = False  # type: ignore[assignment]  # as RDKit declares it
     rdMolDraw2D.PrepareAndDrawMolecule(
         canvas, molecule, highlightAtoms=marked, highlightAtomColors=dict.fromkeys(marked, MARK)
     )
