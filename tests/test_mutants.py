@@ -61,6 +61,16 @@ def seed_of_the_task(patch):
     patch.setattr(opchain, "items", lambda config: items(replace(config, seed=0)))
 
 
+def one_call_for_nothing(patch):
+    """The first oracle call of a lead is not counted."""
+    patch.setattr(Assay, "calls", property(lambda self: max(0, len(self._scored) - 1)))
+
+
+def rings_as_written(patch):
+    """Ring closures of a fragment keep the numbers that its scaffold uses."""
+    patch.setattr(designs, "_renumbered", lambda found: found[0])
+
+
 def evaluation_items(patch):
     """The policy is evaluated on prompts of the training split."""
     patch.setattr(opchain, "HELDOUT", replace(opchain.HELDOUT, split="train", seed=1000))
@@ -207,16 +217,6 @@ def trees_that_see_each_other(patch):
 def features_of_staged_order(patch):
     """The draft reads the features of the first staged tokens, not of the accepted ones."""
     patch.setattr(generate, "_along", lambda features, path: features[:, : path.shape[1]])
-
-
-def one_call_for_nothing(patch):
-    """The first oracle call of a lead is not counted."""
-    patch.setattr(Assay, "calls", property(lambda self: max(0, len(self._scored) - 1)))
-
-
-def rings_as_written(patch):
-    """Ring closures of a fragment keep the numbers that its scaffold uses."""
-    patch.setattr(designs, "_renumbered", lambda found: found[0])
 
 
 GATES: dict[Patch, tuple[str, str]] = {

@@ -179,7 +179,7 @@ class Survey:
         leads: With witnesses.
         seen: Molecules looked at.
         covered: Those that are designs of the space.
-        admitted: Those of them that the task takes.
+        admitted: Those of them that the task takes, and that keep its limits themselves.
     """
 
     leads: tuple[Lead, ...]
@@ -226,7 +226,7 @@ def survey(
         known.add(candidate.smiles)
         covered += 1
         assay = Assay(candidate.smiles, task, oracles, budget)
-        if not task.admits(assay.lead_values):
+        if not task.admits(assay.lead_values) or assay.judge(candidate.smiles).outcome != "ok":
             continue
         admitted += 1
         found = best_first(space, candidate, assay, np.random.default_rng(admitted))

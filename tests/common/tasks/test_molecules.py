@@ -545,6 +545,12 @@ def test_a_survey_keeps_leads_with_a_witness():
         search.survey(templates.SPACE, candidates[:2], goal, oracles(goal), count=9)
 
 
+def test_a_lead_that_breaks_the_limits_itself_is_none():
+    long = Lead(canonical("CCCCCCCCc1ccccc1"), ("s0", "CCCCCCCC", "[H]", "[H]"), templates.TEMPLATES[0])
+    with pytest.raises(StudyError, match="the task takes 0 of these"):
+        search.survey(templates.SPACE, [long], TASKS["sa"], oracles(TASKS["sa"]), count=1)
+
+
 def test_the_template_space_holds_molecules_only():
     rng = np.random.default_rng(0)
     leads = [templates.draw(rng) for _ in range(100)]
