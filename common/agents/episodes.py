@@ -59,7 +59,7 @@ def text_codec(
 
     return Codec(
         observation=lambda text: encode(f"{before}{text}{after}"),
-        action=lambda ids: tokenizer.decode(ids, skip_special_tokens=True).strip(),
+        action=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)).strip(),
         head=lambda info: encode(info[task]) if task else [],
     )
 

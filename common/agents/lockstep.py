@@ -150,7 +150,11 @@ class _Episode:
         self.trajectory.outcome, self.trajectory.reason = outcome, reason
         if outcome in BROKEN:
             log.warning("an episode ended in turn %d: %s", len(self.trajectory.turns), reason)
-        self._supervised.finish(lambda: self._env and self._env.close())
+        self._supervised.finish(self._close)
+
+    def _close(self) -> None:
+        if self._env is not None:
+            self._env.close()
 
 
 class _LockStep:

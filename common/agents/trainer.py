@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -66,7 +67,9 @@ class AgentTrainer(GroupTrainer):
         rules: Rules,
         **others: Any,
     ) -> None:
-        super().__init__(model, reward_funcs, *rest, rollout_func=_play, **others)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*'rollout_func'")  # TRL is pinned
+            super().__init__(model, reward_funcs, *rest, rollout_func=_play, **others)
         self.worlds, self.codec = worlds, codec
         self.rules = replace(rules, temperature=self.temperature)
         self.trajectories: list[Trajectory] = []

@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig
 
 from common.agents import lockstep
-from common.agents.episodes import Rules, World
+from common.agents.episodes import Rules, World, text_codec
 from common.models.decoding import sample
 from common.models.recipe import ModelShape, build_model
 from common.rl.rollout import derived_generator
@@ -97,6 +97,14 @@ def test_a_memory_keeps_the_head_and_the_last_exchanges(model):
     first, second, third = each.turns
     assert each.samples(1)[2][0] == [7, 8, 9, *second.observation, *second.action, *third.observation]
     assert each.prompt == [7, 8, 9, *first.observation]
+
+
+def test_environments_of_texts_are_read_and_answered_in_texts():
+    codec = text_codec(pocket_tokenizer(), before="w1 ", after=" w2", task="task")
+    assert codec.observation("w5 w6") == [4, 8, 9, 5]
+    assert codec.action([8, 9, 2]) == "w5 w6"
+    assert codec.head({"task": "w7"}) == [10]
+    assert text_codec(pocket_tokenizer()).head({}) == []
 
 
 def test_a_trajectory_says_who_wrote_what(model):
