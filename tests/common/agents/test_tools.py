@@ -2,14 +2,23 @@
 
 import inspect
 import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import pytest
+import trl
+from datasets import Dataset
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import get_json_schema
+from trl import GRPOConfig, GRPOTrainer
 
 from common.agents.episodes import World
 from common.agents.tools import environment_factory
+from common.models.recipe import ModelShape, build_model
+from common.rl.testing import NEUTRAL
 
 
 class Door(gymnasium.Env[Any, Any]):
@@ -93,3 +102,59 @@ def test_a_world_that_cannot_be_made_has_no_reward():
     door = environment_factory(lambda prompt: World(nowhere, 0))()
     assert door.reset(prompt="0") == "The environment broke: LookupError: no such place"
     assert door.get_reward() is None
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """A token a byte, with the chat template of Qwen3 as TRL ships it."""
+    special = [
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+        "<tool_call>",
+        "</tool_call>",
+        "<think>",
+        "</think>",
+    ]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytes_only = Tokenizer(BPE({letter: place for place, letter in enumerate(letters)}, []))
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bytes_only.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_only, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": special[:3]})
+    tokenizer.add_tokens(special[3:])
+    tokenizer.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
+    return tokenizer
+
+
+class Scripted(GRPOTrainer):
+    """Says the word of the door in its first message, and good-bye in its second."""
+
+    def _generate_single_turn(self, prompt_ids: Any, *_: Any, **__: Any) -> Any:
+        written = []
+        for ids in prompt_ids:
+            text = self.processing_class.decode(ids)
+            call = '<tool_call>\n{"name": "act", "arguments": {"action": "word7"}}\n</tool_call>'
+            written.append(
+                self.processing_class.encode(("Bye" if "It opens" in text else call) + "<|im_end|>")
+            )
+        return written, None
+
+
+def test_trl_plays_an_episode_in_it(tmp_path):
+    tokenizer = byte_tokenizer()
+    shape = ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=4096)
+    worlds = [[{"role": "user", "content": "Go through. "}]] * 4
+    trainer = Scripted(
+        model=build_model(shape, tokenizer, 0),
+        args=GRPOConfig(
+            **{**NEUTRAL, "output_dir": str(tmp_path), "max_steps": 1, "max_completion_length": 600}
+        ),
+        train_dataset=Dataset.from_dict({"prompt": worlds}),
+        processing_class=tokenizer,
+        environment_factory=environment_factory(lambda prompt: World(Door, 7)),
+    )
+    trainer.train()
+    assert trainer.state.log_history[0]["rewards/ToolEnvironment/mean"] == 1.0
+    assert trainer.state.log_history[0]["tools/failure_frequency"] == 0.0
