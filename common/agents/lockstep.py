@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
+from operator import index
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from common.agents.episodes import BROKEN, Codec, Outcome, Rules, Trajectory, Turn, World
-from common.agents.supervision import HungError, Supervised
+from common.agents.supervision import HungError, Supervised, in_words
 from common.models.options import require_plain_sampling
 from common.speculative.target import Target
 
@@ -108,14 +109,12 @@ class _Episode:
         """
         try:
             follow = self._supervised(call)
-        except KeyboardInterrupt:
-            raise
         except HungError as error:
             self._end("hung", str(error))
         except _FloodedError as error:
             self._end("flooded", str(error))
-        except BaseException as error:  # foreign code: whatever it raises is its own episode's end
-            self._end("raised", f"{type(error).__name__}: {error}"[:500])
+        except Exception as error:  # foreign code: whatever it raises is its own episode's end
+            self._end("raised", in_words(error))
         else:
             follow()
 
@@ -126,9 +125,10 @@ class _Episode:
         return self._checked(ids)
 
     def _checked(self, ids: list[int]) -> list[int]:
+        ids = [index(token) for token in ids]
         if ids and not 0 <= min(ids) <= max(ids) < self.vocabulary:
             raise ValueError(f"token ids {min(ids)} … {max(ids)} for a vocabulary of {self.vocabulary}")
-        return list(ids)
+        return ids
 
     def _tell(self, observation: list[int]) -> None:
         """Begin a turn after an observation."""

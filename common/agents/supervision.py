@@ -7,6 +7,7 @@ interpreter's lock (a C extension in an endless loop) is not covered: run such a
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from queue import Empty, Queue
 from threading import Thread
@@ -37,7 +38,7 @@ class Supervised:
         while (call := self._calls.get()) is not None:
             try:
                 self._answers.put((call(), None))
-            except BaseException as error:  # foreign code, SystemExit included: the caller decides
+            except BaseException as error:  # foreign code, which may try to leave the process
                 self._answers.put((None, error))
 
     def __call__(self, call: Callable[[], Any]) -> Any:
@@ -45,13 +46,15 @@ class Supervised:
 
         Raises:
             HungError: it took longer than the limit; what it does from now on is lost.
-            BaseException: whatever the call raised.
+            Exception: whatever the call raised; RuntimeError where that was no exception but an exit.
         """
         self._calls.put(call)
         try:
             answer, error = self._answers.get(timeout=self.seconds)
         except Empty:
             raise HungError(f"no answer within {self.seconds:g} s") from None
+        if error is not None and not isinstance(error, Exception):
+            raise RuntimeError(f"it left by {type(error).__name__}") from error
         if error is not None:
             raise error
         return answer
@@ -60,3 +63,8 @@ class Supervised:
         """Let the thread end after a last call, whose result nobody waits for."""
         self._calls.put(last)
         self._calls.put(None)
+
+
+def in_words(error: Exception) -> str:
+    """Kind and message of an exception of foreign code (whose message may fail too), in 500 characters."""
+    return "".join(traceback.format_exception_only(error)).strip()[:500]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.agents.episodes import World
-from common.agents.supervision import Supervised
+from common.agents.supervision import Supervised, in_words
 
 
 class ToolEnvironment:
@@ -80,7 +80,7 @@ class ToolEnvironment:
             follow(*answer)
         except Exception as error:  # foreign code: its episode ends, the training goes on
             self._return, self._over = None, True
-            return f"The environment broke: {type(error).__name__}: {error}"[:500]
+            return f"The environment broke: {in_words(error)}"
         return text
 
 

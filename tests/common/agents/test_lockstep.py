@@ -128,6 +128,15 @@ def raises():
     raise LookupError("no such door")
 
 
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RecursionError
+
+
+def unspeakable():
+    raise Unspeakable
+
+
 def hangs():
     time.sleep(3600)
 
@@ -138,8 +147,16 @@ def floods():
 
 DEEDS = {
     "raised: LookupError: no such door": raises,
-    "raised: SystemExit: 3": lambda: sys.exit(3),
-    "hung: no answer within 0.3 s": hangs,
+    "raised: RuntimeError: it left by SystemExit": lambda: sys.exit(3),
+    "raised: tests.common.agents.test_lockstep.Unspeakable: <exception str() failed>": unspeakable,
+    "raised: TypeError: 'float' object cannot be interpreted as an integer": lambda: (
+        [4.5],
+        0.0,
+        False,
+        False,
+        {},
+    ),
+    "hung: no answer within 2 s": hangs,
     "flooded: an observation of 1000000 tokens, at most 16 fit": floods,
     "raised: ValueError: token ids 4 … 24 for a vocabulary of 24": lambda: ([4, 24], 0.0, False, False, {}),
     "raised: ValueError: a reward of nan": lambda: ([4], float("nan"), False, False, {}),
@@ -150,7 +167,12 @@ DEEDS = {
 @pytest.mark.parametrize("reason", DEEDS)
 def test_an_environment_that_breaks_ends_its_own_episode_and_nothing_else(model, reason, caplog):
     broken = World(lambda: Breaking(DEEDS[reason]), 3)
-    played = episodes(model, [*WORLDS[:4], broken, *WORLDS[4:8]], [0, 1, 2, 3, 99, 4, 5, 6, 7], seconds=0.3)
+    played = episodes(
+        model,
+        [*WORLDS[:4], broken, *WORLDS[4:8]],
+        [0, 1, 2, 3, 99, 4, 5, 6, 7],
+        seconds=2.0 if DEEDS[reason] is hangs else 60.0,
+    )
     without = episodes(model, WORLDS[:8])
     ended = played.pop(4)
     assert f"{ended.outcome}: {ended.reason}" == reason
@@ -164,7 +186,7 @@ def test_an_environment_that_breaks_ends_its_own_episode_and_nothing_else(model,
 
 @pytest.mark.parametrize("make", [raises, lambda: Breaking(raises).unwrapped.nothing, hangs])
 def test_a_world_that_cannot_be_made_is_an_episode_without_turns(model, make):
-    ended, other = episodes(model, [World(make, 0), WORLDS[1]], seconds=0.3)
+    ended, other = episodes(model, [World(make, 0), WORLDS[1]], seconds=2.0)
     assert ended.outcome in ("raised", "hung")
     assert (ended.turns, ended.prompt, ended.completion, ended.mask) == ([], [], [], [])
     assert seen(other) == seen(episodes(model, WORLDS)[1])
