@@ -99,7 +99,7 @@ def drop_in(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def settings(frame: pd.DataFrame) -> dict[str, Callable[[str], Runs]]:
+def settings(frame: pd.DataFrame) -> Mapping[str, Callable[[str], Runs]]:
     """The runs of an arm at each learning rate of the grid, and the long ones."""
     grid = {
         f"{rate:g}, {STUDY.grid.iterations} iterations": partial(at_rate, frame, rate=rate) for rate in RATES
