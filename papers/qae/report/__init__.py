@@ -100,12 +100,10 @@ def drop_in(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings(frame: pd.DataFrame) -> Mapping[str, Callable[[str], Runs]]:
-    """The runs of an arm at each learning rate of the grid, and the long ones."""
-    grid = {
+    """The long runs of an arm, and those at each learning rate of the grid."""
+    long = {f"{STUDY.long.learning_rate:g}, {STUDY.long.iterations} iterations": partial(long_run, frame)}
+    return long | {
         f"{rate:g}, {STUDY.grid.iterations} iterations": partial(at_rate, frame, rate=rate) for rate in RATES
-    }
-    return grid | {
-        f"{STUDY.long.learning_rate:g}, {STUDY.long.iterations} iterations": partial(long_run, frame)
     }
 
 
