@@ -48,7 +48,7 @@ except OSError: refused += 1
 open("inside", "w").write("x")
 try: os.fork()
 except OSError: refused += 1
-print(refused, os.getpid(), os.path.exists("/proc/self"), os.path.exists("/tmp"))
+print(refused, os.getpid(), os.path.exists("/proc/self"), os.path.exists(input()))
 """
 CHECKED = "4 2 False False\n"
 HELP = (
@@ -196,7 +196,7 @@ def _best(least: Level, most: Level, preload: Sequence[str]) -> tuple[Level, _Wo
             continue
         if level != Level.FULL:
             return level, worker
-        seen = worker.run(CHECK, "", Limits(processes=1))
+        seen = worker.run(CHECK, worker.folder.name, Limits(processes=1))
         if seen.stdout == CHECKED:
             return level, worker
         worker.end()

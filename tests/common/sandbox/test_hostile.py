@@ -155,7 +155,7 @@ def test_a_fork_bomb_stays_small(full):
         try:
             while True:
                 if os.fork() == 0:
-                    time.sleep(60)
+                    time.sleep(600)
                 count += 1
         except BlockingIOError:
             print(count)
@@ -177,7 +177,7 @@ def test_threads_are_counted_too(full):
         import threading, time
         try:
             for _ in range(100):
-                threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+                threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
         except RuntimeError as error:
             print(error)
     """
@@ -185,43 +185,47 @@ def test_threads_are_counted_too(full):
 
 
 LINGERING = {
-    "a child": "import os, time\nif os.fork() == 0: time.sleep(60)",
-    "a daemon": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(60)",
+    "a child": "import os, time\nif os.fork() == 0: time.sleep(600)",
+    "a daemon": """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                time.sleep(600)
+    """,
     "a daemon that ignores signals": """
         import os, signal, time
         if os.fork() == 0:
             os.setsid()
             for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
                 signal.signal(number, signal.SIG_IGN)
-            time.sleep(60)
+            time.sleep(600)
     """,
     "a daemon without streams": """
         import os, time
         if os.fork() == 0:
             os.setsid()
             os.closerange(0, 3)
-            time.sleep(60)
+            time.sleep(600)
     """,
-    "a thread": "import threading as t, time; t.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    "a thread": "import threading as t, time; t.Thread(target=time.sleep, args=(600,), daemon=True).start()",
 }
 
 
 @pytest.mark.parametrize("source", LINGERING.values(), ids=LINGERING)
 def test_nothing_outlives_its_dedent(either, source):
-    outcome = either.run(dedent(source), limits=replace(QUICK, wall=3.0))
-    assert (outcome.status, descendants()) == ("ok", 0)
-    assert outcome.seconds < 3.0
+    assert (either.run(dedent(source)).status, descendants()) == ("ok", 0)
 
 
 def test_a_thread_that_does_not_end_meets_the_wall(either):
-    source = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    source = "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"
     assert either.run(source, limits=replace(QUICK, wall=0.5)).status == "wall"
 
 
 def descendants() -> int:
     """Processes below the warm interpreters of this process, once the last warden has had time to end."""
     count = 1
-    deadline = time.monotonic() + 2.0
+    deadline = time.monotonic() + 20.0
     while count and time.monotonic() < deadline:
         workers = [one for one in psutil.Process().children() if "sandbox" in " ".join(one.cmdline())]
         count = sum(len(worker.children(recursive=True)) for worker in workers)
@@ -258,7 +262,7 @@ SIGNALS = {
     "it stops itself": ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", "wall"),
     "it kills itself": ("import os; os.kill(os.getpid(), 9)", "signal"),
     "it kills its group": ("import os; os.kill(0, 9)", "signal"),
-    "it sleeps": ("import time; time.sleep(60)", "wall"),
+    "it sleeps": ("import time; time.sleep(600)", "wall"),
     "it waits for input": ("import sys\nwhile True: sys.stdin.read(1)", "cpu"),
     "it crashes": ("import ctypes; ctypes.string_at(0)", "signal"),
     "it aborts": ("import os; os.abort()", "signal"),
@@ -280,7 +284,7 @@ SIGNALS = {
 
 @pytest.mark.parametrize(("source", "statuses"), SIGNALS.values(), ids=SIGNALS)
 def test_its_end_has_a_name(either, source, statuses):
-    outcome = either.run(source, limits=replace(QUICK, wall=4.0 if "cpu" in statuses else 1.5))
+    outcome = either.run(source, limits=replace(QUICK, wall=1.0) if statuses == "wall" else QUICK)
     assert outcome.status in statuses.split(), outcome
     assert either.run("print('next')").stdout == "next\n"
 
@@ -334,7 +338,7 @@ def test_a_new_interpreter_is_bound_too(full):
         done = subprocess.run([sys.executable, "-c", inner], capture_output=True, text=True)
         print(done.stdout, done.stderr)
     """
-    outcome = full.run(dedent(source), limits=Limits(wall=10.0, memory=256))
+    outcome = full.run(dedent(source), limits=Limits(wall=120.0, memory=256))
     assert outcome.stdout.startswith("denied")
     assert "MemoryError" in outcome.stdout
 
