@@ -152,13 +152,13 @@ class _Builder:
         rows = self.expression(left)
         if len(right) == 1 and right[0] in self.lists:
             limits = np.array(self.lists[right[0]], float)
+            moved = np.zeros((len(limits), rows.shape[1]))
         else:
-            subtracted = self.expression(right)
-            limits = np.zeros(len(subtracted))
-            rows = rows - subtracted if len(rows) == len(subtracted) else rows
+            moved = self.expression(right)
+            limits = np.zeros(len(moved))
         if len(limits) != len(rows):
             raise MalformedError(f"the sides of '{' '.join(line)}' have different lengths")
-        for row, limit in zip(rows, limits, strict=True):
+        for row, limit in zip(rows - moved, limits, strict=True):
             terms = tuple((int(column), float(row[column])) for column in np.flatnonzero(row))
             lower = -math.inf if line[places[0]] == "<=" else float(limit)
             self.rows.append(Row(terms, lower, math.inf if line[places[0]] == ">=" else float(limit)))

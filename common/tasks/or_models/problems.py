@@ -68,12 +68,12 @@ def _batch(rng: np.random.Generator) -> dict[str, tuple[int, ...]]:
 
 
 def _knap(rng: np.random.Generator) -> dict[str, tuple[int, ...]]:
-    """A 0/1 knapsack into which at least one item fits."""
+    """A 0/1 knapsack into which at least one item fits and not all of them."""
     n = int(rng.integers(3, 6))
     while True:
         values, weights = _integers(rng, 1, 9, n), _integers(rng, 1, 9, n)
         capacity = int(rng.uniform(0.3, 0.7) * sum(weights)) + 1
-        if min(weights) <= capacity:
+        if min(weights) <= capacity < sum(weights):
             return {"c": values, "A1": weights, "b1": (capacity,)}
 
 
