@@ -48,6 +48,14 @@ class Program:
     rows: tuple[Row, ...]
 
 
+_STATUS: dict[Model, Status] = {
+    Model.kInfeasible: "infeasible",
+    Model.kTimeLimit: "time-out",
+    Model.kSolutionLimit: "time-out",
+    Model.kIterationLimit: "time-out",
+}
+
+
 class Solution(NamedTuple):
     """What the solver says; the objective is NaN unless the status is optimal."""
 
@@ -105,14 +113,6 @@ def _solution(highs: highspy.Highs) -> Solution:
     return Solution(_STATUS.get(status, "failed"), math.nan)
 
 
-_STATUS: dict[Model, Status] = {
-    Model.kInfeasible: "infeasible",
-    Model.kTimeLimit: "time-out",
-    Model.kSolutionLimit: "time-out",
-    Model.kIterationLimit: "time-out",
-}
-
-
 @lru_cache(maxsize=200_000)
 def solve(program: Program, seconds: float = SECONDS) -> Solution:
     """Optimum of a program, or why there is none.
@@ -122,7 +122,7 @@ def solve(program: Program, seconds: float = SECONDS) -> Solution:
         seconds: Wall-clock limit; together with `NODES` nodes the solver's budget.
     """
     highs = _solver(seconds)
-    if highs.passModel(_model(program)) != highspy.HighsStatus.kOk:
+    if highs.passModel(_model(program)) == highspy.HighsStatus.kError:
         return Solution("failed", math.nan)
     return _solution(highs)
 
