@@ -12,12 +12,14 @@ pytestmark = pytest.mark.slow
 
 KEYS = {"benchmark", "ratio", "min", "max", "n", "seconds", "bound", "seeds", "threads", "load", "machine"}
 FURTHER = {
+    "agents": {"aim", "rows", "turns", "tokens_per_second"},
     "decoder": {"rows", "row_steps", "at_evaluation"},
     "grpo_step": {
         *("aim", "dense", "update_only", "rows_kept", "update_share_of_stock"),
         *("prompts", "samples", "steps_per_batch", "parameters"),
     },
     "reproduce_warm": {"aim", "warm_seconds"},
+    "sandbox": {"aim", "programs_per_second", "cpu_seconds_per_program", "level"},
     "speculative": {
         *("over_plain", "over_generate", "tokens_per_second", "acceptance_length", "cycle_ms", "same_texts"),
         *("peak_mb", "by_rows", "c_peak", "forward_ms"),
