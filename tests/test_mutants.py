@@ -29,6 +29,8 @@ from common.study import keys, verdicts
 from common.study.card import Claim
 from common.study.paths import ROOT
 from common.tasks import opchain
+from common.tasks.molecules import designs
+from common.tasks.molecules.assay import Assay
 from papers.fcp.method import FCPConfig
 from papers.qae import experiment
 from papers.qae import method as qae
@@ -60,6 +62,16 @@ def seed_of_the_task(patch):
     """Every seed gets the prompts of seed 0."""
     items = opchain.items
     patch.setattr(opchain, "items", lambda config: items(replace(config, seed=0)))
+
+
+def one_call_for_nothing(patch):
+    """The first oracle call of a lead is not counted."""
+    patch.setattr(Assay, "calls", property(lambda self: max(0, len(self._scored) - 1)))
+
+
+def rings_as_written(patch):
+    """Ring closures of a fragment keep the numbers that its scaffold uses."""
+    patch.setattr(designs, "_renumbered", lambda found: found[0])
 
 
 def evaluation_items(patch):
@@ -337,6 +349,14 @@ GATES: dict[Patch, tuple[str, str]] = {
     key_without_inputs: (
         "common/study/test_store_and_keys.py",
         "test_the_key_depends_on_everything_that_can_change_numbers",
+    ),
+    one_call_for_nothing: (
+        "common/tasks/test_molecules.py",
+        "test_a_call_is_counted_for_each_new_admissible_molecule_and_never_above_the_budget",
+    ),
+    rings_as_written: (
+        "common/tasks/test_molecules.py",
+        "test_rings_of_a_fragment_do_not_close_on_the_scaffold",
     ),
 }
 """Mutant to its gate: a file below ``tests`` and a test in it."""

@@ -1,4 +1,4 @@
-"""Real models that install from a package index instead of a model hub; the one list of them.
+"""Real models and data that install from a package index instead of a model hub; the one list of them.
 
 An asset is read where its package lies and never copied into the repository. Each is optional: without it,
 the jobs that name it (`Job.assets`) do not run, and what needs them is untested, with the reason. The list is
@@ -91,6 +91,26 @@ ASSETS = {
         megabytes=84,
         title="all-MiniLM-L6-v2, sentence embeddings",
         default=True,
+    ),
+    "moses": Asset(
+        package="molsets",
+        version="0.3.1",
+        module="moses",
+        file="dataset/data/train.csv.gz",
+        sha256="786f0313aa6b9ba5514df685f885742a70ea8d86f1a4fa48115f7f80a634265c",
+        licence="MIT",
+        megabytes=52,
+        title="MOSES, 1.6 million drug-like molecules as SMILES",
+    ),
+    "moses_scaffolds": Asset(
+        package="molsets",
+        version="0.3.1",
+        module="moses",
+        file="dataset/data/test_scaffolds.csv.gz",
+        sha256="adffb2192c1bfe31ab0e13154d4af19a37dc18bdbf3cd7b4491e04405128adde",
+        licence="MIT",
+        megabytes=52,
+        title="MOSES, molecules on scaffolds that its training file lacks",
     ),
 }
 
