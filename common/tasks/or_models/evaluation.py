@@ -1,0 +1,111 @@
+"""What the task's models do: write solutions, judge them in words, judge them step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from common.models.decoding import sample
+from common.models.recipe import Policy
+from common.tasks.or_models import END, EOS, MAX_COMPLETION, PAD, STEPS, VOCABULARY, Item
+from common.tasks.or_models.verification import Verdict, step_reasons, verify
+from common.tasks.or_models.warm_start import INDEX, MAX_CRITIQUE, collate, verdicts
+
+ROWS = 256  # decoded together, for memory
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A solution and all that the task knows about it.
+
+    Attributes:
+        item: The problem.
+        text: The solution.
+        verdict: Its outcome.
+        reasons: Why each step is wrong, None where it is right.
+    """
+
+    item: Item
+    text: str
+    verdict: Verdict
+    reasons: tuple[str | None, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """The outcome is."""
+        return self.verdict.outcome == "right"
+
+    @property
+    def is_clean(self) -> bool:
+        """Every step is right."""
+        return not any(self.reasons)
+
+    @property
+    def is_lucky(self) -> bool:
+        """The outcome is right and a step wrong."""
+        return self.is_right and not self.is_clean
+
+
+def solved(item: Item, text: str) -> Solved:
+    """A solution with its outcome and its steps."""
+    tokens = text.split()
+    return Solved(item, text, verify(tokens, item), step_reasons(tokens, item))
+
+
+def complete(policy: Policy, prompts: Sequence[str], most: int, temperature: float, seed: int) -> list[str]:
+    """A continuation of each prompt up to `EOS`, at most so many tokens long; equal prompts best in a row."""
+    generator, texts = torch.Generator().manual_seed(seed), []
+    for start in range(0, len(prompts), ROWS):
+        part = list(prompts[start : start + ROWS])
+        encoded = policy.tokenizer(part, return_tensors="pt", padding=True, padding_side="left")
+        written = sample(
+            policy.model,
+            encoded["input_ids"],
+            encoded["attention_mask"],
+            most,
+            temperature,
+            eos_id=INDEX[EOS],
+            pad_id=INDEX[PAD],
+            generator=generator,
+        )
+        for ids, mask in zip(written.ids.tolist(), written.mask.bool().tolist(), strict=True):
+            kept = [token for token, own in zip(ids, mask, strict=True) if own]
+            texts.append(" ".join(VOCABULARY[token] for token in kept))
+    return texts
+
+
+def solve_all(
+    policy: Policy, items: Sequence[Item], samples: int, temperature: float, seed: int
+) -> list[Solved]:
+    """`samples` solutions of each problem, one problem after the other; temperature 0 is greedy."""
+    asked = [item for item in items for _ in range(samples)]
+    texts = complete(policy, [item.prompt for item in asked], MAX_COMPLETION, temperature, seed)
+    return [solved(item, text) for item, text in zip(asked, texts, strict=True)]
+
+
+def judge_all(critic: Policy, prompts: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """The likeliest critique of each solution by a verifier that reads all of it."""
+    asked = [f"{prompt} {text}" for prompt, text in zip(prompts, texts, strict=True)]
+    return complete(critic, asked, MAX_CRITIQUE, 0.0, seed=0)
+
+
+@torch.no_grad()
+def correct_steps(critic: Policy, prompts: Sequence[str], texts: Sequence[str]) -> Float[np.ndarray, "N 6"]:
+    """Probability that each step is correct by a verifier that reads up to its end; NaN for a missing one."""
+    chances = np.full((len(texts), STEPS), np.nan)
+    for start in range(0, len(texts), ROWS):
+        rows = [
+            verdicts(prompt, f"{text} {PAD}", [True] * text.split().count(END))
+            for prompt, text in zip(prompts[start : start + ROWS], texts[start : start + ROWS], strict=True)
+        ]
+        ids, _ = collate(rows)
+        logits = critic.model(input_ids=ids, use_cache=False).logits
+        said = logits[..., [INDEX["CORRECT"], INDEX["INCORRECT"]]].softmax(dim=-1)[..., 0]
+        for row, (own, chance) in enumerate(zip(ids, said, strict=True)):
+            ends = (own == INDEX[END]).nonzero()[:STEPS, 0]
+            chances[start + row, : len(ends)] = chance[ends].numpy()
+    return chances
