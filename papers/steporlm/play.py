@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import ipywidgets
 import numpy as np
 import pandas as pd
@@ -67,7 +69,7 @@ def tour() -> Image:
     axes[0].plot(x[closed], y[closed], color=HUES["blue"], marker="o")
     for place, city in enumerate(CITIES):
         axes[0].annotate(city, (1.12 * x[place], 1.12 * y[place]), ha="center", va="center")
-    for one, other in zip(closed, closed[1:], strict=False):
+    for one, other in pairwise(closed):
         middle = (x[one] + x[other]) / 2, (y[one] + y[other]) / 2
         axes[0].annotate(str(COSTS[one][other]), middle, fontsize=8, backgroundcolor="white")
     axes[0].set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), xticks=[], yticks=[])

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from common.models.decoding import sample
 from common.models.recipe import Policy
-from common.tasks.or_models import END, EOS, MAX_COMPLETION, PAD, STEPS, VOCABULARY, Item
+from common.preference.critique import Critique, parse
+from common.tasks.or_models import (
+    END,
+    EOS,
+    MAX_COMPLETION,
+    PAD,
+    STEPS,
+    VOCABULARY,
+    Item,
+    OrModelsConfig,
+    items,
+)
+from common.tasks.or_models.corruption import KINDS, Dial, corrupt
+from common.tasks.or_models.critiques import spell_out
+from common.tasks.or_models.formulation import formulations
 from common.tasks.or_models.verification import Verdict, step_reasons, verify
 from common.tasks.or_models.warm_start import INDEX, MAX_CRITIQUE, collate, verdicts
 
@@ -109,3 +123,44 @@ def correct_steps(critic: Policy, prompts: Sequence[str], texts: Sequence[str]) 
             ends = (own == INDEX[END]).nonzero()[:STEPS, 0]
             chances[start + row, : len(ends)] = chance[ends].numpy()
     return chances
+
+
+def read_all(critic: Policy, solutions: Sequence[Solved]) -> list[Critique | None]:
+    """Critiques of solutions, None for what is none."""
+    texts = judge_all(critic, [one.item.prompt for one in solutions], [one.text for one in solutions])
+    found = (parse(spell_out(text.split()), STEPS) for text in texts)
+    return [one if isinstance(one, Critique) else None for one in found]
+
+
+def accepts(critic: Policy, solutions: Sequence[Solved]) -> Bool[np.ndarray, " N"]:
+    """Which solutions a verifier finds correct in every step."""
+    return np.array([one is not None and one.accepts for one in read_all(critic, solutions)])
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Made held-out solutions, on which verifiers are measured."""
+
+    solutions: Mapping[str, Sequence[Solved]]
+
+    @classmethod
+    def of(cls, dial: Dial, size: int, scenarios: tuple[int, ...], seed: int) -> Trials:
+        """At most `size` clean, lucky and wrong ones, told in these scenarios."""
+        found: dict[str, list[Solved]] = {"clean": [], "lucky": [], "wrong": []}
+        config = OrModelsConfig(seed, 4 * size, "heldout", scenarios=scenarios)
+        rng = np.random.default_rng((seed, size))
+        for item in items(config):
+            truths = formulations(item)
+            found["clean"].append(solved(item, truths[rng.integers(len(truths))].text))
+            drawn = corrupt(item, rng, KINDS[dial][item.family])
+            if drawn:
+                one = solved(item, drawn.formulation.text)
+                found["lucky" if one.is_lucky else "wrong"].append(one)
+        return cls({name: part[:size] for name, part in found.items()})
+
+    def accepted(self, critic: Policy) -> dict[str, float]:
+        """Share of each kind that a verifier accepts; NaN where there is none."""
+        return {
+            f"accept_{name}": float(accepts(critic, part).mean()) if part else np.nan
+            for name, part in self.solutions.items()
+        }

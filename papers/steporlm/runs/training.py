@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from jaxtyping import Bool
 
 from common.models.pocket import load_pocket
 from common.models.recipe import ModelShape, Policy
@@ -19,9 +18,18 @@ from common.preference.critique import Critique, parse
 from common.preference.rounds import Round, Row
 from common.study.jobs import Job, Record
 from common.tasks.or_models import EOS, STEPS, Item, OrModelsConfig, items
-from common.tasks.or_models.corruption import KINDS, corrupt
+from common.tasks.or_models.corruption import corrupt
 from common.tasks.or_models.critiques import EXPLANATIONS, critique, spell_out
-from common.tasks.or_models.evaluation import Solved, correct_steps, judge_all, solve_all, solved
+from common.tasks.or_models.evaluation import (
+    Solved,
+    Trials,
+    accepts,
+    correct_steps,
+    judge_all,
+    read_all,
+    solve_all,
+    solved,
+)
 from common.tasks.or_models.formulation import cut, formulations
 from common.tasks.or_models.warm_start import (
     CONTEXT,
@@ -202,47 +210,6 @@ def hard_problems(config: Mapping[str, Any], policy: Policy, seed: int) -> list[
     return [asked[place] for place in order]
 
 
-@dataclass(frozen=True)
-class Trials:
-    """Made held-out solutions, on which verifiers are measured."""
-
-    solutions: Mapping[str, Sequence[Solved]]
-
-    @classmethod
-    def of(cls, dial: str, size: int) -> Trials:
-        """At most `size` clean, lucky and wrong ones."""
-        found: dict[str, list[Solved]] = {"clean": [], "lucky": [], "wrong": []}
-        config = OrModelsConfig(TRIALS_SEED, 4 * size, "heldout", scenarios=SCENARIOS)
-        rng = np.random.default_rng(TRIALS_SEED)
-        for item in items(config):
-            truths = formulations(item)
-            found["clean"].append(solved(item, truths[rng.integers(len(truths))].text))
-            drawn = corrupt(item, rng, KINDS[dial][item.family])  # type: ignore[index]  # a dial's name
-            if drawn:
-                one = solved(item, drawn.formulation.text)
-                found["lucky" if one.is_lucky else "wrong"].append(one)
-        return cls({name: part[:size] for name, part in found.items()})
-
-    def accepted(self, critic: Policy) -> dict[str, float]:
-        """Share of each kind that a verifier accepts; NaN where there is none."""
-        return {
-            f"accept_{name}": float(accepts(critic, part).mean()) if part else np.nan
-            for name, part in self.solutions.items()
-        }
-
-
-def accepts(critic: Policy, solutions: Sequence[Solved]) -> Bool[np.ndarray, " N"]:
-    """Which solutions a verifier finds correct in every step."""
-    return np.array([one is not None and one.accepts for one in read_all(critic, solutions)])
-
-
-def read_all(critic: Policy, solutions: Sequence[Solved]) -> list[Critique | None]:
-    """Critiques of solutions, None for what is none."""
-    texts = judge_all(critic, [one.item.prompt for one in solutions], [one.text for one in solutions])
-    found = (parse(spell_out(text.split()), STEPS) for text in texts)
-    return [one if isinstance(one, Critique) else None for one in found]
-
-
 def by_step(whole: Policy, prefix: Policy, size: int) -> dict[str, float]:
     """Accuracy of both verifiers on the unit that `batch` declares and on its numbers, half of them wrong."""
     config = OrModelsConfig(UNITS_SEED, 2 * size, "heldout", ("batch",), SCENARIOS)
@@ -341,7 +308,7 @@ def train(job: Job, workspace: Path) -> Record:
     warm = load(trained(recipe(config, "policy"), seed))  # every arm of a seed has the same problems
     learners = PocketLearners(config, seed, hard_problems(config, warm, seed))
     loop = CoEvolution(learners, Rules(**{name: config[name] for name in RULES if name in config}))
-    trials = Trials.of(config["dial"], config["held_trials"])
+    trials = Trials.of(config["dial"], config["held_trials"], SCENARIOS, TRIALS_SEED)
     settings = {**config, "seed": seed}
     over_rounds = list(loop.rounds(workspace / "rounds", start, config["rounds"], settings))
     points, sampled = [], []

@@ -9,7 +9,14 @@ import torch
 from common.models.pocket import load_pocket
 from common.models.recipe import IGNORED, ModelShape, Policy
 from common.tasks.or_models import END, EOS, STEPS, VOCABULARY
-from common.tasks.or_models.evaluation import complete, correct_steps, judge_all, solve_all, solved
+from common.tasks.or_models.evaluation import (
+    Trials,
+    complete,
+    correct_steps,
+    judge_all,
+    solve_all,
+    solved,
+)
 from common.tasks.or_models.formulation import formulations
 from common.tasks.or_models.verification import is_lucky, reward
 from common.tasks.or_models.warm_start import (
@@ -138,3 +145,11 @@ def test_a_right_solution_is_clean_and_a_lucky_one_is_not():
     assert not right.is_lucky
     lucky = next(one for one in (solved(i, t) for i, t, _ in solutions(Corpus(), 0)) if not one.is_clean)
     assert lucky.is_lucky
+
+
+def test_trials_are_what_they_are_called():
+    trials = Trials.of("usual", 6, (0, 1), 3)
+    assert all(one.is_clean and one.is_right for one in trials.solutions["clean"])
+    assert all(one.is_lucky for one in trials.solutions["lucky"])
+    assert not any(one.is_right for one in trials.solutions["wrong"])
+    assert trials == Trials.of("usual", 6, (0, 1), 3)

@@ -1,7 +1,5 @@
 """The rounds on pocket models at their smallest, whole and stopped."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -10,8 +8,9 @@ from common.tasks.or_models import OrModelsConfig, items
 from common.tasks.or_models.critiques import critique, spell_out
 from common.tasks.or_models.evaluation import solved
 from common.tasks.or_models.formulation import formulations
+from common.tasks.or_models.warm_start import trained
 from papers.steporlm.experiment import PROFILES, Config, loop_jobs
-from papers.steporlm.runs.training import PocketLearners, Trials, compact, rows_of, train
+from papers.steporlm.runs.training import PocketLearners, compact, load, recipe, rows_of, train
 
 pytestmark = pytest.mark.slow
 
@@ -37,9 +36,6 @@ def test_pairs_train_the_policy_by_trl_and_a_solution_that_was_cut_off_ends(job,
     config = {**job.config, "learning_rate": 1e-2}
     problems = items(OrModelsConfig(size=2))
     learners = PocketLearners(config, 0, problems)
-    from common.tasks.or_models.warm_start import trained
-    from papers.steporlm.runs.training import load, recipe
-
     start = trained(recipe(config, "policy"), 0)
     text = formulations(problems[0])[0].text
     pair = {"problem": 0, "chosen": text, "rejected": "<step> mix max", "weight": 0.5}
@@ -64,11 +60,3 @@ def test_controls_shuffle_or_know_the_critiques():
 def test_a_critique_goes_through_words_and_back():
     short = critique([None, "parameters", None, "objective", None, "program"])
     assert compact(spell_out(short.split())) == short
-
-
-def test_trials_are_what_they_are_called():
-    trials = Trials.of("usual", 6)
-    assert all(one.is_clean and one.is_right for one in trials.solutions["clean"])
-    assert all(one.is_lucky for one in trials.solutions["lucky"])
-    assert not any(one.is_right for one in trials.solutions["wrong"])
-    assert replace(trials).solutions == Trials.of("usual", 6).solutions
