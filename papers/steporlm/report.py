@@ -229,6 +229,7 @@ def pipeline(frame: pd.DataFrame) -> Iterator[Cell]:
 def by_error(frame: pd.DataFrame) -> pd.DataFrame:
     """Columns family, error and value: the lucky share of each kind of error."""
     part = frame[(frame["sweep"] == "lucky") & (frame["name"] == "lucky")]
+    part = part.astype({"family": str, "error": str})  # categories sort by their order in the frame
     return part[["family", "error", "value"]].sort_values(["family", "error"], ignore_index=True)
 
 
@@ -239,7 +240,7 @@ def luck(frame: pd.DataFrame) -> Iterator[Cell]:
         yield row, "lucky, percent", exact(100 * share)
         count = scalar(frame, "lucky", "instances", family=family, error=error).iloc[0]
         yield row, "problems", exact(count)
-    corpora = frame[(frame["sweep"] == "lucky") & (frame["name"] == "share")]
+    corpora = frame[(frame["sweep"] == "lucky") & (frame["name"] == "share")].astype({"kinds": str})
     for kinds, rate, share in corpora[["kinds", "rate", "value"]].sort_values(["kinds", "rate"]).to_numpy():
         yield f"corpus, errors '{kinds}' at {rate:.0%}", "lucky, percent", exact(100 * share)
 
@@ -317,7 +318,7 @@ def over_budget(frame: pd.DataFrame) -> pd.DataFrame:
             panel="accuracy of the first accepted",
             arm=str(name),
         )
-        for name, own in part.groupby("verifier", sort=True)
+        for name, own in part.astype({"verifier": str}).groupby("verifier")
     )
 
 
