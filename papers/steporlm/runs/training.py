@@ -178,6 +178,7 @@ class PocketLearners:
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
+            log_level="error",
             gradient_checkpointing=False,
             bf16=False,
             use_cpu=True,
@@ -185,16 +186,18 @@ class PocketLearners:
 
 
 def compact(text: str) -> str:
-    """A critique as the verifier writes it, from its lines.
+    """A critique as the verifier writes it, from its lines; an error without a reason stays without.
 
     Raises:
-        ValueError: no critique of six steps.
+        ValueError: no critique.
     """
-    found = parse(text, STEPS)
+    found = parse(text, text.count("STEP "))
     if not isinstance(found, Critique):
         raise ValueError(found.reason)
     said = zip(found.steps, found.explanations, strict=True)
-    return critique([None if correct else REASON_OF[why] for correct, why in said])
+    verdicts = ["CORRECT" if correct else f"INCORRECT {REASON_OF.get(why, '')}" for correct, why in said]
+    steps = (f"STEP {number} {verdict}".strip() for number, verdict in enumerate(verdicts, start=1))
+    return " ".join([*steps, EOS])
 
 
 def hard_problems(config: Mapping[str, Any], policy: Policy, seed: int) -> list[Item]:
@@ -221,9 +224,10 @@ def by_step(whole: Policy, prefix: Policy, size: int) -> dict[str, float]:
             text = drawn.formulation.text if drawn else formulations(item)[place // 2 % 2].text
             made.append(solved(item, text))
         truth = np.array([one.reasons[step] is None for one in made])
-        read = [one is not None and one.steps[step] for one in read_all(whole, made)]
+        said = zip(read_all(whole, made), truth.tolist(), strict=True)  # no critique is a wrong verdict
+        right = [one is not None and one.steps[step] == is_correct for one, is_correct in said]
         chances = correct_steps(prefix, [one.item.prompt for one in made], [one.text for one in made])
-        scores[f"{name}_whole"] = float((np.array(read) == truth).mean())
+        scores[f"{name}_whole"] = float(np.mean(right))
         scores[f"{name}_prefix"] = float(((chances[:, step] > 0.5) == truth).mean())
     return scores
 

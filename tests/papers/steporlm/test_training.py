@@ -60,3 +60,5 @@ def test_controls_shuffle_or_know_the_critiques():
 def test_a_critique_goes_through_words_and_back():
     short = critique([None, "parameters", None, "objective", None, "program"])
     assert compact(spell_out(short.split())) == short
+    bare = "STEP 1 CORRECT STEP 2 INCORRECT <eos>"  # of a solution that was cut off
+    assert compact(spell_out(bare.split())) == bare
