@@ -17,7 +17,7 @@ from common.preference import selection
 from common.preference.critique import Critique, parse
 from common.preference.rounds import Round, Row
 from common.study.jobs import Job, Record
-from common.tasks.or_models import EOS, STEPS, Item, OrModelsConfig, items
+from common.tasks.or_models import EOS, Item, OrModelsConfig, items
 from common.tasks.or_models.corruption import corrupt
 from common.tasks.or_models.critiques import EXPLANATIONS, critique, spell_out
 from common.tasks.or_models.evaluation import (
