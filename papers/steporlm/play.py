@@ -23,10 +23,11 @@ from papers.steporlm.method import Rules, policy_rows
 def lucky_solution(seed: int = 0) -> pd.DataFrame:
     """The first problem of a seed with a lucky error: its steps, the error's beside the right ones."""
     rng = np.random.default_rng(seed)
-    for item in items(OrModelsConfig(seed=seed, size=50, families=("mix",))):
-        drawn = corrupt(item, rng, KINDS["high"][item.family])
-        if drawn and is_lucky(drawn.formulation.text.split(), item):
-            break
+    asked = items(OrModelsConfig(seed=seed, size=50, families=("mix",)))
+    made = ((item, corrupt(item, rng, KINDS["high"][item.family])) for item in asked)
+    item, drawn = next(
+        (item, one) for item, one in made if one and is_lucky(one.formulation.text.split(), item)
+    )
     tokens = drawn.formulation.text.split()
     reasons = step_reasons(tokens, item)
     print(item.prompt)

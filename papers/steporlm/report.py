@@ -303,8 +303,8 @@ def mechanism(frame: pd.DataFrame) -> pd.DataFrame:
             for arm in (arm for arm in ("full", "outcome", "shuffled") if arm in arms_of(frame, dial)):
                 yield curve(over_rounds(frame, "lucky", arm, dial), panel=title, arm=NAMES[arm])
         for panel, name in ACCEPTED.items():
-            for arm in ("full", "frozen"):
-                yield curve(over_rounds(frame, name, arm), panel=panel, arm=NAMES[arm])
+            for verifier in ("full", "frozen"):
+                yield curve(over_rounds(frame, name, verifier), panel=panel, arm=NAMES[verifier])
 
     return stacked(parts())
 

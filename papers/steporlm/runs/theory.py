@@ -119,11 +119,12 @@ def gradients(job: Job, _workspace: Path) -> Record:
     by_weight, plain = (_gradient(sums, part) for part in (weights, ones))
     rows = [
         (
-            weighted_dpo(*one, torch.ones(1, dtype=torch.float64))
-            + torch.log(torch.sigmoid(0.1 * (one[0] - one[1]))).sum(),
-            weighted_dpo(*one, weight) - weighted_dpo(*one, weight, reference=(alike, alike)),
+            weighted_dpo(chosen, rejected, torch.ones_like(weight))
+            + torch.log(torch.sigmoid(0.1 * (chosen - rejected))).sum(),
+            weighted_dpo(chosen, rejected, weight)
+            - weighted_dpo(chosen, rejected, weight, reference=(alike, alike)),
         )
-        for one, weight, alike in zip(sums[:2].T[..., None], weights[:, None], sums[2][:, None], strict=True)
+        for chosen, rejected, alike, weight in zip(*sums[..., None], weights[:, None], strict=True)
     ]
     free, constant = (np.array([float(row[place]) for row in rows]) for place in (0, 1))
     series = {

@@ -252,7 +252,7 @@ def picks(
 ) -> dict[str, float]:
     """Accuracy of one of several solutions by every selector of `SELECTORS`."""
 
-    def table(values: Sequence[Any]) -> np.ndarray:
+    def table(values: Any) -> np.ndarray:
         return np.reshape(np.array(values), (-1, samples))
 
     right = table([one.is_right for one in sampled])
@@ -315,7 +315,8 @@ def train(job: Job, workspace: Path) -> Record:
     trials = Trials.of(config["dial"], config["held_trials"], SCENARIOS, TRIALS_SEED)
     settings = {**config, "seed": seed}
     over_rounds = list(loop.rounds(workspace / "rounds", start, config["rounds"], settings))
-    points, sampled = [], []
+    points: list[dict[str, float]] = []
+    sampled: list[Solved] = []
     for folder in (start, *(one.models for one in over_rounds)):
         scores, sampled = measured(config, load(folder / "policy"))
         points.append(scores | trials.accepted(load(folder / "critic")))
@@ -334,7 +335,7 @@ def chosen_by(
     prefix = load(trained(recipe(config, "prefix"), seed))
     other = load(trained(recipe(config, "policy", dial=OTHER_DIAL, rate=OTHER_RATE), seed + 1))
     _, others = measured(config, other)
-    found = {}
+    found: dict[str, float] = {}
     for name, part in (("best", sampled), ("best_b", others)):
         scores = picks(part, config["held_samples"], critics, prefix)
         found |= {f"{name}/{selector}": value for selector, value in scores.items()}
