@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_four_attributes():
 
 def test_a_clean_source_is_always_right_and_a_response_fits_its_bound():
     rng = np.random.default_rng(0)
-    clean = Source(steps=1, filler=0, code=0, random_answer=0, slips=(0, 0))
+    clean = Source(steps=1, filler=0, code=0, careless=0, slips=0)
     for item, response in itertools.islice(stream(0), 2000):
         assert len([*response.split(), EOS]) <= MAX_RESPONSE
         assert max(int(word) for word in response.split() if word.isdecimal()) <= LARGEST_NUMBER
@@ -83,6 +83,13 @@ def test_the_source_has_its_rates():
         0.4, abs=0.03
     )
     assert np.mean([";" in t or "=" in t for _, t in pairs]) == pytest.approx(0.6, abs=0.03)
+
+
+def test_a_careless_author_never_carries_a_ten():
+    rng = np.random.default_rng(0)
+    careless = Source(steps=1, filler=0, code=0, careless=1, slips=0)
+    assert write(Item((7, 5, 11)), rng, careless) == "7 + 5 = 2 ; 2 + 11 = 13 # 13"
+    assert write(Item((2, 5)), rng, careless) == "2 + 5 = 7 # 7"
 
 
 def test_splits_share_no_multiset_of_operands():
