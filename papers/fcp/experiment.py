@@ -20,6 +20,7 @@ from common.tasks.verbal_arith import NAME
 LIMITS = {
     "smoke": {"seconds": 300.0, "memory": 1800.0},
     "laptop": {"seconds": 900.0, "memory": 1800.0},
+    "desk": {"seconds": 900.0, "memory": 1800.0},
     "gpu": {"seconds": 86400.0, "memory": 64_000.0},
     "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
 }
@@ -112,7 +113,7 @@ POCKET: dict[str, Any] = {
     "offline.batch": 16,
     "offline.epochs": 6,
     "online.learning_rate": 3e-5,
-    "online.grpo_learning_rate": 5e-4,
+    "online.grpo_learning_rate": 3e-4,
     "online.prompts": 128,
     "online.rounds": 20,
     "evaluation_prompts": 240,
@@ -134,6 +135,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "control_seeds": 1,
     },
     "laptop": POCKET,
+    "desk": POCKET | {"online.rounds": 30},
     "gpu": POCKET
     | {
         "model": "scratch",

@@ -185,6 +185,7 @@ def reported_changes(_frame: pd.DataFrame) -> Errors:
 
 PREMISES: dict[str, Measure] = {
     "headroom": lambda f: value(f, "base", "greedy"),
+    "room": lambda f: value(f, "fcp", "greedy"),
     "mixed_samples": lambda f: value(f, "base"),
     "online_learns": lambda f: drift(f, "bootstrap", "score"),
     "critique_teaches": lambda f: late_gap(f, "score", "bootstrap", "self-distillation"),
