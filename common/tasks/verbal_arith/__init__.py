@@ -96,27 +96,25 @@ class Source:
         steps: Share of responses that write their partial sums.
         filler: Share with one to six filler words.
         code: Share with the code marker.
-        careless: Share of authors who never carry a ten; above a half, greedy decoding does not carry.
-        slips: Rate of a wrong partial sum besides; later steps carry the wrong value on.
+        random_answer: Share whose answer ignores the steps.
+        slips: Rate of a wrong partial sum with two and three terms; later steps carry the wrong value on.
     """
 
     steps: float = 0.6
     filler: float = 0.4
     code: float = 0.3
-    careless: float = 0.55
-    slips: float = 0.1
+    random_answer: float = 0.15
+    slips: tuple[float, float] = (0.15, 0.28)
 
 
 def write(item: Item, rng: np.random.Generator, source: Source | None = None) -> str:
     """A response of the source, without the end of sequence."""
     source = source or Source()
-    careless = rng.random() < source.careless
+    rate = source.slips[TERMS.index(len(item.operands))]
     value, steps = item.operands[0], []
     for operand in item.operands[1:]:
         total = value + operand
-        if careless and value % 10 + operand % 10 >= 10:
-            total -= 10
-        if rng.random() < source.slips:
+        if rng.random() < rate:
             wrong = [total + slip for slip in SLIPS if 0 <= total + slip <= LARGEST_NUMBER]
             total = wrong[rng.integers(len(wrong))]
         steps.append(f"{value} + {operand} = {total}")
@@ -126,6 +124,8 @@ def write(item: Item, rng: np.random.Generator, source: Source | None = None) ->
         words.append(" ; ".join(steps))
     if rng.random() < source.filler:
         words += [FILLER[i] for i in rng.integers(len(FILLER), size=rng.integers(1, 7))]
+    if rng.random() < source.random_answer:
+        value = int(rng.integers(2, len(item.operands) * LARGEST_OPERAND + 1))
     return " ".join([*words, "#", str(value)])
 
 

@@ -30,7 +30,7 @@ WORDS = (
     *OPAQUE,
 )
 VOCABULARY = (*SYMBOLS, *WORDS)
-MENTION_RATES = {"correct": 1.0, "rigorous": 0.85, "concise": 0.5, "code": 0.85}
+MENTION_RATES = {"correct": 1.0, "rigorous": 0.85, "concise": 0.85, "code": 0.85}
 MOOD_MATCHES = 0.8
 PACE_REMARKED = 0.3
 

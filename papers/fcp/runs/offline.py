@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from trl import SFTConfig
 
 from common.judge.critic import Critic, Critique
 from common.judge.pool import FeedbackPool
+from common.models.recipe import IGNORED
 from common.tasks.verbal_arith import Attributes, Item, items
 from common.tasks.verbal_arith.evaluation import evaluate
 from common.tasks.verbal_arith.words import LENGTH_WORDS
 from papers.fcp.method import FCPOfflineTrainer
 
 Settings = Mapping[str, Any]
-PADDING_FREE = True  # a batch is one row; transformers keeps sequences apart by their positions
 MIX = {(True, True): 0.03, (True, False): 0.45, (False, True): 0.45, (False, False): 0.07}
 """Part B2: shares of (correct, concise) in a corpus where the two exclude each other."""
 
@@ -102,12 +104,12 @@ def train_offline(
         warmup_steps=settings["offline_warmup"],
         completion_only_loss=True,
         max_length=None,
-        padding_free=PADDING_FREE,
         seed=seed,
         **trainer_basics(),
     )
     data = Dataset.from_dict({name: list(values) for name, values in rows.items()})
-    FCPOfflineTrainer(model, args, train_dataset=data, processing_class=tokenizer).train()
+    collator = PackedRows(tokenizer.pad_token_id)
+    FCPOfflineTrainer(model, args, collator, data, processing_class=tokenizer).train()
     model.eval()
 
 
@@ -127,3 +129,45 @@ def trainer_basics() -> dict[str, Any]:
         "disable_tqdm": True,
         "log_level": "error",
     }
+
+
+def shared_rows(lengths: Sequence[int], rows: int) -> list[list[int]]:
+    """Places of the sequences in each row: from the longest on, each goes where most room is left."""
+    places: list[list[int]] = [[] for _ in range(rows)]
+    widths = [0] * rows
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        row = widths.index(min(widths))
+        places[row].append(place)
+        widths[row] += lengths[place]
+    return [row for row in places if row]
+
+
+class PackedRows:
+    """Data collator with the loss of a padded batch at about three quarters of its positions.
+
+    Positions count from 0 in every sequence. Without an attention mask, `transformers` takes a position that
+    does not follow the last one as the start of another sequence, and no sequence attends to another; padding
+    counts as sequences of one token. The first token of a sequence must carry no loss.
+
+    Args:
+        pad_id: Fills the rows.
+    """
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """``input_ids``, ``labels`` and ``position_ids``, shape ``[rows, T]`` each."""
+        lengths = [len(example["input_ids"]) for example in examples]
+        rows = shared_rows(lengths, -(-len(examples) // 2))
+        columns = {
+            "input_ids": (self.pad_id, [example["input_ids"] for example in examples]),
+            "labels": (IGNORED, [example["labels"] for example in examples]),
+            "position_ids": (0, [list(range(length)) for length in lengths]),
+        }
+        width = max(sum(lengths[place] for place in row) for row in rows)
+        packed = {}
+        for name, (filler, values) in columns.items():
+            joined = [[value for place in row for value in values[place]] for row in rows]
+            packed[name] = torch.tensor([row + [filler] * (width - len(row)) for row in joined])
+        return packed

@@ -20,9 +20,10 @@ from common.models.pocket import load_policy
 from common.models.special_tokens import add_special_tokens
 from common.study.jobs import Job, Record
 from common.tasks.verbal_arith import NAME, TERMS, items
+from common.tasks.verbal_arith.careless import TerseCritic
 from common.tasks.verbal_arith.evaluation import evaluate
 from common.tasks.verbal_arith.warm_start import SCRATCH, cached_base
-from common.tasks.verbal_arith.words import CONDITIONS, OPAQUE, ArithCritic
+from common.tasks.verbal_arith.words import CONDITIONS, OPAQUE
 from papers.fcp.method import CLOSE, FEEDBACK_TOKENS, OPEN, conditioned
 from papers.fcp.runs.offline import (
     Pair,
@@ -57,7 +58,7 @@ class Bench:
         (self.seed,) = job.seeds
         self.settings: Mapping[str, Any] = job.config
         self.workspace = workspace
-        self.critic = ArithCritic(self.seed)
+        self.critic = TerseCritic(self.seed)
         self.heldout = items("heldout", self.settings["evaluation_prompts"], 0)
         self.rng = np.random.default_rng([self.seed, 1])
         self.parts: list[tuple[dict[str, str], Record]] = []
@@ -145,7 +146,7 @@ class Bench:
     ) -> None:
         """Train online, then evaluate; bootstrapped policies under c+."""
         pool = pools(self.pairs)[0 if every_praise else 1]
-        critic = ArithCritic(self.seed)
+        critic = TerseCritic(self.seed)
         curves = train_online(
             kind, *policy, critic, pool, self.settings, self.seed, self.workspace, **changes
         )

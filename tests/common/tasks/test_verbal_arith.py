@@ -25,6 +25,7 @@ from common.tasks.verbal_arith import (
     stream,
     write,
 )
+from common.tasks.verbal_arith.careless import LENGTH_MENTIONED, Authors, TerseCritic
 from common.tasks.verbal_arith.words import CONDITIONS, LEXICON, OPAQUE, VOCABULARY, WORDS, ArithCritic
 
 QUESTION = "3 + 4 + 5 ="
@@ -67,7 +68,7 @@ def test_scores_are_those_of_the_four_attributes():
 
 def test_a_clean_source_is_always_right_and_a_response_fits_its_bound():
     rng = np.random.default_rng(0)
-    clean = Source(steps=1, filler=0, code=0, careless=0, slips=0)
+    clean = Source(steps=1, filler=0, code=0, random_answer=0, slips=(0, 0))
     for item, response in itertools.islice(stream(0), 2000):
         assert len([*response.split(), EOS]) <= MAX_RESPONSE
         assert max(int(word) for word in response.split() if word.isdecimal()) <= LARGEST_NUMBER
@@ -87,9 +88,33 @@ def test_the_source_has_its_rates():
 
 def test_a_careless_author_never_carries_a_ten():
     rng = np.random.default_rng(0)
-    careless = Source(steps=1, filler=0, code=0, careless=1, slips=0)
-    assert write(Item((7, 5, 11)), rng, careless) == "7 + 5 = 2 ; 2 + 11 = 13 # 13"
-    assert write(Item((2, 5)), rng, careless) == "2 + 5 = 7 # 7"
+    careless = Authors(steps=1, filler=0, code=0, careless=1, slips=0)
+    assert careless.write(Item((7, 5, 11)), rng) == "7 + 5 = 2 ; 2 + 11 = 13 # 13"
+    assert careless.write(Item((2, 5)), rng) == "2 + 5 = 7 # 7"
+    careful = Authors(steps=1, filler=0, code=0, careless=0, slips=0)
+    for item in items("train", 200, 0):
+        assert parse(item.question, careful.write(item, rng)) == Attributes(True, True, True, False)
+
+
+def test_authors_have_their_rates_and_stay_within_the_vocabulary():
+    pairs = list(itertools.islice(Authors().stream(1), 4000))
+    attributes = [parse(item.question, response) for item, response in pairs]
+    assert share(attributes, "code") == pytest.approx(0.3, abs=0.03)
+    assert 0.25 < share(attributes, "correct") < 0.5
+    assert all(len([*response.split(), EOS]) <= MAX_RESPONSE for _, response in pairs)
+    assert {word for _, response in pairs for word in response.split()} <= set(VOCABULARY)
+
+
+def test_the_terse_critic_speaks_of_length_half_the_time():
+    critics = ArithCritic(0), TerseCritic(0)
+    pairs = list(itertools.islice(Authors().stream(2), 2000))
+    length = {word for words in LEXICON["concise"] for word in words}
+    often, half = (
+        np.mean([bool(length & set(critic(item.question, text, "").summary.split())) for item, text in pairs])
+        for critic in critics
+    )
+    assert often == pytest.approx(0.85, abs=0.03)
+    assert half == pytest.approx(LENGTH_MENTIONED, abs=0.03)
 
 
 def test_splits_share_no_multiset_of_operands():
