@@ -100,7 +100,7 @@ def test_authors_have_their_rates_and_stay_within_the_vocabulary():
     pairs = list(itertools.islice(Authors().stream(1), 4000))
     attributes = [parse(item.question, response) for item, response in pairs]
     assert share(attributes, "code") == pytest.approx(0.3, abs=0.03)
-    assert 0.25 < share(attributes, "correct") < 0.5
+    assert 0.55 < share(attributes, "correct") < 0.7
     assert all(len([*response.split(), EOS]) <= MAX_RESPONSE for _, response in pairs)
     assert {word for _, response in pairs for word in response.split()} <= set(VOCABULARY)
 
