@@ -20,7 +20,6 @@ from common.tasks.verbal_arith import NAME
 LIMITS = {
     "smoke": {"seconds": 300.0, "memory": 1800.0},
     "laptop": {"seconds": 900.0, "memory": 1800.0},
-    "desk": {"seconds": 900.0, "memory": 1800.0},
     "gpu": {"seconds": 86400.0, "memory": 64_000.0},
     "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
 }
@@ -135,7 +134,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "control_seeds": 1,
     },
     "laptop": POCKET,
-    "desk": POCKET | {"online.rounds": 30},
     "gpu": POCKET
     | {
         "model": "scratch",
