@@ -157,8 +157,8 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     if config.model not in MODELS:
         raise StudyError(
             f"model '{config.model}' cannot run in this study, which lacks the paper's prompts (Big-Math, "
-            "WebInstruct), its seven benchmarks and its paid critic. The trainers run on such a model: see "
-            "papers/fcp/README.md, with common.judge.api as the critic. Use PROFILE=laptop or gpu here"
+            "WebInstruct), its seven benchmarks and its paid critic; its trainers can: papers/fcp/README.md. "
+            "Use PROFILE=laptop or gpu here"
         )
     return [*theory_jobs(config, seeds), *training_jobs(config, seeds)]
 

@@ -1,6 +1,6 @@
 """What FCP's records show, by the ids of the card: CLAIMS, TABLES, FIGURES.
 
-Differences are paired by seed; arms that ran on fewer seeds decide on those. Shares of tables are in percent.
+Differences are paired by seed; arms of fewer seeds decide on those. Shares of tables are in percent.
 """
 
 from __future__ import annotations
@@ -165,8 +165,6 @@ def theory(analysis: str, *names: str) -> Callable[[pd.DataFrame], Errors]:
 
 
 MATHEMATICS = ("AIME24", "AIME25", "MATH500", "Minerva", "Olympiad")
-
-
 GENERAL = ("GPQA-Diamond", "MMLU-Pro", "TheoremQA")
 
 
@@ -317,10 +315,9 @@ def by_pool(name: str, panel: str) -> Twin:
     """A curve of bootstrapping with and without praise of brevity in the pool, on the same seeds."""
 
     def twin(frame: pd.DataFrame) -> pd.DataFrame:
-        both = set(rollouts(frame, "every praise", name)["seed"])
         parts = {shown: rollouts(frame, arm, name) for shown, arm in POOLS.items()}
-        kept = {shown: part[part["seed"].isin(both)] for shown, part in parts.items()}
-        return stacked(curve(part, panel=panel, arm=shown) for shown, part in kept.items())
+        seeds = parts["every praise"]["seed"]
+        return stacked(curve(p[p["seed"].isin(seeds)], panel=panel, arm=a) for a, p in parts.items())
 
     return twin
 

@@ -40,7 +40,6 @@ Policy = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 OWN = "own"
 Variants = Mapping[str, Mapping[str, Any]]
 BOOTSTRAPS: Variants = {"bootstrap": {}, "self-distillation": {"condition": "rollout"}}
-"""Bootstrapping and its control, and what that changes."""
 EVERY_PRAISE: Variants = {"every praise": {"every_praise": True}}
 ABLATIONS: Variants = {
     "default": {"optimizer_steps": 1},
@@ -146,9 +145,8 @@ class Bench:
     ) -> None:
         """Train online, then evaluate; bootstrapped policies under c+."""
         pool = pools(self.pairs)[0 if every_praise else 1]
-        critic = TerseCritic(self.seed)
         curves = train_online(
-            kind, *policy, critic, pool, self.settings, self.seed, self.workspace, **changes
+            kind, *policy, self.critic, pool, self.settings, self.seed, self.workspace, **changes
         )
         series = {f"curve/{name}": values[None] for name, values in curves.items()}
         self.parts.append(({"arm": arm, "condition": OWN}, Record(series=series)))
