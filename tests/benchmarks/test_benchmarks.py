@@ -19,6 +19,7 @@ FURTHER = {
         *("prompts", "samples", "steps_per_batch", "parameters"),
     },
     "reproduce_warm": {"aim", "warm_seconds"},
+    "sandbox": {"aim", "programs_per_second", "cpu_seconds_per_program", "level"},
     "speculative": {
         *("over_plain", "over_generate", "tokens_per_second", "acceptance_length", "cycle_ms", "same_texts"),
         *("peak_mb", "by_rows", "c_peak", "forward_ms"),
