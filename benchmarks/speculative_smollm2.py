@@ -7,14 +7,14 @@ cycle × a one-token forward / a forward of the tree. The draft is trained on fi
 
 from __future__ import annotations
 
-from _measure import report, start
+from _measure import ratios, report, start
 
 ARGUMENTS = start(__doc__, pairs=8)
 
 import torch  # noqa: E402 (after the number of threads is set)
 
 from common.speculative.real import RealDraftRecipe, TextRecipe, smollm2, trained  # noqa: E402
-from common.speculative.real_evaluation import race  # noqa: E402
+from common.speculative.real_evaluation import compare, turns  # noqa: E402
 from common.speculative.tree import TreePolicy  # noqa: E402
 
 TREE = TreePolicy(depth=4, top_k=4, budget=10)
@@ -29,14 +29,18 @@ def main() -> None:
     target = smollm2()
     network = trained(recipe).network.to(target.dtype)
     new = 16 if ARGUMENTS.quick else NEW
-    found = race(target, network, TREE, ARGUMENTS.pairs, new, ARGUMENTS.seed)
-    both = {name: {key: round(value, 3) for key, value in part.items()} for name, part in found.items()}
+    taken = turns(target, network, TREE, ARGUMENTS.pairs, new, ARGUMENTS.seed)
+    found = compare(target, TREE, taken)
+    stock, ours = ([turn[name].wall / turn[name].tokens for turn in taken] for name in ("generate", "both"))
+    rounded = {name: {key: round(value, 3) for key, value in part.items()} for name, part in found.items()}
     report(
-        "transformers' generate / lookup and EAGLE-3, one row",
-        {"ratio": both["both"]["speed_up"], "n": 3 * ARGUMENTS.pairs},
-        both["both"]["bound"],
+        "transformers' generate / lookup and EAGLE-3, one row, seconds of a token",
+        ratios(stock, ours),
+        round(found["both"]["bound"], 3),
         [ARGUMENTS.seed],
-        decoders=both,
+        decoders={
+            name: {key: round(value, 3) for key, value in part.items()} for name, part in found.items()
+        },
         aim=2.5,
     )
 

@@ -94,9 +94,9 @@ def own_copy(draft: DraftNetwork) -> Any:
     return copy.deepcopy(draft, {id(draft._shared): draft._shared})
 
 
-def race(
+def turns(
     target: Target, network: Any, shape: TreePolicy, prompts: int, new: int, seed: int
-) -> dict[str, dict[str, float]]:
+) -> list[dict[str, Turn]]:
     """Decoders in turn on held-out prompts, one row, greedy; the first turn is not counted.
 
     Args:
@@ -106,22 +106,36 @@ def race(
         prompts: Prompts of a style.
         new: Longest answer.
         seed: Of the choice of prompts.
-
-    Returns:
-        By decoder: ``speed_up``, transformers' `generate`'s seconds of a token over its own, median of the
-        prompts; ``cpu``, the same in seconds of the process; ``tau``; ``same``, the share of tokens up to the
-        first that plain decoding in the same loop does not write; ``bound``, the speed-up of free drafts.
     """
     params = SamplingParams(new, temperature=0.0, eos_ids=(tokenizer().eos_token_id,))
     decoders = {"generate": partial(stock, target, params)} | {
         name: partial(_decode, engine, params) for name, engine in engines(target, network, shape).items()
     }
     rows = [row for style in STYLES for row in encoded(style, "heldout", prompts, seed)]
-    turns = [_turn(decoders, row) for row in (rows[0], *rows)][1:]
+    return [_turn(decoders, row) for row in (rows[0], *rows)][1:]
+
+
+def race(
+    target: Target, network: Any, shape: TreePolicy, prompts: int, new: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """`compare` on `turns`."""
+    return compare(target, shape, turns(target, network, shape, prompts, new, seed))
+
+
+def compare(
+    target: Target, shape: TreePolicy, taken: Sequence[Mapping[str, Turn]]
+) -> dict[str, dict[str, float]]:
+    """What each decoder is worth.
+
+    Returns:
+        By decoder: ``speed_up``, transformers' `generate`'s seconds of a token over its own, median of the
+        prompts; ``cpu``, the same in seconds of the process; ``tau``; ``same``, the share of tokens up to the
+        first that plain decoding in the same loop does not write; ``bound``, the speed-up of free drafts.
+    """
     one, tree = (np.median(forward_seconds(target, 1, n, 128, repeats=9)) for n in (1, shape.nodes + 1))
     found = {}
-    for name in decoders:
-        mine, theirs = (np.array([turn[each] for turn in turns]) for each in (name, "generate"))
+    for name in taken[0]:
+        mine, theirs = (np.array([turn[each] for turn in taken]) for each in (name, "generate"))
         wall, cpu = np.median((theirs[:, :2] / theirs[:, 2:3]) / (mine[:, :2] / mine[:, 2:3]), axis=0)
         tokens, cycles, same = mine[:, 2:].sum(axis=0)
         tau = tokens / cycles
