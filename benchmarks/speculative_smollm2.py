@@ -38,9 +38,7 @@ def main() -> None:
         ratios(stock, ours),
         round(found["both"]["bound"], 3),
         [ARGUMENTS.seed],
-        decoders={
-            name: {key: round(value, 3) for key, value in part.items()} for name, part in found.items()
-        },
+        decoders=rounded,
         aim=2.5,
     )
 
