@@ -35,8 +35,8 @@ def prompts(style: str, split: Split, count: int, seed: int = 0) -> list[str]:
         StudyError: the package of the style is not installed, or holds another file.
     """
     every = {"code": _code, "arithmetic": _arithmetic, "chat": _chat}[style]()
-    held = [text for place, text in enumerate(every) if place % HELD_OUT == HELD_OUT - 1]
-    mine = held if split == "heldout" else [text for text in every if text not in held]
+    held = split == "heldout"
+    mine = [text for place, text in enumerate(every) if (place % HELD_OUT == HELD_OUT - 1) == held]
     return [str(text) for text in np.random.default_rng(seed).permutation(mine)[:count]]
 
 

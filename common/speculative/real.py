@@ -35,17 +35,19 @@ Row = dict[str, Tensor]
 """A text: `ids`, and `supervised`, the places whose next token the target chose."""
 
 
+_loaded = cache(load_smollm2)
+
+
 @cache
 def smollm2(dtype: torch.dtype = torch.bfloat16) -> Target:
     """SmolLM2, frozen, with the taps of EAGLE-3."""
-    model: Any = load_smollm2(dtype)[0].requires_grad_(False)
+    model: Any = _loaded(dtype)[0].requires_grad_(False)
     return Target(model, ReducedEagle3Network.taps(model.config.num_hidden_layers))
 
 
-@cache
 def tokenizer() -> Any:
     """SmolLM2's."""
-    return load_smollm2(torch.bfloat16)[1]
+    return _loaded(torch.bfloat16)[1]
 
 
 def encoded(style: str, split: Split, count: int, seed: int = 0) -> list[Int[Tensor, " p"]]:

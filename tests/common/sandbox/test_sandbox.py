@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 
@@ -109,8 +110,12 @@ def test_a_module_that_cannot_be_imported_is_named():
 
 def test_several_workers_run_at_a_time_and_answers_keep_their_order():
     with Sandbox(Level.LIMITS, workers=2, limits=QUICK) as sandbox:
-        outcomes = sandbox.map([f"import time; time.sleep(2); print({index})" for index in range(4)])
-    assert [outcome.stdout for outcome in outcomes] == [f"{index}\n" for index in range(4)]
+        clocks = "print(time.monotonic()); time.sleep(2); print(time.monotonic())"
+        outcomes = sandbox.map([f"import time; {clocks}; print({index})" for index in range(4)])
+    answers = [outcome.stdout.split() for outcome in outcomes]
+    assert [answer[2] for answer in answers] == [str(index) for index in range(4)]
+    spans = sorted((float(answer[0]), float(answer[1])) for answer in answers)
+    assert any(later[0] < earlier[1] for earlier, later in pairwise(spans))  # two ran at a time
 
 
 def test_a_killed_interpreter_is_started_anew():
