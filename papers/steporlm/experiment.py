@@ -18,10 +18,9 @@ LIMITS = {
 }
 ARMS: dict[str, dict[str, Scalar]] = {
     "full": {},
-    "outcome": {"by_process": False},
+    "outcome": {"by_process": False, "verdicts": "none", "evolves": False},
     "shuffled": {"verdicts": "shuffled"},
     "no_sft": {"start": "base"},
-    "no_evolution": {"rounds": 1},
     "frozen": {"evolves": False},
     "unweighted": {"weighting": "unit"},
     "reference": {"reference_free": False},
@@ -76,7 +75,8 @@ class WarmStart(Settings):
     Attributes:
         solutions: Of the policy's corpus.
         critiques: Of the verifiers' corpus.
-        steps: Optimizer steps of each.
+        steps: Optimizer steps of the policy.
+        critic_steps: Of each verifier.
         base_steps: Of the arm without a warm-up.
         hidden, layers: Shape of the pocket models.
     """
@@ -84,6 +84,7 @@ class WarmStart(Settings):
     solutions: int = paper(50_000, "section 3.2")
     critiques: int = 0
     steps: int = 600
+    critic_steps: int = 600
     base_steps: int = 60
     hidden: int = 96
     layers: int = 3
@@ -96,13 +97,14 @@ class Evaluation(Settings):
         problems: Held-out problems.
         samples: One of which the verifiers pick.
         trials: Made solutions of each kind on which verifiers are measured.
-        picks: The full method's verifiers choose among solutions, its own and policy B's.
+        picks: Among whose solutions the full method's verifiers choose: "own", "all" (policy B's too, and
+            with a discriminative verifier), or "none".
     """
 
     problems: int = paper(1510, "App. B, all seven benchmarks")
     samples: int = paper(4, "section 4.4")
     trials: int = 200
-    picks: bool = True
+    picks: str = "all"
 
 
 class Config(Settings):
@@ -117,6 +119,7 @@ class Config(Settings):
         quality_seeds: Of the corpora of Table 4.
         lucky_size: Problems a family for the luck of errors.
         draws: Instances of the other exact checks.
+        real_models: Models of GLPK's that two solvers solve; 0 takes all.
     """
 
     loop: Loop = Loop()
@@ -128,6 +131,7 @@ class Config(Settings):
     quality_seeds: int = 1
     lucky_size: int = 400
     draws: int = 1000
+    real_models: int = 0
 
 
 POCKET: dict[str, Any] = {
@@ -161,10 +165,11 @@ TINY: dict[str, Any] = {
     "arms": "full",
     "dials": "usual",
     "lucky_size": 8,
+    "real_models": 4,
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET | TINY,
-    "laptop": POCKET | {"seeds": 1, "arms": "full", "dials": "usual", "evaluation.picks": False},
+    "laptop": POCKET | {"seeds": 1, "arms": "full", "dials": "usual", "evaluation.picks": "none"},
     "desk": POCKET | {"seeds": 10, "arms": "full,outcome,shuffled,no_sft,no_evolution,frozen,unweighted"},
     "gpu": POCKET | {"seeds": 10, "quality_seeds": 10},
     "paper": {},
@@ -176,7 +181,7 @@ CORPORA = ("verified", "unverified", "again")
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """Every job of the study.
 
-    Sweeps: ``loops``, ``quality``; ``lucky``, ``tours``, ``best_of``, ``gradients``.
+    Sweeps: ``loops``, ``quality``; ``lucky``, ``tours``, ``best_of``, ``gradients``, ``real_models``.
     """
     return [*loop_jobs(config, seeds), *quality_jobs(config, seeds), *theory_jobs(config, seeds)]
 
@@ -188,13 +193,16 @@ def theory_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         "tours": {},
         "best_of": {"draws": config.draws},
         "gradients": {"draws": config.draws},
+        "real_models": {"models": config.real_models, "seconds": 60},
     }
+    reads = {"real_models": ("gmpl",)}
     for name, arguments in analyses.items():
-        yield Job(name, {}, f"papers.steporlm.runs.theory:{name}", arguments, tuple(seeds[:1]))
+        entry = f"papers.steporlm.runs.theory:{name}"
+        yield Job(name, {}, entry, arguments, tuple(seeds[:1]), assets=reads.get(name, ()))
 
 
 def loop_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """The rounds of each arm, a seed a job; arms of one seed share warm starts and problems.
+    """The rounds of all arms of a dial, a seed a job: they share warm starts and problems.
 
     Raises:
         StudyError: another model than the pocket's, or an unknown arm.
@@ -206,17 +214,24 @@ def loop_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             "papers.steporlm.CoEvolution with StepORLMTrainer, as the README shows"
         )
     for dial in config.dials.split(","):
-        for arm in config.arms.split(","):
-            if arm not in ARMS or dial not in DIALS:
-                raise StudyError(f"no arm '{arm}' at dial '{dial}'; arms: {', '.join(ARMS)}")
-            if dial == "none" and arm not in OF_DIAL_NONE:
-                continue
-            arguments = shared(config) | {"dial": dial, "rate": DIALS[dial]} | ARMS[arm]
-            # The verifiers' choices are measured where tables and claims read them.
-            arguments["picks"] = config.evaluation.picks and (arm, dial) == ("full", "usual")
-            for seed in own:
-                labels: dict[str, Scalar] = {"arm": arm, "dial": dial}
-                yield Job("loops", labels, "papers.steporlm.runs.training:train", arguments, (seed,))
+        arguments = shared(config) | {"dial": dial, "rate": DIALS[dial], "arms": arms_of(config, dial)}
+        for seed in own:
+            yield Job("loops", {"dial": dial}, "papers.steporlm.runs.training:train", arguments, (seed,))
+
+
+def arms_of(config: Config, dial: str) -> dict[str, dict[str, Scalar]]:
+    """What each arm of a dial changes; of the usual dial's full method more is measured.
+
+    Raises:
+        StudyError: an unknown arm or dial.
+    """
+    names = config.arms.split(",")
+    if dial not in DIALS or not set(names) <= set(ARMS):
+        raise StudyError(f"no arms '{config.arms}' at dial '{dial}'; arms: {', '.join(ARMS)}")
+    if dial == "none":
+        return {name: ARMS[name] for name in OF_DIAL_NONE if name in names}
+    closely: dict[str, Scalar] = {"every_round": True, "picks": config.evaluation.picks}
+    return {name: ARMS[name] | (closely if name == "full" else {}) for name in names}
 
 
 def quality_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:

@@ -5,7 +5,7 @@ Scores of tables are in percent, like the paper's; claims are in shares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ import pandas as pd
 from common.plotting.draw import dots, lines, ranking
 from common.plotting.style import GREY, HUES
 from common.statistics import Interval
-from common.study.audits import averages, reported
+from common.study.audits import averages, possible
 from common.study.frame import (
     Errors,
     after,
@@ -38,7 +38,6 @@ NAMES = {
     "outcome": "outcome only",
     "shuffled": "critiques shuffled",
     "no_sft": "w/o SFT",
-    "no_evolution": "w/o self-evolution",
     "frozen": "w/o GenPRM evolution",
     "unweighted": "w/o W-DPO",
     "reference": "with a reference",
@@ -64,7 +63,6 @@ COLOURS = {
     NAMES["outcome"]: HUES["blue"],
     NAMES["shuffled"]: HUES["pink"],
     NAMES["no_sft"]: HUES["vermilion"],
-    NAMES["no_evolution"]: HUES["brown"],
     NAMES["frozen"]: HUES["green"],
     NAMES["unweighted"]: HUES["sky"],
     NAMES["reference"]: HUES["purple"],
@@ -100,6 +98,11 @@ def start(frame: pd.DataFrame, name: str, arm: str = "full", dial: str = "usual"
 def end(frame: pd.DataFrame, name: str, arm: str = "full", dial: str = "usual") -> pd.Series:
     """After an arm's last round."""
     return final(over_rounds(frame, name, arm, dial))
+
+
+def one_round(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Of the full method after its first round: the paper's "w/o self-evolution"."""
+    return after(over_rounds(frame, name), 1)
 
 
 def ahead(frame: pd.DataFrame, other: str, arm: str = "full") -> pd.Series:
@@ -143,10 +146,22 @@ def process_share(frame: pd.DataFrame) -> pd.Series:
     return second / (first + second)
 
 
+def climb(frame: pd.DataFrame) -> pd.Series:
+    """Rise of the method's own objective, right answers plus steps found correct, over its rollouts."""
+    right, share = (over_rounds(frame, f"rollouts_{name}") for name in ("right", "share"))
+    return paired(final(right), after(right, 0)) + paired(final(share), after(share, 0))
+
+
 def told_apart(frame: pd.DataFrame) -> pd.Series:
     """Share of clean solutions that the initial verifier accepts minus share of flawed ones."""
     clean, lucky, wrong = (start(frame, f"accept_{kind}") for kind in ("clean", "lucky", "wrong"))
     return clean - (lucky + wrong) / 2
+
+
+def solver_errors(frame: pd.DataFrame) -> Errors:
+    """Differences of two solvers' optima, and of the proved makespan to the known one."""
+    part = frame[(frame["sweep"] == "real_models") & (frame["name"] == "difference")]
+    return np.concatenate([part["value"].to_numpy(), values(frame, "real_models", "makespan")])
 
 
 def all_averages(frame: pd.DataFrame) -> Errors:
@@ -154,15 +169,10 @@ def all_averages(frame: pd.DataFrame) -> Errors:
     return np.concatenate([averages(SLUG, name, "Avg", tuple(BENCHMARKS))(frame) for name in PAPERS])
 
 
-def possible_scores(_frame: pd.DataFrame) -> Errors:
+def possible_scores(frame: pd.DataFrame) -> Errors:
     """Distance of every score to the nearest share of its column's problems."""
-    found = []
-    for name in PAPERS:
-        block = reported(SLUG, name)
-        for column, count in BENCHMARKS.items():
-            scores = block[column].dropna()
-            found.append((scores - (scores / 100 * count).round() * 100 / count).abs().to_numpy())
-    return np.concatenate(found)
+    errors = np.concatenate([possible(SLUG, name, BENCHMARKS)(frame) for name in PAPERS])
+    return errors[~np.isnan(errors)]
 
 
 PREMISES: dict[str, Measure] = {
@@ -170,13 +180,14 @@ PREMISES: dict[str, Measure] = {
     "lucky_off": lambda f: start(f, "lucky", dial="none"),
     "headroom": lambda f: start(f, "pass_at_1"),
     "process_pairs": process_share,
+    "climbs": climb,
     "informed": told_apart,
 }
 CLAIMS: dict[str, Measure] = {
     "c5": luck_left,
     "c1": lambda f, arm="full": paired(end(f, "pass_at_1", arm), start(f, "pass_at_1")),
     "c2_sft": lambda f, arm="full": ahead(f, "no_sft", arm),
-    "c2_evolution": lambda f, arm="full": ahead(f, "no_evolution", arm),
+    "c2_evolution": lambda f, arm="full": paired(end(f, "pass_at_1", arm), one_round(f, "pass_at_1")),
     "c2_critic": lambda f, arm="full": ahead(f, "frozen", arm),
     "c2_weight": lambda f, arm="full": ahead(f, "unweighted", arm),
     "c3_final": lambda f, arm="final": picked(f, arm, "initial"),
@@ -187,6 +198,7 @@ CLAIMS: dict[str, Measure] = {
     "c6": lambda f, arm="later": seen(f, arm),
     "c7": lambda f, arm="verified": paired(warmed(f, arm), warmed(f, "unverified")),
     "c9": lambda f: values(f, "tours", "error"),
+    "real_models": solver_errors,
     "c10": lambda f: values(f, "best_of", "error"),
     "c11": lambda f: values(f, "gradients", "closed_form", "scale", "free", "constant"),
     "c12_averages": all_averages,
@@ -205,25 +217,46 @@ def arms_of(frame: pd.DataFrame, dial: str = "usual") -> list[str]:
     return [arm for arm in NAMES if arm in there]
 
 
-def scores(frame: pd.DataFrame, row: str, arm: str, at_end: bool = True) -> Iterator[Cell]:
+def scores(frame: pd.DataFrame, row: str, arm: str, when: Callable[..., pd.Series] = end) -> Iterator[Cell]:
     """Held-out scores of an arm before or after its rounds."""
     for column, name in SCORES.items():
-        yield row, column, estimate(100 * (end if at_end else start)(frame, name, arm))
+        yield row, column, estimate(100 * when(frame, name, arm))
+
+
+def selectors(frame: pd.DataFrame, policy: str) -> list[str]:
+    """Those of `PICKS` that chose among a policy's solutions in this run."""
+    names = set(frame["name"])
+    return [selector for selector in PICKS if f"{policy}/{selector}" in names]
+
+
+def picked_by_critic(frame: pd.DataFrame, row: str) -> Iterator[Cell]:
+    """One of four by the verifier after the rounds, where this run measured it."""
+    if "final" in selectors(frame, "best"):
+        yield row, "one of four", estimate(100 * pick(frame, "final"))
 
 
 def main_results(frame: pd.DataFrame) -> Iterator[Cell]:
     """The warm start, the rounds, and the verifier's choice among four."""
-    yield from scores(frame, "SFT", "full", at_end=False)
+    yield from scores(frame, "SFT", "full", start)
     yield from scores(frame, NAMES["full"], "full")
-    yield "StepORLM, GenPRM (final)", "one of four", estimate(100 * pick(frame, "final"))
+    yield from picked_by_critic(frame, "StepORLM+GenPRM")
+
+
+def ablation(frame: pd.DataFrame) -> Iterator[Cell]:
+    """Every arm of this run, and the full method after one round."""
+    for arm in arms_of(frame):
+        yield from scores(frame, NAMES[arm], arm)
+    for column, name in SCORES.items():
+        yield "w/o self-evolution", column, estimate(100 * one_round(frame, name))
 
 
 def pipeline(frame: pd.DataFrame) -> Iterator[Cell]:
     """From the base model on."""
-    yield from scores(frame, "base", "no_sft", at_end=False)
-    yield from scores(frame, "SFT", "full", at_end=False)
+    if "no_sft" in arms_of(frame):
+        yield from scores(frame, "base", "no_sft", start)
+    yield from scores(frame, "SFT", "full", start)
     yield from scores(frame, "evolution", "full")
-    yield "GenPRM best-of-4", "Pass@1", estimate(100 * pick(frame, "final"))
+    yield from picked_by_critic(frame, "GenPRM best-of-4")
 
 
 def by_error(frame: pd.DataFrame) -> pd.DataFrame:
@@ -250,9 +283,10 @@ TABLES: dict[str, Twin] = {
     "table2": lambda f: long_table(
         (f"{policy}, {name}", "accuracy", estimate(100 * pick(f, selector, place)))
         for place, policy in POLICIES.items()
-        for selector, name in PICKS.items()
+        for selector in selectors(f, place)
+        for name in (PICKS[selector],)
     ),
-    "table3": lambda f: long_table(cell for arm in arms_of(f) for cell in scores(f, NAMES[arm], arm)),
+    "table3": lambda f: long_table(ablation(f)),
     "table4": lambda f: long_table(
         (name, column, estimate(100 * scalar(f, "quality", score, arm=corpus)))
         for corpus, name in CORPORA.items()
@@ -303,7 +337,7 @@ def mechanism(frame: pd.DataFrame) -> pd.DataFrame:
             for arm in (arm for arm in ("full", "outcome", "shuffled") if arm in arms_of(frame, dial)):
                 yield curve(over_rounds(frame, "lucky", arm, dial), panel=title, arm=NAMES[arm])
         for panel, name in ACCEPTED.items():
-            for verifier in ("full", "frozen"):
+            for verifier in (arm for arm in ("full", "frozen") if arm in arms_of(frame)):
                 yield curve(over_rounds(frame, name, verifier), panel=panel, arm=NAMES[verifier])
 
     return stacked(parts())

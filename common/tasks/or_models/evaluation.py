@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from common.models.decoding import sample
 from common.models.recipe import Policy
+from common.preference import selection
 from common.preference.critique import Critique, parse
 from common.tasks.or_models import (
     END,
@@ -24,12 +26,13 @@ from common.tasks.or_models import (
     items,
 )
 from common.tasks.or_models.corruption import KINDS, Dial, corrupt
-from common.tasks.or_models.critiques import spell_out
+from common.tasks.or_models.critiques import EXPLANATIONS, spell_out
 from common.tasks.or_models.formulation import formulations
 from common.tasks.or_models.verification import Verdict, step_reasons, verify
 from common.tasks.or_models.warm_start import INDEX, MAX_CRITIQUE, collate, verdicts
 
 ROWS = 256  # decoded together, for memory
+REASON_OF = {text: reason for reason, text in EXPLANATIONS.items()}
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,21 @@ def correct_steps(critic: Policy, prompts: Sequence[str], texts: Sequence[str]) 
     return chances
 
 
+def compact(text: str) -> str:
+    """A critique as the verifier writes it, from its lines; an error without a reason stays without.
+
+    Raises:
+        ValueError: no critique.
+    """
+    found = parse(text, text.count("STEP "))
+    if not isinstance(found, Critique):
+        raise ValueError(found.reason)
+    said = zip(found.steps, found.explanations, strict=True)
+    verdicts = ["CORRECT" if correct else f"INCORRECT {REASON_OF.get(why, '')}" for correct, why in said]
+    steps = (f"STEP {number} {verdict}".strip() for number, verdict in enumerate(verdicts, start=1))
+    return " ".join([*steps, EOS])
+
+
 def read_all(critic: Policy, solutions: Sequence[Solved]) -> list[Critique | None]:
     """Critiques of solutions, None for what is none."""
     texts = judge_all(critic, [one.item.prompt for one in solutions], [one.text for one in solutions])
@@ -164,3 +182,86 @@ class Trials:
             f"accept_{name}": float(accepts(critic, part).mean()) if part else np.nan
             for name, part in self.solutions.items()
         }
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a policy writes on held-out problems.
+
+    Attributes:
+        greedy: One solution of each problem.
+        drawn: `samples` of each at temperature 1, one problem after the other.
+        samples: Their number.
+    """
+
+    greedy: Sequence[Solved]
+    drawn: Sequence[Solved]
+    samples: int
+
+    @classmethod
+    def of(cls, policy: Policy, asked: Sequence[Item], samples: int) -> Sampled:
+        """The policy's; equal policies write the same."""
+        return cls(solve_all(policy, asked, 1, 0.0, 0), solve_all(policy, asked, samples, 1.0, 0), samples)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Greedy: `pass_at_1`, `process_pass` (all steps right too), `greedy_lucky`; drawn: `right`, and
+        `lucky`, the share of right ones with a wrong step."""
+        right = [one for one in self.drawn if one.is_right]
+        return {
+            "pass_at_1": float(np.mean([one.is_right for one in self.greedy])),
+            "process_pass": float(np.mean([one.is_right and one.is_clean for one in self.greedy])),
+            "right": len(right) / len(self.drawn),
+            "lucky": float(np.mean([one.is_lucky for one in right])) if right else np.nan,
+            "greedy_lucky": float(np.mean([one.is_lucky for one in self.greedy])),
+        }
+
+    def picks(self, critics: Mapping[str, Policy], prefix: Policy | None = None) -> dict[str, float]:
+        """Accuracy of one of the drawn solutions by every selector: "none", "majority" of the optima,
+        "solver" (the first with an optimum), "oracle", the first that each of the `critics` accepts, and,
+        with a verifier of prefixes, "discriminative" (whose worst step it finds best)."""
+        right = self._table([one.is_right for one in self.drawn])
+        optima = self._table([one.verdict.objective for one in self.drawn])
+        answers = [[None if np.isnan(value) else round(value, 6) for value in row] for row in optima.tolist()]
+        chosen = {
+            "none": np.zeros(len(right), dtype=np.int64),
+            "majority": selection.majority(answers),
+            "solver": selection.first_accepted(~np.isnan(optima)),
+            "oracle": selection.oracle(right),
+        }
+        for name, critic in critics.items():
+            chosen[name] = selection.first_accepted(self._table(accepts(critic, self.drawn)))
+        if prefix:
+            texts = [one.item.prompt for one in self.drawn], [one.text for one in self.drawn]
+            chances = correct_steps(prefix, *texts)
+            lowest = np.where(np.isnan(chances).any(axis=1), -1.0, chances.min(axis=1))
+            chosen["discriminative"] = selection.highest(self._table(lowest))
+        return {name: selection.accuracy(right, choice) for name, choice in chosen.items()}
+
+    def _table(self, values: Any) -> np.ndarray:
+        """One row a problem."""
+        return np.reshape(np.array(values), (-1, self.samples))
+
+
+def by_step(whole: Policy, prefix: Policy, problems: OrModelsConfig) -> dict[str, float]:
+    """Accuracy of both verifiers on the unit that `batch` declares and on its numbers, half of them wrong.
+
+    Args:
+        whole: Reads all of a solution.
+        prefix: Reads up to the step.
+        problems: Of family `batch`.
+    """
+    rng, scores = np.random.default_rng(problems.seed), {}
+    for name, step, kinds in (("later", 2, ("wrong unit",)), ("local", 1, ("wrong coefficient",))):
+        made = []
+        for place, item in enumerate(items(problems)):
+            drawn = corrupt(item, rng, kinds) if place % 2 else None
+            text = drawn.formulation.text if drawn else formulations(item)[place // 2 % 2].text
+            made.append(solved(item, text))
+        truth = np.array([one.reasons[step] is None for one in made])
+        said = zip(read_all(whole, made), truth.tolist(), strict=True)  # no critique is a wrong verdict
+        right = [one is not None and one.steps[step] == is_correct for one, is_correct in said]
+        chances = correct_steps(prefix, [one.item.prompt for one in made], [one.text for one in made])
+        scores[f"{name}_whole"] = float(np.mean(right))
+        scores[f"{name}_prefix"] = float(((chances[:, step] > 0.5) == truth).mean())
+    return scores

@@ -1,4 +1,4 @@
-"""Exact checks: luck of errors by solver, the tour without subtour constraints, best-of-k, gradients."""
+"""Exact checks: luck of errors, a tour without subtour constraints, real models, best-of-k, gradients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.preference.selection import expected_first_accepted, first_accepted
+from common.preference.selection import enumerated_first_accepted, expected_first_accepted
 from common.study.jobs import Job, Record, Scalar
+from common.tasks.or_models import gmpl, job_shop
 from common.tasks.or_models.corruption import KINDS, lucky_share, lucky_table
 from common.tasks.or_models.solver import solve
 from common.tasks.or_models.tours import COSTS, assignment, miller_tucker_zemlin, shortest_tour
@@ -26,6 +27,7 @@ VERIFIERS: Mapping[str, tuple[float, float]] = {
     "blind (t = f = 0.5)": (0.5, 0.5),
 }
 ACCURACY = 0.6  # of the policy whose best of k is drawn
+SLOW = ("food2", "huge", "jssp", "trick", "tsp")  # take a solver so long that a time limit would decide
 MOST = 16
 PLAYED = 4  # solutions whose outcomes are enumerated
 
@@ -62,6 +64,27 @@ def tours(_job: Job, _workspace: Path) -> Record:
     return Record.of_one_seed({}, {"error": [value - REPORTED_TOUR for value in optima]})
 
 
+def real_models(job: Job, _workspace: Path) -> Record:
+    """Entry point: two solvers on real models, and on a job shop of 1963 whose optimum is known.
+
+    Config: `models`, how many of those that come with GLPK, all if 0; `seconds` a model.
+
+    Emits parts by ``model``: the optima `glpk` and `highs`, and their `difference`, relative to one at least.
+    Models without an objective or an optimum have none. Emits `makespan`, what is proved of that of ft06 from
+    below and from above, minus the known one.
+    """
+    files = gmpl.models()[: job.config["models"] or None]
+    found = (gmpl.compare(path, job.config["seconds"]) for path in files if path.stem not in SLOW)
+    parts: list[tuple[Mapping[str, Scalar], Record]] = []
+    for one in (one for one in found if one.agreement in ("agree", "differ")):
+        difference = np.nan_to_num(abs(one.highs - one.glpk) / max(1.0, abs(one.glpk)), nan=np.inf)
+        optima = {"glpk": one.glpk, "highs": one.highs, "difference": float(difference)}
+        parts.append(({"model": one.name}, Record.of_one_seed(optima, {})))
+    bounds = job_shop.makespan_bounds(job_shop.FT06, job.config["seconds"])
+    own = Record.of_one_seed({}, {"makespan": [bound - job_shop.FT06.best for bound in bounds]})
+    return Record(own.scalars, own.series, parts)
+
+
 def best_of(job: Job, _workspace: Path) -> Record:
     """Entry point: the closed form against the sum over all outcomes of k solutions.
 
@@ -74,7 +97,7 @@ def best_of(job: Job, _workspace: Path) -> Record:
     rates[::10, 1:] = 1.0, 0.0
     rates[1::10, 2] = rates[1::10, 1]
     errors = [
-        enumerated(p, t, f, count) - expected_first_accepted(p, t, f, count)
+        enumerated_first_accepted(p, t, f, count) - expected_first_accepted(p, t, f, count)
         for place, (p, t, f) in enumerate(rates.tolist())
         for count in (1 + place % PLAYED,)
     ]
@@ -89,17 +112,6 @@ def best_of(job: Job, _workspace: Path) -> Record:
 def curve(passes: float, slips: float) -> list[float]:
     """Accuracy of the first accepted of 1, 2, ... solutions."""
     return [expected_first_accepted(ACCURACY, passes, slips, count) for count in range(1, MOST + 1)]
-
-
-def enumerated(right: float, passes: float, slips: float, count: int) -> float:
-    """The accuracy as a sum over the 4^k ways in which k solutions are right or not, accepted or not."""
-    states = np.array(list(product(range(4), repeat=count)))
-    is_right, is_accepted = states < 2, states % 2 == 0
-    chances = np.array(
-        [right * passes, right * (1 - passes), (1 - right) * slips, (1 - right) * (1 - slips)]
-    )[states].prod(axis=1)
-    chosen = first_accepted(is_accepted)
-    return float(chances @ is_right[np.arange(len(states)), chosen])
 
 
 def gradients(job: Job, _workspace: Path) -> Record:

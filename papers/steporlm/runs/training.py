@@ -13,24 +13,20 @@ from datasets import Dataset
 
 from common.models.pocket import load_pocket
 from common.models.recipe import ModelShape, Policy
-from common.preference import selection
-from common.preference.critique import Critique, parse
 from common.preference.rounds import Round, Row
 from common.study.jobs import Job, Record
 from common.tasks.or_models import EOS, Item, OrModelsConfig, items
-from common.tasks.or_models.corruption import corrupt
-from common.tasks.or_models.critiques import EXPLANATIONS, critique, spell_out
+from common.tasks.or_models.critiques import critique, spell_out
 from common.tasks.or_models.evaluation import (
+    Sampled,
     Solved,
     Trials,
-    accepts,
-    correct_steps,
+    by_step,
+    compact,
     judge_all,
-    read_all,
     solve_all,
-    solved,
 )
-from common.tasks.or_models.formulation import cut, formulations
+from common.tasks.or_models.formulation import cut
 from common.tasks.or_models.warm_start import (
     CONTEXT,
     VERIFIED,
@@ -41,20 +37,19 @@ from common.tasks.or_models.warm_start import (
     warm_start,
 )
 from common.tasks.or_models.warm_start import train as fit_on
-from papers.steporlm.method import CoEvolution, Rules, is_hard
+from papers.steporlm.method import CoEvolution, Rules, is_hard, score
 from papers.steporlm.trainer import StepORLMConfig, StepORLMTrainer
 
 SCENARIOS = (0, 1)  # of the policy; verifiers learn in the words of the others
-REASON_OF = {text: reason for reason, text in EXPLANATIONS.items()}
 TRIALS_SEED, UNITS_SEED = 101, 102  # of the made held-out solutions, the same for every arm and seed
 OTHER_DIAL, OTHER_RATE = "high", 0.5  # of policy B's corpus
 RULES = ("by_process", "weighting", "most", "evolves", "filter_on")
-SELECTORS = ("none", "majority", "solver", "discriminative", "initial", "final", "oracle")
 
 
 def recipe(config: Mapping[str, Any], kind: str, **corpus: Any) -> Recipe:
     """Of one of the models before the rounds."""
-    base = VERIFIED if kind != "policy" else Corpus(rate=config["rate"], scenarios=SCENARIOS)
+    own = Corpus(rate=config["rate"], dial=config["dial"], scenarios=SCENARIOS)
+    base = own if kind == "policy" else VERIFIED  # verifiers know the usual errors at every dial
     size = config["warm_solutions" if kind == "policy" else "warm_critiques"]
     shape = ModelShape(
         hidden=config["warm_hidden"],
@@ -63,8 +58,13 @@ def recipe(config: Mapping[str, Any], kind: str, **corpus: Any) -> Recipe:
         ffn=2 * config["warm_hidden"],
         context=CONTEXT,
     )
-    own = replace(base, **{"size": size, "dial": config["dial"], **corpus})
-    return Recipe(kind, shape, own, config["warm_steps"])  # type: ignore[arg-type]  # one of three words
+    steps = config["warm_steps" if kind == "policy" else "warm_critic_steps"]
+    return Recipe(kind, shape, replace(base, **{"size": size, **corpus}), steps)  # type: ignore[arg-type]  # one of three words
+
+
+def held_out(config: Mapping[str, Any]) -> tuple[Item, ...]:
+    """Problems that nothing was trained on."""
+    return items(OrModelsConfig(size=config["held_problems"], split="heldout", scenarios=SCENARIOS))
 
 
 def load(folder: Path) -> Policy:
@@ -108,6 +108,8 @@ class PocketLearners:
 
     def judge(self, number: int, critic: Path, solutions: Sequence[Row]) -> Sequence[str]:
         verdicts = self.config.get("verdicts", "critic")
+        if verdicts == "none":
+            return [""] * len(solutions)
         if verdicts == "oracle":
             return [spell_out(critique(row["reasons"]).split()) for row in solutions]
         prompts = [self.problems[row["problem"]].prompt for row in solutions]
@@ -185,104 +187,35 @@ class PocketLearners:
         )
 
 
-def compact(text: str) -> str:
-    """A critique as the verifier writes it, from its lines; an error without a reason stays without.
-
-    Raises:
-        ValueError: no critique.
-    """
-    found = parse(text, text.count("STEP "))
-    if not isinstance(found, Critique):
-        raise ValueError(found.reason)
-    said = zip(found.steps, found.explanations, strict=True)
-    verdicts = ["CORRECT" if correct else f"INCORRECT {REASON_OF.get(why, '')}" for correct, why in said]
-    steps = (f"STEP {number} {verdict}".strip() for number, verdict in enumerate(verdicts, start=1))
-    return " ".join([*steps, EOS])
-
-
 def hard_problems(config: Mapping[str, Any], policy: Policy, seed: int) -> list[Item]:
     """The first problems of a seed that the warm start does not always solve; easy ones fill up."""
-    asked = items(OrModelsConfig(seed=seed, size=3 * config["problems"], scenarios=SCENARIOS))
-    votes = solve_all(policy, asked, config["votes"], config["temperature"], seed)
-    count = config["votes"]
-    is_hard_one = [
-        is_hard([one.is_right for one in votes[place * count : (place + 1) * count]])
-        for place in range(len(asked))
-    ]
-    order = np.argsort(~np.array(is_hard_one), kind="stable")[: config["problems"]]
-    return [asked[place] for place in order]
-
-
-def by_step(whole: Policy, prefix: Policy, size: int) -> dict[str, float]:
-    """Accuracy of both verifiers on the unit that `batch` declares and on its numbers, half of them wrong."""
-    config = OrModelsConfig(UNITS_SEED, 2 * size, "heldout", ("batch",), SCENARIOS)
-    rng, scores = np.random.default_rng(UNITS_SEED), {}
-    for name, step, kinds in (("later", 2, ("wrong unit",)), ("local", 1, ("wrong coefficient",))):
-        made = []
-        for place, item in enumerate(items(config)):
-            drawn = corrupt(item, rng, kinds) if place % 2 else None
-            text = drawn.formulation.text if drawn else formulations(item)[place // 2 % 2].text
-            made.append(solved(item, text))
-        truth = np.array([one.reasons[step] is None for one in made])
-        said = zip(read_all(whole, made), truth.tolist(), strict=True)  # no critique is a wrong verdict
-        right = [one is not None and one.steps[step] == is_correct for one, is_correct in said]
-        chances = correct_steps(prefix, [one.item.prompt for one in made], [one.text for one in made])
-        scores[f"{name}_whole"] = float(np.mean(right))
-        scores[f"{name}_prefix"] = float(((chances[:, step] > 0.5) == truth).mean())
-    return scores
-
-
-def measured(config: Mapping[str, Any], policy: Policy) -> tuple[dict[str, float], list[Solved]]:
-    """Held-out scores, greedy and sampled, and the samples."""
-    asked = items(OrModelsConfig(size=config["held_problems"], split="heldout", scenarios=SCENARIOS))
-    greedy = solve_all(policy, asked, 1, 0.0, 0)
-    sampled = solve_all(policy, asked, config["held_samples"], 1.0, 0)
-    right = [one for one in sampled if one.is_right]
-    return {
-        "pass_at_1": float(np.mean([one.is_right for one in greedy])),
-        "process_pass": float(np.mean([one.is_right and one.is_clean for one in greedy])),
-        "right": len(right) / len(sampled),
-        "lucky": float(np.mean([one.is_lucky for one in right])) if right else np.nan,
-        "greedy_lucky": float(np.mean([one.is_lucky for one in greedy])),
-    }, sampled
-
-
-def picks(
-    sampled: Sequence[Solved], samples: int, critics: Mapping[str, Policy], prefix: Policy
-) -> dict[str, float]:
-    """Accuracy of one of several solutions by every selector of `SELECTORS`."""
-
-    def table(values: Any) -> np.ndarray:
-        return np.reshape(np.array(values), (-1, samples))
-
-    right = table([one.is_right for one in sampled])
-    objectives = table([one.verdict.objective for one in sampled])
-    answers = [[None if np.isnan(value) else round(value, 6) for value in row] for row in objectives.tolist()]
-    chances = correct_steps(prefix, [one.item.prompt for one in sampled], [one.text for one in sampled])
-    lowest = np.where(np.isnan(chances).any(axis=1), -1.0, chances.min(axis=1))
-    chosen = {
-        "none": np.zeros(len(right), dtype=np.int64),
-        "majority": selection.majority(answers),
-        "solver": selection.first_accepted(~np.isnan(objectives)),
-        "discriminative": selection.highest(table(lowest)),
-        "oracle": selection.oracle(right),
-        **{
-            name: selection.first_accepted(table(accepts(critic, sampled)))
-            for name, critic in critics.items()
-        },
-    }
-    return {name: selection.accuracy(right, chosen[name]) for name in SELECTORS}
+    wanted, count = config["problems"], config["votes"]
+    asked = items(OrModelsConfig(seed=seed, size=3 * wanted, scenarios=SCENARIOS))
+    hard: list[Item] = []
+    easy: list[Item] = []
+    for start in range(0, len(asked), wanted):
+        part = asked[start : start + wanted]
+        votes = solve_all(policy, part, count, config["temperature"], seed + start)
+        for place, item in enumerate(part):
+            own = votes[place * count : (place + 1) * count]
+            (hard if is_hard([one.is_right for one in own]) else easy).append(item)
+        if len(hard) >= wanted:
+            break
+    return [*hard, *easy][:wanted]
 
 
 def of_round(one: Round) -> dict[str, float]:
-    """What a round trained on, and how far the two readings of the filter are apart."""
+    """What a round sampled and trained on, and how far the two readings of the filter are apart."""
     pairs = [row for row in one.pairs if row["for"] == "policy"]
     lengths = {
         name: float(np.mean([len(row[name].split()) for row in pairs])) if pairs else np.nan
         for name in ("chosen", "rejected")
     }
+    shares = [found.process for found in map(score, one.scores) if found.process is not None]
     differs = sum(row["status"] == "optimal" and not row["outcome"] for row in one.scores)
     return {
+        "rollouts_right": float(np.mean([row["outcome"] for row in one.scores])),
+        "rollouts_share": float(np.mean(shares)) if shares else np.nan,
         "rule_1": float(sum(row["rule"] == 1 for row in pairs)),
         "rule_2": float(sum(row["rule"] == 2 for row in pairs)),
         "kept": (len(one.pairs) - len(pairs)) / len(one.scores),
@@ -291,55 +224,105 @@ def of_round(one: Round) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class World:
+    """What all arms of a seed share.
+
+    Attributes:
+        seed: Of the rounds' randomness.
+        start: Folder of the policy and the verifier before the rounds.
+        problems: What the rounds are about.
+        trials: Made solutions that verifiers are measured on.
+    """
+
+    seed: int
+    start: Path
+    problems: Sequence[Item]
+    trials: Trials
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], seed: int, folder: Path) -> World:
+        """Warm starts, and the problems that are hard for the policy's."""
+        for name, kind in (("policy", "policy"), ("critic", "whole")):
+            shutil.copytree(trained(recipe(config, kind), seed), folder / name, dirs_exist_ok=True)
+        problems = hard_problems(config, load(folder / "policy"), seed)
+        return cls(seed, folder, problems, Trials.of("usual", config["held_trials"], SCENARIOS, TRIALS_SEED))
+
+    def at(self, config: Mapping[str, Any], models: Path) -> tuple[Sampled, dict[str, float]]:
+        """What the policy writes on held-out problems, and the scores of policy and verifier."""
+        sampled = Sampled.of(load(models / "policy"), held_out(config), config["held_samples"])
+        learns = config.get("evolves", True)  # a frozen verifier accepts what it accepted
+        return sampled, sampled.scores | (self.trials.accepted(load(models / "critic")) if learns else {})
+
+
+def base_models(config: Mapping[str, Any], seed: int, start: Path, folder: Path) -> Path:
+    """Models of an arm without a warm-up: a policy that has hardly been trained, the usual verifier."""
+    short = replace(recipe(config, "policy"), steps=config["warm_base_steps"])
+    for name, source in (("policy", trained(short, seed)), ("critic", start / "critic")):
+        shutil.copytree(source, folder / name, dirs_exist_ok=True)
+    return folder
+
+
+def of_arm(world: World, config: Mapping[str, Any], begin: Mapping[str, float], folder: Path) -> Record:
+    """The rounds of one arm; `begin` is what its models score before them."""
+    learners = PocketLearners(config, world.seed, world.problems)
+    loop = CoEvolution(learners, Rules(**{name: config[name] for name in RULES if name in config}))
+    start = world.start
+    if config.get("start") == "base":
+        start = base_models(config, world.seed, start, folder / "start")
+        _, begin = world.at(config, start)
+    settings = {**config, "seed": world.seed}
+    *between, last = loop.rounds(folder / "rounds", start, config["rounds"], settings)
+    unknown = dict.fromkeys(begin, np.nan)
+    points = [world.at(config, one.models)[1] if config.get("every_round") else unknown for one in between]
+    sampled, end = world.at(config, last.models)
+    points = [begin, *(begin | point for point in (*points, end))]
+    about = [of_round(one) for one in (*between, last)]
+    series = {name: [row[name] for row in table] for table in (points, about) for name in table[0]}
+    return Record.of_one_seed(chosen_by(config, world, last.models, sampled), series)
+
+
 def train(job: Job, workspace: Path) -> Record:
-    """Entry point: the rounds of one arm.
+    """Entry point: the rounds of every arm of a seed, which share warm starts, problems and trials.
 
-    Config: `experiment.shared`, with `dial` and `rate` of the warm-up corpus, what `experiment.ARMS` changes,
-    and `picks`, whether verifiers choose among solutions.
+    Config: `experiment.shared`, with `dial` and `rate` of the warm-up corpus, and `arms`: of each, what it
+    changes in this config.
 
-    Returns:
-        Series over the models of 0, 1, ... rounds: `measured`, and `accept_clean`, `accept_lucky`,
-        `accept_wrong`. Series over rounds: `of_round`. Scalars with `picks`: ``best/<selector>``,
-        ``best_b/<selector>`` of policy B, and `by_step`.
+    Emits parts by ``arm``: series over the models of 0, 1, ... rounds, `Sampled.scores` and `accept_clean`,
+    `accept_lucky`, `accept_wrong`, NaN between start and end but for arms with `every_round`; series over
+    rounds, `of_round`; and what `chosen_by` gives.
     """
     (seed,), config = job.seeds, job.config
-    policy = recipe(config, "policy")
-    if config.get("start") == "base":
-        policy = replace(policy, steps=config["warm_base_steps"])
-    start = workspace / "start"
-    for name, own in (("policy", policy), ("critic", recipe(config, "whole"))):
-        shutil.copytree(trained(own, seed), start / name, dirs_exist_ok=True)
-    warm = load(trained(recipe(config, "policy"), seed))  # every arm of a seed has the same problems
-    learners = PocketLearners(config, seed, hard_problems(config, warm, seed))
-    loop = CoEvolution(learners, Rules(**{name: config[name] for name in RULES if name in config}))
-    trials = Trials.of(config["dial"], config["held_trials"], SCENARIOS, TRIALS_SEED)
-    settings = {**config, "seed": seed}
-    over_rounds = list(loop.rounds(workspace / "rounds", start, config["rounds"], settings))
-    points: list[dict[str, float]] = []
-    sampled: list[Solved] = []
-    for folder in (start, *(one.models for one in over_rounds)):
-        scores, sampled = measured(config, load(folder / "policy"))
-        points.append(scores | trials.accepted(load(folder / "critic")))
-    series = {name: [point[name] for point in points] for name in points[0]}
-    rounds = [of_round(one) for one in over_rounds]
-    series |= {name: [one[name] for one in rounds] for name in rounds[0]}
-    chosen = chosen_by(config, seed, start, over_rounds[-1].models, sampled) if config["picks"] else {}
-    return Record.of_one_seed(chosen, series)
+    world = World.of(config, seed, workspace / "start")
+    _, begin = world.at(config, world.start)
+    own = {name: value for name, value in config.items() if name != "arms"}
+    return Record(
+        parts=[
+            ({"arm": arm}, of_arm(world, own | changes, begin, workspace / arm))
+            for arm, changes in config["arms"].items()
+        ]
+    )
 
 
-def chosen_by(
-    config: Mapping[str, Any], seed: int, start: Path, end: Path, sampled: Sequence[Solved]
-) -> dict[str, float]:
-    """Best of several by every selector for the final policy and for policy B, and verdicts by step."""
-    critics = {"initial": load(start / "critic"), "final": load(end / "critic")}
-    prefix = load(trained(recipe(config, "prefix"), seed))
-    other = load(trained(recipe(config, "policy", dial=OTHER_DIAL, rate=OTHER_RATE), seed + 1))
-    _, others = measured(config, other)
-    found: dict[str, float] = {}
-    for name, part in (("best", sampled), ("best_b", others)):
-        scores = picks(part, config["held_samples"], critics, prefix)
-        found |= {f"{name}/{selector}": value for selector, value in scores.items()}
-    return found | by_step(critics["initial"], prefix, config["held_trials"])
+def chosen_by(config: Mapping[str, Any], world: World, end: Path, sampled: Sampled) -> dict[str, float]:
+    """With `picks`, accuracy of one of several by every selector, ``best/<selector>``; with "all", also
+    ``best_b/<selector>`` of policy B's solutions, and `by_step`."""
+    extent = config.get("picks", "none")
+    if extent == "none":
+        return {}
+    critics = {"initial": load(world.start / "critic"), "final": load(end / "critic")}
+    if extent == "own":
+        return {f"best/{name}": value for name, value in sampled.picks(critics).items()}
+    prefix = load(trained(recipe(config, "prefix"), world.seed))
+    other = load(trained(recipe(config, "policy", dial=OTHER_DIAL, rate=OTHER_RATE), world.seed + 1))
+    others = Sampled.of(other, held_out(config), config["held_samples"])
+    found = {
+        f"{name}/{selector}": value
+        for name, part in (("best", sampled), ("best_b", others))
+        for selector, value in part.picks(critics, prefix).items()
+    }
+    units = OrModelsConfig(UNITS_SEED, 2 * config["held_trials"], "heldout", ("batch",), SCENARIOS)
+    return found | by_step(critics["initial"], prefix, units)
 
 
 def quality(job: Job, _workspace: Path) -> Record:
@@ -349,11 +332,11 @@ def quality(job: Job, _workspace: Path) -> Record:
     Each seed is a draw of corpus and weights of its own.
 
     Returns:
-        `measured`.
+        `Sampled.scores`.
     """
     (seed,), config = job.seeds, job.config
     own = recipe(config, "policy", size=min(1000, config["warm_solutions"]))
     own = replace(own, corpus=replace(own.corpus, verified=config["corpus"] == "verified"))
     shifted = seed + 10**6 * (config["corpus"] == "again")
-    scores, _ = measured(config, warm_start(own, shifted))
-    return Record.of_one_seed(scores, {})
+    policy = warm_start(own, shifted)
+    return Record.of_one_seed(Sampled.of(policy, held_out(config), config["held_samples"]).scores, {})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.preference.selection import expected_first_accepted
+from common.preference.selection import enumerated_first_accepted, expected_first_accepted
 from common.study.card import load_card
 from common.study.configuration import configure
 from common.study.errors import StudyError
@@ -14,31 +14,40 @@ from common.study.jobs import Record
 from common.study.study import tidy
 from papers.steporlm import report
 from papers.steporlm.experiment import ARMS, PROFILES, Config, jobs, loop_jobs, quality_jobs, theory_jobs
-from papers.steporlm.runs.theory import enumerated
+from papers.steporlm.runs.training import RULES
 
 SEEDS = (0, 1, 2)
 MODELS = (*report.SCORES.values(), "right", "greedy_lucky", "accept_clean", "accept_lucky", "accept_wrong")
-ROUNDS = ("rule_1", "rule_2", "kept", "differs", "length_chosen", "length_rejected")
+ROUNDS = ("rollouts_right", "rollouts_share", "rule_1", "rule_2", "kept", "differs")
 
 
 def made_up(job):
-    rng = np.random.default_rng([job.seeds[0], *map(ord, "".join(map(str, job.labels.values())))])
     if job.sweep == "quality":
-        return Record({name: rng.random(1) for name in MODELS})
-    rounds = job.config["rounds"]
+        return Record({name: drawn(job, "quality").random(1) for name in MODELS})
+    arms = job.config["arms"].items()
+    return Record(parts=[({"arm": arm}, of_arm(job, arm, changes)) for arm, changes in arms])
+
+
+def drawn(job, arm):
+    text = f"{job.labels} {arm}"
+    return np.random.default_rng([job.seeds[0], *map(ord, text)])
+
+
+def of_arm(job, arm, changes):
+    rng, rounds = drawn(job, arm), job.config["rounds"]
     series = {name: rng.random((1, rounds + 1)) for name in MODELS}
     series |= {name: rng.random((1, rounds)) for name in ROUNDS}
     picks = [f"{policy}/{name}" for policy, name in product(report.POLICIES, report.PICKS)]
     steps = [f"{place}_{reader}" for place, reader in product(report.PLACES, report.READERS)]
-    scalars = {name: rng.random(1) for name in (*picks, *steps)} if job.config["picks"] else {}
-    return Record(scalars, series)
+    wanted = {"all": [*picks, *steps], "own": picks[: len(report.PICKS)]}.get(changes.get("picks"), [])
+    return Record({name: rng.random(1) for name in wanted}, series)
 
 
 @pytest.fixture(scope="module")
 def frame(tmp_path_factory):
     """Every sweep: exact ones are real."""
     config = configure(Config, PROFILES, "gpu").changed(
-        {"seeds": 3, "quality_seeds": 3, "lucky_size": 6, "draws": 60}
+        {"seeds": 3, "quality_seeds": 3, "lucky_size": 6, "draws": 60, "real_models": 4}
     )
     folder = tmp_path_factory.mktemp("jobs")
     found = [(job, job.function()(job, folder)) for job in theory_jobs(config, SEEDS)]
@@ -47,26 +56,27 @@ def frame(tmp_path_factory):
     return tidy([record.frame(job.seeds).assign(sweep=job.sweep, **job.labels) for job, record in found])
 
 
-def test_every_arm_has_a_job_a_seed_and_dial_none_the_pair_that_its_control_compares():
-    config = configure(Config, PROFILES, "desk")
-    found = [job for job in jobs(config, range(10)) if job.sweep == "loops"]
-    arms = {(job.labels["arm"], job.labels["dial"]) for job in found}
-    assert len(found) == 10 * len(arms) == 90
-    assert {arm for arm, dial in arms if dial == "none"} == {"full", "outcome"}
-    assert sum(job.config["picks"] for job in found) == 10
+def test_a_seed_and_dial_is_a_job_and_dial_none_has_the_pair_that_its_control_compares():
+    config = configure(Config, PROFILES, "gpu").changed({"seeds": 3})
+    found = [job for job in jobs(config, SEEDS) if job.sweep == "loops"]
+    arms = {job.labels["dial"]: list(job.config["arms"]) for job in found}
+    assert len(found) == 6
+    assert arms == {"usual": list(ARMS), "none": ["full", "outcome"]}
+    assert [job.config["arms"]["full"].get("picks") for job in found] == [*["all"] * 3, *[None] * 3]
 
 
 def test_an_unknown_arm_and_a_real_model_say_what_to_do():
     config = configure(Config, PROFILES, "smoke")
-    with pytest.raises(StudyError, match="no arm 'fll'"):
+    with pytest.raises(StudyError, match="no arms 'fll'"):
         jobs(config.changed({"arms": "fll"}), SEEDS)
     with pytest.raises(StudyError, match="CoEvolution"):
         jobs(config.changed({"loop.model": "Qwen/Qwen3-8B"}), SEEDS)
 
 
 def test_arms_change_what_the_loop_reads():
-    known = {name for job in jobs(configure(Config, PROFILES, "gpu"), SEEDS) for name in job.config}
-    assert {name for changes in ARMS.values() for name in changes} <= known
+    config = next(iter(loop_jobs(configure(Config, PROFILES, "gpu"), SEEDS))).config
+    optional = {*RULES, "verdicts", "start"}
+    assert {name for changes in ARMS.values() for name in changes} <= {*config, *optional}
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -76,15 +86,15 @@ def test_the_sum_over_outcomes_is_a_simulation(count):
     accepted = rng.random(right.shape) < np.where(right, 0.9, 0.3)
     chosen = np.where(accepted.any(axis=1), accepted.argmax(axis=1), count - 1)
     simulated = right[np.arange(len(right)), chosen].mean()
-    assert enumerated(0.6, 0.9, 0.3, count) == pytest.approx(simulated, abs=5e-3)
+    assert enumerated_first_accepted(0.6, 0.9, 0.3, count) == pytest.approx(simulated, abs=5e-3)
 
 
 def test_the_sheets_values_of_best_of_four():
-    assert enumerated(0.6, 0.9, 0.3, 4) == pytest.approx(0.810, abs=5e-4)
+    assert enumerated_first_accepted(0.6, 0.9, 0.3, 4) == pytest.approx(0.810, abs=5e-4)
     assert expected_first_accepted(0.3, 0.7, 0.1, 4) == pytest.approx(0.582, abs=5e-4)
 
 
-@pytest.mark.parametrize("name", ["c9", "c10", "c11"])
+@pytest.mark.parametrize("name", ["c9", "c10", "c11", "real_models"])
 def test_exact_claims_hold(frame, name):
     tolerance = load_card("steporlm").claims[name].test.exact
     assert np.abs(report.CLAIMS[name](frame)).max() <= tolerance

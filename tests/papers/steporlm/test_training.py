@@ -1,16 +1,18 @@
 """The rounds on pocket models at their smallest, whole and stopped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from common.study.configuration import configure
 from common.tasks.or_models import OrModelsConfig, items
 from common.tasks.or_models.critiques import critique, spell_out
-from common.tasks.or_models.evaluation import solved
+from common.tasks.or_models.evaluation import compact, solved
 from common.tasks.or_models.formulation import formulations
 from common.tasks.or_models.warm_start import trained
-from papers.steporlm.experiment import PROFILES, Config, loop_jobs
-from papers.steporlm.runs.training import PocketLearners, compact, load, recipe, rows_of, train
+from papers.steporlm.experiment import ARMS, PROFILES, Config, loop_jobs
+from papers.steporlm.runs.training import PocketLearners, load, recipe, rows_of, train
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +24,22 @@ def job(tmp_path, monkeypatch):
 
 
 def test_the_smallest_loop_measures_everything_and_repeats(job, tmp_path):
-    record = train(job, tmp_path / "one")
-    again = train(job, tmp_path / "one")  # reads the rounds that are there
+    arms = {"full": job.config["arms"]["full"] | {"picks": "own"}, "outcome": ARMS["outcome"]}
+    job = replace(job, config=job.config | {"arms": arms})
+    ((_, record), (labels, other)) = train(job, tmp_path / "one").parts
+    ((_, again), _) = train(job, tmp_path / "one").parts  # reads the rounds that are there
+    assert labels == {"arm": "outcome"}
     for name, value in {**record.scalars, **record.series}.items():
         np.testing.assert_array_equal(value, {**again.scalars, **again.series}[name])
     assert record.series["pass_at_1"].shape == (1, 2)
     assert {f"best/{name}" for name in ("none", "majority", "final", "oracle")} <= set(record.scalars)
-    models = tmp_path / "one" / "rounds" / "round-000" / "models"
+    for name, value in other.series.items():  # one start, a verifier that stays as it was, and Rule 1 alone
+        if name in record.series and not name.startswith(("rule", "rollouts", "kept", "length")):
+            np.testing.assert_array_equal(value[:, 0], record.series[name][:, 0])
+    assert (np.diff(other.series["accept_clean"]) == 0).all()
+    assert not other.scalars
+    assert not other.series["rule_2"].any()
+    models = tmp_path / "one" / "full" / "rounds" / "round-000" / "models"
     assert {path.name for path in models.iterdir()} == {"policy", "critic"}
 
 
