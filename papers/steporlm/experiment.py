@@ -170,7 +170,7 @@ TINY: dict[str, Any] = {
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET | TINY,
     "laptop": POCKET | {"seeds": 1, "arms": "full", "dials": "usual", "evaluation.picks": "none"},
-    "desk": POCKET | {"seeds": 10, "arms": "full,outcome,shuffled,no_sft,no_evolution,frozen,unweighted"},
+    "desk": POCKET | {"seeds": 10, "arms": "full,outcome,shuffled", "evaluation.picks": "own"},
     "gpu": POCKET | {"seeds": 10, "quality_seeds": 10},
     "paper": {},
 }

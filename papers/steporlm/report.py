@@ -135,11 +135,6 @@ def seen(frame: pd.DataFrame, place: str) -> pd.Series:
     return paired(whole, prefix)
 
 
-def warmed(frame: pd.DataFrame, corpus: str) -> pd.Series:
-    """Pass@1 after a warm start on a corpus."""
-    return scalar(frame, "quality", "pass_at_1", arm=corpus)
-
-
 def process_share(frame: pd.DataFrame) -> pd.Series:
     """Rule-2 pairs among all pairs of the full method, over its rounds."""
     first, second = (over_rounds(frame, name).groupby("seed")["value"].sum() for name in ("rule_1", "rule_2"))
@@ -196,7 +191,9 @@ CLAIMS: dict[str, Measure] = {
     ),
     "c4": lambda f, arm="final": picked(f, arm, "initial", "best_b"),
     "c6": lambda f, arm="later": seen(f, arm),
-    "c7": lambda f, arm="verified": paired(warmed(f, arm), warmed(f, "unverified")),
+    "c7": lambda f, arm="verified": paired(
+        *(scalar(f, "quality", "pass_at_1", arm=corpus) for corpus in (arm, "unverified"))
+    ),
     "c9": lambda f: values(f, "tours", "error"),
     "real_models": solver_errors,
     "c10": lambda f: values(f, "best_of", "error"),
@@ -229,17 +226,14 @@ def selectors(frame: pd.DataFrame, policy: str) -> list[str]:
     return [selector for selector in PICKS if f"{policy}/{selector}" in names]
 
 
-def picked_by_critic(frame: pd.DataFrame, row: str) -> Iterator[Cell]:
-    """One of four by the verifier after the rounds, where this run measured it."""
-    if "final" in selectors(frame, "best"):
-        yield row, "one of four", estimate(100 * pick(frame, "final"))
-
-
-def main_results(frame: pd.DataFrame) -> Iterator[Cell]:
-    """The warm start, the rounds, and the verifier's choice among four."""
+def stages(frame: pd.DataFrame, rounds: str, chosen: str) -> Iterator[Cell]:
+    """From the base model on to the verifier's choice among four, as far as this run measured them."""
+    if "no_sft" in arms_of(frame):
+        yield from scores(frame, "base", "no_sft", start)
     yield from scores(frame, "SFT", "full", start)
-    yield from scores(frame, NAMES["full"], "full")
-    yield from picked_by_critic(frame, "StepORLM+GenPRM")
+    yield from scores(frame, rounds, "full")
+    if "final" in selectors(frame, "best"):
+        yield chosen, "one of four", estimate(100 * pick(frame, "final"))
 
 
 def ablation(frame: pd.DataFrame) -> Iterator[Cell]:
@@ -248,15 +242,6 @@ def ablation(frame: pd.DataFrame) -> Iterator[Cell]:
         yield from scores(frame, NAMES[arm], arm)
     for column, name in SCORES.items():
         yield "w/o self-evolution", column, estimate(100 * one_round(frame, name))
-
-
-def pipeline(frame: pd.DataFrame) -> Iterator[Cell]:
-    """From the base model on."""
-    if "no_sft" in arms_of(frame):
-        yield from scores(frame, "base", "no_sft", start)
-    yield from scores(frame, "SFT", "full", start)
-    yield from scores(frame, "evolution", "full")
-    yield from picked_by_critic(frame, "GenPRM best-of-4")
 
 
 def by_error(frame: pd.DataFrame) -> pd.DataFrame:
@@ -279,7 +264,7 @@ def luck(frame: pd.DataFrame) -> Iterator[Cell]:
 
 
 TABLES: dict[str, Twin] = {
-    "table1": lambda f: long_table(main_results(f)),
+    "table1": lambda f: long_table(stages(f, NAMES["full"], "StepORLM+GenPRM")),
     "table2": lambda f: long_table(
         (f"{policy}, {name}", "accuracy", estimate(100 * pick(f, selector, place)))
         for place, policy in POLICIES.items()
@@ -292,7 +277,7 @@ TABLES: dict[str, Twin] = {
         for corpus, name in CORPORA.items()
         for column, score in SCORES.items()
     ),
-    "table5": lambda f: long_table(pipeline(f)),
+    "table5": lambda f: long_table(stages(f, "evolution", "GenPRM best-of-4")),
     "lucky": lambda f: long_table(luck(f)),
 }
 

@@ -9,6 +9,7 @@ import pytest
 from common.preference.selection import enumerated_first_accepted, expected_first_accepted
 from common.study.card import load_card
 from common.study.configuration import configure
+from common.study.entries import PROFILES as CARD_PROFILES
 from common.study.errors import StudyError
 from common.study.jobs import Record
 from common.study.study import tidy
@@ -43,17 +44,47 @@ def of_arm(job, arm, changes):
     return Record({name: rng.random(1) for name in wanted}, series)
 
 
+SMALL = {"lucky_size": 6, "draws": 60, "real_models": 4}
+
+
 @pytest.fixture(scope="module")
-def frame(tmp_path_factory):
-    """Every sweep: exact ones are real."""
-    config = configure(Config, PROFILES, "gpu").changed(
-        {"seeds": 3, "quality_seeds": 3, "lucky_size": 6, "draws": 60, "real_models": 4}
-    )
+def exact(tmp_path_factory):
+    """Exact sweeps, which are real."""
     folder = tmp_path_factory.mktemp("jobs")
-    found = [(job, job.function()(job, folder)) for job in theory_jobs(config, SEEDS)]
+    small = configure(Config, PROFILES, "gpu").changed(SMALL)
+    return [(job, job.function()(job, folder)) for job in theory_jobs(small, SEEDS)]
+
+
+def frame_of(exact, config):
     trained = [*loop_jobs(config, SEEDS), *quality_jobs(config, SEEDS)]
-    found += [(job, made_up(job)) for job in trained]
+    found = [*exact, *((job, made_up(job)) for job in trained)]
     return tidy([record.frame(job.seeds).assign(sweep=job.sweep, **job.labels) for job, record in found])
+
+
+@pytest.fixture(scope="module")
+def frame(exact):
+    """Every sweep and arm."""
+    return frame_of(exact, configure(Config, PROFILES, "gpu").changed({"seeds": 3, "quality_seeds": 3}))
+
+
+@pytest.mark.parametrize("profile", ["laptop", "desk"])
+def test_a_profile_measures_what_the_card_asks_of_it(exact, profile):
+    frame, card = frame_of(exact, configure(Config, PROFILES, profile)), load_card("steporlm")
+
+    def due(entries):
+        return [
+            name for name, own in entries.items() if CARD_PROFILES.index(own.profile) <= level and own.needs
+        ]
+
+    level = CARD_PROFILES.index(profile)
+    for name in due(card.claims):
+        claim = card.claims[name]
+        line = report.CLAIMS[claim.of or name]
+        assert len(line(frame, arm=claim.arm) if claim.arm else line(frame))
+    assert all(len(report.PREMISES[name](frame)) for name in due(card.premises))
+    assert all(len(report.TABLES[name](frame)) for name in due(card.tables))
+    for name in due(card.figures):
+        assert report.FIGURES[name].point(report.FIGURES[name].data(frame))
 
 
 def test_a_seed_and_dial_is_a_job_and_dial_none_has_the_pair_that_its_control_compares():
