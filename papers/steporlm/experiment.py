@@ -137,7 +137,7 @@ class Config(Settings):
 POCKET: dict[str, Any] = {
     "loop.model": "pocket",
     "loop.problems": 160,
-    "loop.learning_rate": 5e-5,
+    "loop.learning_rate": 3e-4,
     "loop.critic_learning_rate": 2e-4,
     "loop.epochs": 1,
     "loop.batch": 16,
