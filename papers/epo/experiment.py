@@ -1,0 +1,191 @@
+"""The study of EPO: configuration with the paper's values, profiles as differences, jobs by sweep.
+
+Two tiers: exact checks of the equations (`runs.theory`) and a tabular agent on a lock of many turns
+(`runs.tabular`), which carries the comparisons. A text game with a pocket transformer would be the third; it
+is not built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from common.study.configuration import Settings, paper
+from common.study.jobs import Job, Scalar, portions
+
+COEFFICIENTS = (3e-4, 1e-3, 3e-3, 1e-2)
+SEEDS_PER_JOB = 10
+ARMS = (
+    "ppo",
+    "base",
+    "epo",
+    "epo10",
+    "epo40",
+    "epo1",
+    "working",
+    "wide",
+    "narrow",
+    "indicator",
+    "constant",
+    "code",
+    "decay",
+    "decay_training",
+    "ea",
+    "random",
+    "random_working",
+    "fixed",
+    "grpo",
+    "grpo_base",
+    "grpo_epo",
+)
+"""Arms of the plain regime; `papers.epo.runs.tabular.ARMS` says what each is."""
+DECOY = ("ppo", "base", "epo", "working", "random")
+SHARING: dict[str, int] = {"shared": 3, "separate": 10}
+"""Classes of stages that share an action's parameters; with one class a stage nothing is shared."""
+
+
+class Objective(Settings):
+    """The paper's values for ScienceWorld and a 7B model.
+
+    Attributes:
+        coefficient: λ.
+        alpha: α.
+        kappa_low: κ_l.
+        kappa_high: κ_r.
+        gamma: γ of the schedule.
+        steps: RL steps K.
+        episodes: Trajectories of a step.
+        turns: Most turns of an episode.
+        clip: PPO's range.
+    """
+
+    coefficient: float = paper(0.001, "Table 2")
+    alpha: float = paper(0.05, "Table 2")
+    kappa_low: float = paper(0.0, "Table 2")
+    kappa_high: float = paper(2.0, "Table 2")
+    gamma: float = paper(3.0, "Table 2")
+    steps: int = paper(125, "Table 2")
+    episodes: int = paper(128, "official code, 16 tasks of 8")
+    turns: int = paper(30, "official code")
+    clip: float = paper(0.2, "pseudocode")
+
+
+class Tabular(Settings):
+    """The agent on the lock.
+
+    Attributes:
+        seeds: Of each arm.
+        sweep_seeds: Of each arm at each λ of the sweep.
+        learning_rate: Adam's.
+        inner: Optimizer steps of a batch.
+        right: Warm start's probability of the right action.
+        batches: Of a gradient probe.
+    """
+
+    seeds: int = 30
+    sweep_seeds: int = 10
+    learning_rate: float = 0.02
+    inner: int = 4
+    right: float = 0.28
+    batches: int = 64
+
+
+class Theory(Settings):
+    """Exact checks.
+
+    Attributes:
+        draws: Random instances.
+        vocabulary: Tokens of a random policy.
+        turns: Longest episode of the arithmetic of Prop. 6.2.
+    """
+
+    draws: int = 1000
+    vocabulary: int = 8
+    turns: int = 50
+
+
+class Config(Settings):
+    """Defaults are the paper's values where it has them."""
+
+    objective: Objective = Objective()
+    tabular: Tabular = Tabular()
+    theory: Theory = Theory()
+
+
+LOCK: dict[str, Any] = {"objective.steps": 100}
+PROFILES: dict[str, dict[str, Any]] = {
+    "smoke": LOCK
+    | {
+        "objective.steps": 6,
+        "objective.episodes": 32,
+        "tabular.seeds": 2,
+        "tabular.sweep_seeds": 1,
+        "tabular.batches": 3,
+    },
+    "laptop": LOCK,
+    "gpu": LOCK,
+    "paper": {},
+}
+
+
+def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
+    """Every job of the study.
+
+    Sweeps: ``theory``; ``plain``, ``decoy``, ``sharing``, ``strength`` (tabular arms), ``probe``.
+    """
+    return [*_theory(config, seeds), *_tabular(config, seeds)]
+
+
+def _theory(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    """Exact checks; they draw their instances from the first seed."""
+    arguments = config.theory.model_dump()
+    for name in ("equations", "drift"):
+        entry = f"papers.epo.runs.theory:{name}"
+        yield Job("theory", {"analysis": name}, entry, arguments, tuple(seeds[:1]))
+
+
+def _tabular(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    """Tabular arms; those of one seed share lock and random numbers."""
+    all_seeds, few = seeds[: config.tabular.seeds], seeds[: config.tabular.sweep_seeds]
+    for arm in ARMS:
+        yield from _simulated(config, all_seeds, "plain", arm)
+    for arm in DECOY:
+        yield from _simulated(config, all_seeds, "decoy", arm, regime="decoy")
+    for sharing, classes in SHARING.items():
+        for arm in ("base", "decay"):
+            labels = {"sharing": sharing}
+            yield from _simulated(config, all_seeds, "sharing", arm, labels, classes=classes)
+    for coefficient in COEFFICIENTS:
+        for arm in ("base", "epo"):
+            labels = {"coefficient": coefficient}
+            yield from _simulated(config, few, "strength", arm, labels, coefficient=coefficient)
+    arguments = _training(config) | {"batches": config.tabular.batches}
+    for part in portions(all_seeds, SEEDS_PER_JOB):
+        yield Job("probe", {}, "papers.epo.runs.tabular:probe", arguments, part)
+
+
+def _simulated(
+    config: Config,
+    seeds: Sequence[int],
+    sweep: str,
+    arm: str,
+    labels: dict[str, Any] | None = None,
+    **changes: Scalar,
+) -> Iterator[Job]:
+    arguments = {**_training(config), "arm": arm, **changes}
+    for part in portions(seeds, SEEDS_PER_JOB):
+        yield Job(sweep, {"arm": arm, **(labels or {})}, "papers.epo.runs.tabular:simulate", arguments, part)
+
+
+def _training(config: Config) -> dict[str, Scalar]:
+    """Arguments that all tabular jobs share."""
+    own = config.tabular
+    return {
+        "regime": "plain",
+        "steps": config.objective.steps,
+        "episodes": config.objective.episodes,
+        "coefficient": config.objective.coefficient,
+        "learning_rate": own.learning_rate,
+        "inner": own.inner,
+        "right": own.right,
+    }

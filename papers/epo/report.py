@@ -1,0 +1,345 @@
+"""Arms of EPO, what is measured of them, and the premises, claims, tables and figures of the card.
+
+Success of an arm is the exact probability that the lock opens, averaged over the last fifth of the evaluated
+policies: one window for all arms, never a maximum. Differences are paired by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from common.plotting.draw import dots, lines
+from common.plotting.style import GREY, HUES
+from common.study.audits import reported
+from common.study.configuration import configure
+from common.study.frame import (
+    Errors,
+    Interval,
+    after,
+    curve,
+    estimate,
+    exact,
+    long_table,
+    point,
+    rows,
+    stacked,
+    values,
+)
+from common.study.report import Figure, Measure, Twin
+from papers.epo.experiment import ARMS, COEFFICIENTS, DECOY, PROFILES, SHARING, Config
+
+NAMES = {
+    "ppo": "PPO",
+    "base": "EPO-Base",
+    "epo": "EPO",
+    "epo10": "EPO, alpha = 0.1",
+    "epo40": "EPO, alpha = 0.4",
+    "epo1": "EPO, alpha = 1",
+    "working": "working corridor",
+    "wide": "EPO, kappa 0.5 to 1.5",
+    "narrow": "EPO, kappa 0.8 to 1.2",
+    "indicator": "indicator penalty",
+    "constant": "EPO W/O DW",
+    "code": "EPO, the code's reference and schedule",
+    "decay": "EPO-Decay, turns",
+    "decay_training": "EPO-Decay, training",
+    "ea": "EA",
+    "random": "random tokens",
+    "random_working": "random tokens, working corridor",
+    "fixed": "fixed reference",
+    "grpo": "GRPO",
+    "grpo_base": "GRPO, EPO-Base",
+    "grpo_epo": "GRPO, EPO",
+}
+COLOURS = {
+    "PPO": GREY,
+    "GRPO": GREY,
+    NAMES["base"]: HUES["blue"],
+    NAMES["epo"]: HUES["orange"],
+    NAMES["working"]: HUES["green"],
+    NAMES["decay"]: HUES["vermilion"],
+    NAMES["decay_training"]: HUES["pink"],
+    NAMES["constant"]: HUES["brown"],
+    NAMES["ea"]: HUES["purple"],
+    NAMES["random"]: HUES["sky"],
+    NAMES["grpo_base"]: HUES["blue"],
+    NAMES["grpo_epo"]: HUES["orange"],
+}
+LAST = 0.2  # of a run
+WINDOW = 10  # steps of a running mean, as in the paper's curves
+
+# Measures: one number per seed
+
+
+def series(frame: pd.DataFrame, name: str, arm: str, sweep: str = "plain", **labels: object) -> pd.DataFrame:
+    """`rows` of a tabular arm."""
+    return rows(frame, sweep, name, arm=arm, **labels)
+
+
+def last(part: pd.DataFrame) -> pd.Series:
+    """Mean of each seed over the last fifth of the steps."""
+    start = part["step"].max() * (1 - LAST)
+    return part[part["step"] > start].groupby("seed")["value"].mean()
+
+
+def success(frame: pd.DataFrame, arm: str, sweep: str = "plain", **labels: object) -> pd.Series:
+    """Success at the end."""
+    return last(series(frame, "success", arm, sweep, **labels))
+
+
+def entropy(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Mean entropy over steps, one column a seed."""
+    return series(frame, "entropy", arm).pivot_table(index="step", columns="seed", values="value")
+
+
+def oscillation(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Standard deviation of the step-to-step change of entropy without its running mean."""
+    curves = entropy(frame, arm)
+    rest = curves - curves.rolling(WINDOW, center=True, min_periods=1).mean()
+    return rest.diff().std()
+
+
+def remaining(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Entropy of the last fifth over that of the first step."""
+    own = series(frame, "entropy", arm)
+    return last(own) / after(own, 0)
+
+
+def illness(frame: pd.DataFrame) -> pd.Series:
+    """How far PPO's smoothed entropy rises after a fall, or falls below a fifth; over its first value."""
+    curves = entropy(frame, "ppo").rolling(WINDOW, min_periods=1).mean()
+    rebound = (curves - curves.cummin()).max() / curves.iloc[0]
+    return np.maximum(rebound, 0.2 - remaining(frame, "ppo"))
+
+
+def outside(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Share of tokens outside the corridor, mean over training."""
+    parts = (series(frame, name, arm).groupby("seed")["value"].mean() for name in ("above", "below"))
+    return sum(parts, start=pd.Series(0.0, index=series(frame, "above", arm)["seed"].unique()))
+
+
+def steps_to_half(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """RL steps until success is 50 %; the whole run where it never is."""
+    table = series(frame, "success", arm).pivot_table(index="seed", columns="step", values="value")
+    every = len(entropy(frame, arm)) / (table.shape[1] - 1)
+    reached = table.to_numpy() >= 0.5
+    first = np.where(reached.any(axis=1), reached.argmax(axis=1), table.shape[1] - 1)
+    return pd.Series(every * first, index=table.index)
+
+
+def gap(frame: pd.DataFrame, sharing: str) -> pd.Series:
+    """Change of the entropy gap between early and late turns, EPO-Decay minus EPO-Base, over the first
+    entropy; mean over the steps in which both kinds of turns are played.
+    """
+
+    def own(arm: str) -> pd.Series:
+        early, late = (
+            series(frame, name, arm, "sharing", sharing=sharing).set_index(["seed", "step"])["value"]
+            for name in ("early", "late")
+        )
+        return (early - late).groupby("seed").mean()
+
+    first = after(series(frame, "entropy", "base", "sharing", sharing=sharing), 0)
+    return (own("decay") - own("base")) / first
+
+
+def noise(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Log of the gradient's coefficient of variation, mean over checkpoints."""
+    part = rows(frame, "probe", "variation", arm=arm)
+    return np.log(part.set_index("seed")["value"]).groupby("seed").mean()
+
+
+def theory(*names: str) -> Measure:
+    """Errors of exact checks."""
+    return lambda frame: values(frame, "theory", *names, analysis="equations")
+
+
+# Audits of the paper's own numbers
+
+TRAINED = ("PPO", "PPO+EPO", "GRPO", "GRPO+EPO")
+EPISODES = 48
+
+
+def improvements(_frame: pd.DataFrame) -> Errors:
+    """Distance of the printed improvements to those that cells within rounding allow, points."""
+    table, half = reported("epo", "table1"), 0.05
+    errors = []
+    for base in ("PPO", "GRPO"):
+        old, new, stated = (table.loc[row] for row in (base, f"{base}+EPO", f"{base}+EPO, gain (%)"))
+        low, high = (100 * ((new + s * half) / (old - s * half) - 1) for s in (-1, 1))
+        errors.append(np.maximum(np.maximum(low - stated, stated - high), 0.0))
+    return np.concatenate(errors)
+
+
+def forty_eighths(_frame: pd.DataFrame) -> Errors:
+    """Distance of each Succ.* of the trained rows to the nearest k of 48 episodes, points."""
+    cells = reported("epo", "table1").filter(like="*").loc[list(TRAINED)].to_numpy().ravel()
+    return cells - np.round(cells * EPISODES / 100) / EPISODES * 100
+
+
+PREMISES: dict[str, Measure] = {
+    "ill": illness,
+    "bonus_acts": lambda f: (remaining(f, "base") / remaining(f, "ppo") - 1).abs(),
+    "headroom": lambda f: success(f, "base"),
+    "outside": lambda f: outside(f, "epo"),
+    "outside_working": lambda f: outside(f, "working"),
+}
+CLAIMS: dict[str, Measure] = {
+    "c1": lambda f, arm="epo": success(f, arm) - success(f, "ppo"),
+    "c2_smooth": lambda f, arm="epo": np.log(oscillation(f, arm) / oscillation(f, "ppo")),
+    "c2_low": lambda f, arm="epo": remaining(f, arm) - remaining(f, "ppo"),
+    "c3a": lambda f, arm="epo": success(f, arm) - success(f, "base"),
+    "c3b": lambda f, arm="working": success(f, arm) - success(f, "base"),
+    "c4": lambda f: (
+        series(f, "entropy", "indicator")["value"].to_numpy()
+        - series(f, "entropy", "base")["value"].to_numpy()
+    ),
+    "c5_force": theory("force"),
+    "c5_push": theory("push"),
+    "c5_ends": theory("lower", "inert"),
+    "c6": theory("corridor", "exact_penalty"),
+    "c7": lambda f: values(f, "theory", "ratio_error", "excess", analysis="drift"),
+    "c8_speed": lambda f, arm="constant": steps_to_half(f, arm) - steps_to_half(f, "epo10"),
+    "c8_final": lambda f: success(f, "epo10") - success(f, "constant"),
+    "c9_gap": lambda f: gap(f, "shared"),
+    "c9_separate": lambda f: gap(f, "separate"),
+    "c9_success": lambda f, arm="decay": success(f, arm) - success(f, "base"),
+    "c10": lambda f, arm="epo": success(f, arm) - success(f, "ea"),
+    "c11": lambda f, arm="epo": noise(f, arm) - noise(f, "base"),
+    "c12_gains": improvements,
+    "c12_possible": forty_eighths,
+}
+
+# Tables
+
+FIELDS = {
+    "lambda": "coefficient",
+    "kappa_l": "kappa_low",
+    "kappa_r": "kappa_high",
+    "gamma": "gamma",
+    "alpha": "alpha",
+    "RL steps": "steps",
+}
+
+
+def scores(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
+    """Success in percent: the best evaluated policy (Succ.*) and the last fifth (Succ.)."""
+    for regime, arms in {"plain": ARMS, "decoy": DECOY}.items():
+        for arm in arms:
+            best = series(frame, "success", arm, regime).groupby("seed")["value"].max()
+            yield NAMES[arm], f"{regime} Succ.*", estimate(100 * best)
+            yield NAMES[arm], f"{regime} Succ.", estimate(100 * success(frame, arm, regime))
+
+
+def ablation(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
+    """What each arm did to entropy and success in the plain regime."""
+    for arm in ARMS:
+        yield NAMES[arm], "success minus PPO's", estimate(success(frame, arm) - success(frame, "ppo"))
+        yield NAMES[arm], "entropy, last over first", estimate(remaining(frame, arm))
+        yield NAMES[arm], "tokens outside (%)", estimate(100 * outside(frame, arm))
+        yield NAMES[arm], "steps to 50 %", estimate(steps_to_half(frame, arm))
+
+
+def hyperparameters(_frame: pd.DataFrame) -> pd.DataFrame:
+    """Ours at the laptop profile."""
+    config = configure(Config, PROFILES, "laptop")
+    own = config.objective.model_dump()
+    cells = {row: own[name] for row, name in FIELDS.items()}
+    cells["learning rate"] = config.tabular.learning_rate
+    return long_table((row, "lock", exact(value)) for row, value in cells.items())
+
+
+TABLES: dict[str, Twin] = {
+    "table1": lambda f: long_table(scores(f)),
+    "table2": hyperparameters,
+    "table3": hyperparameters,
+    "arms": lambda f: long_table(ablation(f)),
+    "strength": lambda f: long_table(
+        (
+            f"lambda = {coefficient:g}",
+            NAMES[arm],
+            estimate(100 * success(f, arm, "strength", coefficient=coefficient)),
+        )
+        for coefficient in COEFFICIENTS
+        for arm in ("base", "epo")
+    ),
+}
+
+# Figures
+
+SUCCESS, ENTROPY = "success", "entropy (nats)"
+
+
+def curves(frame: pd.DataFrame, arms: tuple[str, ...], sweep: str = "plain", **panels: str) -> pd.DataFrame:
+    """Series of arms over RL steps, a panel each; success is thinned out by the evaluations."""
+
+    def parts() -> Iterator[pd.DataFrame]:
+        for panel, name in panels.items():
+            for arm in arms:
+                part = series(frame, name, arm, sweep)
+                every = int(series(frame, "entropy", arm, sweep)["step"].max() + 1) / part["step"].max()
+                steps = part["step"].astype(float) * (every if name == "success" else 1)
+                yield curve(part.assign(step=steps), panel=panel.replace("_", " "), arm=NAMES[arm])
+
+    return stacked(parts())
+
+
+def successes(frame: pd.DataFrame, plain: tuple[str, ...], decoy: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Success over RL steps by regime."""
+    parts = {"plain": plain, "decoy": decoy}
+    return stacked(
+        curves(frame, arms, sweep, **{f"success,_{sweep}": "success"})
+        for sweep, arms in parts.items()
+        if arms
+    )
+
+
+def decay_curves(frame: pd.DataFrame) -> pd.DataFrame:
+    """Early and late entropy of Base and Decay, and PPO's entropy beside EPO's."""
+    pair = curves(frame, ("base", "decay"), early_turns="early", late_turns="late")
+    return stacked([pair, curves(frame, ("ppo", "epo"), all_turns="entropy")])
+
+
+def gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """The gap's change with shared and with separate parameters."""
+    return stacked(point(gap(frame, name), panel="change of the gap", arm=name) for name in SHARING)
+
+
+def zero_to_one(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
+    """Success on its whole scale."""
+    for name, axis in axes.items():
+        if name.startswith(SUCCESS):
+            axis.set_ylim(0, 1.02)
+
+
+NOTE = "tabular agent on a lock of 10 stages"
+CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=(SUCCESS,), finish=zero_to_one)
+
+FIGURES: dict[str, Figure] = {
+    "fig1": Figure(decay_curves, lines(f"{NOTE}; entropy in nats", x="RL step", fixed=COLOURS)),
+    "fig2": Figure(lambda f: successes(f, ("ppo", "epo", "base"), ("ppo", "epo", "base")), CURVES),
+    "fig3": Figure(lambda f: successes(f, ("base", "epo10", "constant", "working")), CURVES),
+    "fig4": Figure(lambda f: curves(f, ("base", "decay", "epo", "ea"), success="success"), CURVES),
+    "fig5": Figure(lambda f: successes(f, ("grpo", "grpo_epo")), CURVES),
+    "fig6": Figure(
+        lambda f: stacked(
+            [successes(f, (), DECOY), curves(f, ("grpo_base", "grpo_epo"), success_of_GRPO="success")]
+        ),
+        CURVES,
+    ),
+    "fig7": Figure(
+        lambda f: curves(
+            f, ("base", "decay", "decay_training"), success="success", early_turns="early", late_turns="late"
+        ),
+        CURVES,
+    ),
+    "fig8": Figure(lambda f: curves(f, ("ppo", "ea", "epo"), success="success", entropy="entropy"), CURVES),
+    "corridor": Figure(
+        lambda f: curves(f, ("epo", "working", "narrow"), share_above="above", share_below="below"), CURVES
+    ),
+    "sharing": Figure(gaps, dots(NOTE, y="gap's change over first entropy", level=0.0)),
+}
