@@ -13,31 +13,14 @@ from typing import Any
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job, Scalar, portions
 
-COEFFICIENTS = (3e-4, 1e-3, 3e-3, 1e-2)
+COEFFICIENTS = (3e-3, 1e-2, 3e-2, 1e-1)
 SEEDS_PER_JOB = 10
+# fmt: off
 ARMS = (
-    "ppo",
-    "base",
-    "epo",
-    "epo10",
-    "epo40",
-    "epo1",
-    "working",
-    "wide",
-    "narrow",
-    "indicator",
-    "constant",
-    "code",
-    "decay",
-    "decay_training",
-    "ea",
-    "random",
-    "random_working",
-    "fixed",
-    "grpo",
-    "grpo_base",
-    "grpo_epo",
+    "ppo", "base", "epo", "epo10", "epo40", "epo1", "working", "wide", "narrow", "indicator", "constant", "code",
+    "decay", "decay_training", "ea", "random", "random_working", "fixed", "grpo", "grpo_base", "grpo_epo",
 )
+# fmt: on
 """Arms of the plain regime; `papers.epo.runs.tabular.ARMS` says what each is."""
 DECOY = ("ppo", "base", "epo", "working", "random")
 SHARING: dict[str, int] = {"shared": 3, "separate": 10}
@@ -84,7 +67,7 @@ class Tabular(Settings):
 
     seeds: int = 30
     sweep_seeds: int = 10
-    learning_rate: float = 0.02
+    learning_rate: float = 0.003
     inner: int = 4
     right: float = 0.28
     batches: int = 64
@@ -112,7 +95,7 @@ class Config(Settings):
     theory: Theory = Theory()
 
 
-LOCK: dict[str, Any] = {"objective.steps": 100}
+LOCK: dict[str, Any] = {"objective.steps": 100, "objective.coefficient": 0.03}
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": LOCK
     | {
