@@ -15,10 +15,13 @@ from common.study.jobs import Job, Scalar, portions
 
 COEFFICIENTS = (3e-3, 1e-2, 3e-2, 1e-1)
 SEEDS_PER_JOB = 10
+THEORY = {"draws": 1000, "vocabulary": 8, "turns": 50}
+"""Random instances, tokens of a random policy, longest episode of the arithmetic of Prop. 6.2."""
 # fmt: off
 ARMS = (
-    "ppo", "base", "epo", "epo10", "epo40", "epo1", "working", "wide", "narrow", "indicator", "constant", "code",
-    "decay", "decay_training", "ea", "random", "random_working", "fixed", "grpo", "grpo_base", "grpo_epo",
+    "ppo", "base", "epo", "epo10", "epo40", "epo1", "working", "wide", "narrow", "indicator", "constant",
+    "code", "decay", "decay_training", "ea", "random", "random_working", "fixed", "grpo", "grpo_base",
+    "grpo_epo",
 )
 # fmt: on
 """Arms of the plain regime; `papers.epo.runs.tabular.ARMS` says what each is."""
@@ -38,8 +41,6 @@ class Objective(Settings):
         gamma: γ of the schedule.
         steps: RL steps K.
         episodes: Trajectories of a step.
-        turns: Most turns of an episode.
-        clip: PPO's range.
     """
 
     coefficient: float = paper(0.001, "Table 2")
@@ -49,8 +50,6 @@ class Objective(Settings):
     gamma: float = paper(3.0, "Table 2")
     steps: int = paper(125, "Table 2")
     episodes: int = paper(128, "official code, 16 tasks of 8")
-    turns: int = paper(30, "official code")
-    clip: float = paper(0.2, "pseudocode")
 
 
 class Tabular(Settings):
@@ -73,26 +72,11 @@ class Tabular(Settings):
     batches: int = 64
 
 
-class Theory(Settings):
-    """Exact checks.
-
-    Attributes:
-        draws: Random instances.
-        vocabulary: Tokens of a random policy.
-        turns: Longest episode of the arithmetic of Prop. 6.2.
-    """
-
-    draws: int = 1000
-    vocabulary: int = 8
-    turns: int = 50
-
-
 class Config(Settings):
     """Defaults are the paper's values where it has them."""
 
     objective: Objective = Objective()
     tabular: Tabular = Tabular()
-    theory: Theory = Theory()
 
 
 LOCK: dict[str, Any] = {"objective.steps": 100, "objective.coefficient": 0.03}
@@ -112,19 +96,15 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
-    """Every job of the study.
-
-    Sweeps: ``theory``; ``plain``, ``decoy``, ``sharing``, ``strength`` (tabular arms), ``probe``.
-    """
-    return [*_theory(config, seeds), *_tabular(config, seeds)]
+    """Every job; sweeps are ``theory``, ``plain``, ``decoy``, ``sharing``, ``strength`` and ``probe``."""
+    return [*_theory(seeds), *_tabular(config, seeds)]
 
 
-def _theory(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+def _theory(seeds: Sequence[int]) -> Iterator[Job]:
     """Exact checks; they draw their instances from the first seed."""
-    arguments = config.theory.model_dump()
     for name in ("equations", "drift"):
         entry = f"papers.epo.runs.theory:{name}"
-        yield Job("theory", {"analysis": name}, entry, arguments, tuple(seeds[:1]))
+        yield Job("theory", {"analysis": name}, entry, THEORY, tuple(seeds[:1]))
 
 
 def _tabular(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -136,7 +116,7 @@ def _tabular(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         yield from _simulated(config, all_seeds, "decoy", arm, regime="decoy")
     for sharing, classes in SHARING.items():
         for arm in ("base", "decay"):
-            labels = {"sharing": sharing}
+            labels: dict[str, Scalar] = {"sharing": sharing}
             yield from _simulated(config, all_seeds, "sharing", arm, labels, classes=classes)
     for coefficient in COEFFICIENTS:
         for arm in ("base", "epo"):
@@ -152,7 +132,7 @@ def _simulated(
     seeds: Sequence[int],
     sweep: str,
     arm: str,
-    labels: dict[str, Any] | None = None,
+    labels: dict[str, Scalar] | None = None,
     **changes: Scalar,
 ) -> Iterator[Job]:
     arguments = {**_training(config), "arm": arm, **changes}
@@ -162,13 +142,9 @@ def _simulated(
 
 def _training(config: Config) -> dict[str, Scalar]:
     """Arguments that all tabular jobs share."""
-    own = config.tabular
+    own = config.objective.model_dump(include={"steps", "episodes", "coefficient"})
     return {
         "regime": "plain",
-        "steps": config.objective.steps,
-        "episodes": config.objective.episodes,
-        "coefficient": config.objective.coefficient,
-        "learning_rate": own.learning_rate,
-        "inner": own.inner,
-        "right": own.right,
+        **own,
+        **config.tabular.model_dump(include={"learning_rate", "inner", "right"}),
     }

@@ -6,11 +6,10 @@ policies: one window for all arms, never a maximum. Differences are paired by se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from common.plotting.draw import dots, lines
 from common.plotting.style import GREY, HUES
@@ -113,7 +112,7 @@ def illness(frame: pd.DataFrame) -> pd.Series:
     """How far PPO's smoothed entropy rises after a fall, or falls below a fifth; over its first value."""
     curves = entropy(frame, "ppo").rolling(WINDOW, min_periods=1).mean()
     rebound = (curves - curves.cummin()).max() / curves.iloc[0]
-    return np.maximum(rebound, 0.2 - remaining(frame, "ppo"))
+    return rebound.clip(lower=0.2 - remaining(frame, "ppo"))
 
 
 def outside(frame: pd.DataFrame, arm: str) -> pd.Series:
@@ -160,9 +159,6 @@ def theory(*names: str) -> Measure:
 
 # Audits of the paper's own numbers
 
-TRAINED = ("PPO", "PPO+EPO", "GRPO", "GRPO+EPO")
-EPISODES = 48
-
 
 def improvements(_frame: pd.DataFrame) -> Errors:
     """Distance of the printed improvements to those that cells within rounding allow, points."""
@@ -177,8 +173,9 @@ def improvements(_frame: pd.DataFrame) -> Errors:
 
 def forty_eighths(_frame: pd.DataFrame) -> Errors:
     """Distance of each Succ.* of the trained rows to the nearest k of 48 episodes, points."""
-    cells = reported("epo", "table1").filter(like="*").loc[list(TRAINED)].to_numpy().ravel()
-    return cells - np.round(cells * EPISODES / 100) / EPISODES * 100
+    trained = ["PPO", "PPO+EPO", "GRPO", "GRPO+EPO"]
+    cells = reported("epo", "table1").filter(like="*").loc[trained].to_numpy().ravel()
+    return cells - np.round(cells * 48 / 100) / 48 * 100
 
 
 PREMISES: dict[str, Measure] = {
@@ -271,8 +268,6 @@ TABLES: dict[str, Twin] = {
 
 # Figures
 
-SUCCESS, ENTROPY = "success", "entropy (nats)"
-
 
 def curves(frame: pd.DataFrame, arms: tuple[str, ...], sweep: str = "plain", **panels: str) -> pd.DataFrame:
     """Series of arms over RL steps, a panel each; success is thinned out by the evaluations."""
@@ -298,29 +293,19 @@ def successes(frame: pd.DataFrame, plain: tuple[str, ...], decoy: tuple[str, ...
     )
 
 
-def decay_curves(frame: pd.DataFrame) -> pd.DataFrame:
-    """Early and late entropy of Base and Decay, and PPO's entropy beside EPO's."""
-    pair = curves(frame, ("base", "decay"), early_turns="early", late_turns="late")
-    return stacked([pair, curves(frame, ("ppo", "epo"), all_turns="entropy")])
-
-
-def gaps(frame: pd.DataFrame) -> pd.DataFrame:
-    """The gap's change with shared and with separate parameters."""
-    return stacked(point(gap(frame, name), panel="change of the gap", arm=name) for name in SHARING)
-
-
-def zero_to_one(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """Success on its whole scale."""
-    for name, axis in axes.items():
-        if name.startswith(SUCCESS):
-            axis.set_ylim(0, 1.02)
-
-
 NOTE = "tabular agent on a lock of 10 stages"
-CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=(SUCCESS,), finish=zero_to_one)
+CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=("success",))
 
 FIGURES: dict[str, Figure] = {
-    "fig1": Figure(decay_curves, lines(f"{NOTE}; entropy in nats", x="RL step", fixed=COLOURS)),
+    "fig1": Figure(
+        lambda f: stacked(
+            [
+                curves(f, ("base", "decay"), early_turns="early", late_turns="late"),
+                curves(f, ("ppo", "epo"), all_turns="entropy"),
+            ]
+        ),
+        lines(f"{NOTE}; entropy in nats", x="RL step", fixed=COLOURS),
+    ),
     "fig2": Figure(lambda f: successes(f, ("ppo", "epo", "base"), ("ppo", "epo", "base")), CURVES),
     "fig3": Figure(lambda f: successes(f, ("base", "epo10", "constant", "working")), CURVES),
     "fig4": Figure(lambda f: curves(f, ("base", "decay", "epo", "ea"), success="success"), CURVES),
@@ -341,5 +326,8 @@ FIGURES: dict[str, Figure] = {
     "corridor": Figure(
         lambda f: curves(f, ("epo", "working", "narrow"), share_above="above", share_below="below"), CURVES
     ),
-    "sharing": Figure(gaps, dots(NOTE, y="gap's change over first entropy", level=0.0)),
+    "sharing": Figure(
+        lambda f: stacked(point(gap(f, name), panel="change of the gap", arm=name) for name in SHARING),
+        dots(NOTE, y="gap's change over first entropy", level=0.0),
+    ),
 }

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from common.agents.entropy_history import EntropyHistory, Reference
 from common.agents.trainer import AgentTrainer
 from common.rl.config import GroupConfig
 from common.rl.rollout import Batch, Rollout, loss_mask
@@ -17,9 +18,7 @@ from papers.epo.method import (
     SCHEDULES,
     Average,
     Corridor,
-    EntropyHistory,
     Penalty,
-    Reference,
     Schedule,
     beta_schedule,
     by_turn,
@@ -68,8 +67,6 @@ class EPOConfig(GroupConfig):
         super().__post_init__()
         if self.epo_coefficient < 0 or self.epo_alpha < 0:
             raise ValueError("epo_coefficient and epo_alpha must not be negative")
-        if self.epo_schedule not in SCHEDULES:
-            raise ValueError(f"epo_schedule={self.epo_schedule!r}; choose one of {', '.join(SCHEDULES)}")
         if self.row_skipping and self.epo_coefficient:
             raise ValueError("EPO's bonus needs the rows without advantage too: set row_skipping=False")
         _ = self.corridor
@@ -104,7 +101,7 @@ class EPOTrainer(AgentTrainer, name="EPO", tags=("grpo", "agents", "epo")):
         if not self.args.epo_coefficient:
             return {}
         step, turns = len(self.history.means), rollout.turns
-        if self.args.epo_alpha:
+        if self.args.epo_alpha and self.model.training:
             self._remember(rollout)
         beta = beta_schedule(min(step, self._steps), self._steps, self.args.epo_schedule, self.args.epo_gamma)
         reference = self.history.at(step, turns.cpu()) if self.args.epo_alpha else None

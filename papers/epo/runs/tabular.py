@@ -14,23 +14,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from common.agents.entropy_history import EntropyHistory, Reference
 from common.agents.gradients import gradient_noise
 from common.study.errors import unknown
 from common.study.jobs import Job, Record
 from common.tasks.cascade_lock import Combinations, Lock, combinations, success_probability
+from common.tasks.lock_episodes import Episodes, action_rows, form_rows, roll_out, warm_start
 from papers.epo.method import (
     Corridor,
-    EntropyHistory,
-    Reference,
     Schedule,
     beta_schedule,
     decay_weights,
+    entropy,
     entropy_advantages,
+    smoothing_penalty,
 )
-from papers.epo.runs.rollouts import Episodes, Visits, action_rows, form_rows, roll_out, warm_start
 
 CLIP, EPSILON = 0.2, 1e-5  # PPO's range; Adam's epsilon, which keeps a bonus small where it is alone
 CRITIC_RATE = 0.3
@@ -141,8 +142,9 @@ def simulate(job: Job, _workspace: Path) -> Record:
     Raises:
         StudyError: unknown arm or regime.
     """
-    arm = _arm(job)
-    runs = [_run(job.read(Training), arm, seed) for seed in job.seeds]
+    if job.config["arm"] not in ARMS:
+        raise unknown("arm", job.config["arm"], ARMS)
+    runs = [_run(job.read(Training), ARMS[job.config["arm"]], seed) for seed in job.seeds]
     return Record(series={name: np.array([run[name] for run in runs]) for name in runs[0]})
 
 
@@ -155,27 +157,19 @@ def probe(job: Job, _workspace: Path) -> Record:
     one batch's gradient over the norm of the mean.
     """
     training = job.read(Training)
-    names = ("base", "epo", "random")
-    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    found: dict[str, list[list[float]]] = {"base": [], "epo": [], "random": []}
+    wanted = {int(share * training.steps) for share in PROBES}
     for seed in job.seeds:
         agent = Agent(training, ARMS["base"], seed)
-        wanted = {int(share * training.steps) for share in PROBES}
-        values: dict[str, list[float]] = {name: [] for name in names}
-        for step in range(training.steps):
+        for curves in found.values():
+            curves.append([])
+        for step in range(max(wanted) + 1):
             if step in wanted:
-                for name in names:
-                    values[name].append(agent.variation(ARMS[name], step))
+                for name, curves in found.items():
+                    curves[-1].append(agent.variation(ARMS[name], step))
             agent.step(step)
-        for name in names:
-            found[name].append(values[name])
-    parts = [({"arm": name}, Record(series={"variation": np.array(found[name])})) for name in names]
+    parts = [({"arm": name}, Record(series={"variation": np.array(own)})) for name, own in found.items()]
     return Record(parts=parts)
-
-
-def _arm(job: Job) -> Arm:
-    if job.config["arm"] not in ARMS:
-        raise unknown("arm", job.config["arm"], ARMS)
-    return ARMS[job.config["arm"]]
 
 
 def _run(training: Training, arm: Arm, seed: int) -> dict[str, list[float]]:
@@ -190,6 +184,52 @@ def _run(training: Training, arm: Arm, seed: int) -> dict[str, list[float]]:
     return series | {"success": success}
 
 
+@dataclass(frozen=True)
+class Visits:
+    """How much each row counts in EPO's averages over trajectories, turns and tokens.
+
+    Attributes:
+        rows: Row of each token that was played.
+        turns: Its turn.
+        shares: Its weight, 1 / (E T_j (F+1)); they sum to 1.
+        order: A random order of the tokens, for the control that scatters the penalty.
+        mass: The weights by row and turn.
+    """
+
+    rows: Int[Tensor, " N"]
+    turns: Int[Tensor, " N"]
+    shares: Float[Tensor, " N"]
+    order: Int[Tensor, " N"]
+    mass: Float[Tensor, "R T"]
+
+    @classmethod
+    def of(cls, episodes: Episodes, count: int, order: np.random.Generator) -> Visits:
+        """Those of a batch; `count` is the number of rows."""
+        alive, width = episodes.alive, episodes.rows.shape[-1]
+        rows = torch.from_numpy(episodes.rows[alive].reshape(-1))
+        turns = torch.from_numpy(np.nonzero(alive)[0].repeat(width))
+        played = np.broadcast_to(alive.sum(0), alive.shape)[alive]
+        shares = torch.from_numpy((1.0 / (alive.shape[1] * played * width)).repeat(width))
+        mass = torch.zeros(count, len(alive), dtype=torch.float64)
+        mass.index_put_((rows, turns), shares, accumulate=True)
+        return cls(rows, turns, shares, torch.from_numpy(order.permutation(len(rows))), mass)
+
+    def penalty(
+        self, entropies: Float[Tensor, "R 1"], reference: Float[Tensor, " K"], corridor: Corridor
+    ) -> Float[Tensor, ""]:
+        """The average of P (Eq. 4); the reference is one number, or one per turn."""
+        return (self.mass * smoothing_penalty(entropies, reference[None], corridor)).sum()
+
+    def scattered(
+        self, entropies: Float[Tensor, "R 1"], reference: Float[Tensor, " K"], corridor: Corridor
+    ) -> Float[Tensor, ""]:
+        """As many tokens pushed as the penalty pushes, the same way, but random ones."""
+        own = entropies.detach()
+        slopes = (own > corridor.high * reference).double() - (own < corridor.low * reference).double()
+        slopes = slopes.expand(self.mass.shape)[self.rows, self.turns][self.order]
+        return (self.shares * slopes * entropies[self.rows, 0]).sum()
+
+
 class Agent:
     """A tabular policy and critic, and the history of its entropies.
 
@@ -202,7 +242,9 @@ class Agent:
     def __init__(self, training: Training, arm: Arm, seed: int) -> None:
         self.training, self.arm, self.seed, self.lock = training, arm, seed, training.lock
         self.keys: Combinations = combinations(self.lock, seed)
-        self.logits = nn.Parameter(warm_start(self.lock, self.keys, training.regime, training.right))
+        self.logits = nn.Parameter(
+            torch.from_numpy(warm_start(self.lock, self.keys, training.regime, training.right))
+        )
         self.values = np.zeros((self.lock.tasks, self.lock.stages))
         self.history = EntropyHistory(arm.reference, arm.include_current)
         self.optimizer = torch.optim.Adam([self.logits], lr=training.learning_rate, eps=EPSILON)
@@ -343,12 +385,6 @@ class Agent:
         )
         noise = gradient_noise([self.logits], losses)
         return float(noise.noise**0.5 / noise.mean.norm())
-
-
-def entropy(logits: Float[Tensor, "R V"]) -> Float[Tensor, " R"]:
-    """Entropy in nats of each row, with gradient."""
-    log_probs = logits.log_softmax(dim=-1)
-    return -(log_probs.exp() * log_probs).sum(dim=-1)
 
 
 def _means(episodes: Episodes, entropies: Tensor) -> list[float]:

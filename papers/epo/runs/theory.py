@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from common.study.jobs import Job, Record
@@ -15,6 +14,7 @@ from papers.epo.method import (
     Corridor,
     accumulated_deviation,
     beta_schedule,
+    entropy,
     epo_loss,
     net_entropy_coefficient,
     smoothing_penalty,
@@ -62,12 +62,6 @@ def drift(job: Job, _workspace: Path) -> Record:
         "excess": np.maximum(bounded - turns * ceiling, 0.0),
     }
     return Record(series={name: values[None] for name, values in series.items()})
-
-
-def entropy(logits: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows"]:
-    """Entropy in nats of softmax policies, with gradient."""
-    log_probs = logits.log_softmax(dim=-1)
-    return -(log_probs.exp() * log_probs).sum(dim=-1)
 
 
 def _instance(generator: np.random.Generator, vocabulary: int) -> dict[str, float]:

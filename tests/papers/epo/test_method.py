@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from papers.epo.method import (
     Corridor,
-    EntropyHistory,
     accumulated_deviation,
     average,
     beta_schedule,
     decay_weights,
+    entropy,
     entropy_advantages,
     epo_loss,
     net_entropy_coefficient,
@@ -29,11 +29,6 @@ MASK = torch.tensor([[1, 1, 0, 1, 1, 0], [1, 1, 1, 1, 0, 1]])
 
 def tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
-
-
-def entropy(logits):
-    log_probs = logits.log_softmax(dim=-1)
-    return -(log_probs.exp() * log_probs).sum(dim=-1)
 
 
 @given(NATS, NATS, st.floats(0.01, 4.0), st.floats(0.0, 0.9), st.floats(1.0, 3.0))
@@ -175,24 +170,6 @@ def test_entropy_advantages_are_bounded_and_constant():
     shaped = entropy_advantages(tensor(1.0, 1.0, -1.0), entropies, alpha=0.4)
     assert shaped.tolist() == pytest.approx([1.04, 1.5, -0.5])
     assert not shaped.requires_grad
-
-
-def test_the_history_leaves_the_current_step_out_unless_it_is_asked_for():
-    paper, code = EntropyHistory(), EntropyHistory("per_turn", include_current=True)
-    assert paper.current(0) is None
-    for step, mean in enumerate((1.0, 2.0, 6.0)):
-        paper.append(tensor(mean))
-        code.append(tensor(mean, mean), horizon=3)
-        assert float(paper.at(step, torch.zeros(1, dtype=torch.long)) or 0) == (0.0, 1.0, 1.5)[step]
-    assert code.at(2, torch.tensor([0, 1, 5])).tolist() == [0.0, 3.0, 3.0]
-
-
-def test_a_window_and_a_checkpoint():
-    sliding, restored = EntropyHistory(window=1), EntropyHistory(window=1)
-    for mean in (1.0, 2.0, 6.0):
-        sliding.append(tensor(mean))
-    restored.load_state_dict(sliding.state_dict())
-    assert float(restored.current(3)) == 6.0
 
 
 @pytest.mark.parametrize("fields", [{"low": 2.0}, {"low": -1.0}, {"penalty": "hings"}])

@@ -8,11 +8,9 @@ import torch
 
 from common.study.errors import StudyError
 from common.study.jobs import Job
-from common.tasks.cascade_lock import Lock, combinations, success_probability
 from papers.epo.experiment import ARMS as LISTED
-from papers.epo.method import Corridor, average, smoothing_penalty
-from papers.epo.runs.rollouts import Visits, action_rows, form_rows, roll_out, warm_start
-from papers.epo.runs.tabular import ARMS, Agent, Training, entropy, probe, simulate
+from papers.epo.method import Corridor, average, entropy, smoothing_penalty
+from papers.epo.runs.tabular import ARMS, Agent, Training, Visits, probe, simulate
 
 SMALL = Training(steps=4, episodes=32, learning_rate=0.01, coefficient=0.03, batches=3)
 CONFIG = {"steps": 4, "episodes": 32, "learning_rate": 0.01, "coefficient": 0.03, "batches": 3}
@@ -36,19 +34,6 @@ def played():
     with torch.no_grad():
         agent.logits += torch.randn(agent.logits.shape, generator=torch.Generator().manual_seed(1))
     return agent, agent.roll_out(0)
-
-
-@pytest.mark.parametrize("regime", ["plain", "decoy"])
-def test_the_lock_opens_as_often_as_dynamic_programming_says(regime):
-    lock = Lock()
-    keys = combinations(lock, 0)
-    table = warm_start(lock, keys, regime, right=0.4).softmax(-1).numpy()
-    np.testing.assert_allclose(table.sum(-1), 1.0)
-    episodes = roll_out(table, lock, keys, 8000, np.random.default_rng(0))
-    chances = table[action_rows(lock), keys.actions][0]
-    exact = success_probability(lock, chances, float(table[form_rows(lock), keys.form].prod(-1)[0]))
-    spread = (exact * (1 - exact) / 8000) ** 0.5
-    assert abs(episodes.success.mean() - exact) < 4 * spread
 
 
 def test_the_warm_start_solves_one_to_four_percent():

@@ -20,7 +20,7 @@ SHAPE = ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=128)
 
 
 def run(folder: Any, kind: Any = EPOTrainer, config: Any = EPOConfig, **fields: Any) -> Any:
-    """A trained trainer; 12 passes are three rollout batches."""
+    """A trained trainer; 12 updates are three rollout batches."""
     tokenizer = testing.pocket_tokenizer()
     settings = {**testing.NEUTRAL, "top_k": 0, "max_steps": 12, "output_dir": str(folder), **fields}
     trainer = kind(
@@ -104,7 +104,6 @@ def test_every_variant_trains(tmp_path, fields):
     ("fields", "named"),
     [
         ({"epo_alpha": -1.0}, "epo_alpha"),
-        ({"epo_schedule": "none"}, "epo_schedule"),
         ({"row_skipping": True}, "row_skipping"),
         ({"epo_kappa_low": 3.0}, "corridor"),
     ],

@@ -1,4 +1,4 @@
-"""Episodes of a tabular agent on a lock: which rows of its logits act, what they draw, how often they count.
+"""Episodes of tabular agents on a cascade lock: which rows of a table act, and what they draw.
 
 Rows: the symbols of form of each task, then the actions of each task and class of stages.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from common.study.errors import unknown
 from common.tasks.cascade_lock import Combinations, Lock, advance
-from papers.epo.method import Corridor, smoothing_penalty
 
 FORMED = 0.98  # probability of a right symbol of form under the warm start
 OPEN, HIDDEN, DECOY = 0.5, 0.1, 0.8  # "decoy": right actions outside and inside the decoy's class, the decoy
@@ -52,7 +49,7 @@ def action_rows(lock: Lock) -> Int[np.ndarray, "tasks classes"]:
     return lock.tasks * lock.form + np.arange(lock.tasks * lock.classes).reshape(lock.tasks, lock.classes)
 
 
-def warm_start(lock: Lock, keys: Combinations, regime: str, right: float) -> Float[Tensor, "R V"]:
+def warm_start(lock: Lock, keys: Combinations, regime: str, right: float) -> Float[np.ndarray, "R V"]:
     """Logits before training.
 
     Symbols of form are right with probability 0.98. In ``"plain"`` the right action has probability `right`
@@ -79,7 +76,8 @@ def warm_start(lock: Lock, keys: Combinations, regime: str, right: float) -> Flo
         places, lures = action_rows(lock)[:, 1::3], (keys.actions[:, 1::3] + 1) % lock.symbols
         table[places] *= (1 - HIDDEN - DECOY) / (lock.symbols - 2) / table[places].min(-1, keepdims=True)
         table[places, keys.actions[:, 1::3]], table[places, lures] = HIDDEN, DECOY
-    return torch.from_numpy(np.log(table))
+    logits: np.ndarray = np.log(table)
+    return logits
 
 
 def roll_out(
@@ -116,49 +114,3 @@ def drawn(
     """The symbol whose interval of the cumulative distribution holds each number."""
     symbols: np.ndarray = (uniforms[..., None] > cumulative[..., :-1]).sum(-1)
     return symbols
-
-
-@dataclass(frozen=True)
-class Visits:
-    """How much each row counts in EPO's averages over trajectories, turns and tokens.
-
-    Attributes:
-        rows: Row of each token that was played.
-        turns: Its turn.
-        shares: Its weight, 1 / (E T_j (F+1)); they sum to 1.
-        order: A random order of the tokens, for the control that scatters the penalty.
-        mass: The weights by row and turn.
-    """
-
-    rows: Int[Tensor, " N"]
-    turns: Int[Tensor, " N"]
-    shares: Float[Tensor, " N"]
-    order: Int[Tensor, " N"]
-    mass: Float[Tensor, "R T"]
-
-    @classmethod
-    def of(cls, episodes: Episodes, count: int, order: np.random.Generator) -> Visits:
-        """Those of a batch; `count` is the number of rows."""
-        alive, width = episodes.alive, episodes.rows.shape[-1]
-        rows = torch.from_numpy(episodes.rows[alive].reshape(-1))
-        turns = torch.from_numpy(np.nonzero(alive)[0].repeat(width))
-        played = np.broadcast_to(alive.sum(0), alive.shape)[alive]
-        shares = torch.from_numpy((1.0 / (alive.shape[1] * played * width)).repeat(width))
-        mass = torch.zeros(count, len(alive), dtype=torch.float64)
-        mass.index_put_((rows, turns), shares, accumulate=True)
-        return cls(rows, turns, shares, torch.from_numpy(order.permutation(len(rows))), mass)
-
-    def penalty(
-        self, entropies: Float[Tensor, "R 1"], reference: Float[Tensor, " K"], corridor: Corridor
-    ) -> Float[Tensor, ""]:
-        """The average of P (Eq. 4); the reference is one number, or one per turn."""
-        return (self.mass * smoothing_penalty(entropies, reference[None], corridor)).sum()
-
-    def scattered(
-        self, entropies: Float[Tensor, "R 1"], reference: Float[Tensor, " K"], corridor: Corridor
-    ) -> Float[Tensor, ""]:
-        """As many tokens pushed as the penalty pushes, the same way, but random ones."""
-        own = entropies.detach()
-        slopes = (own > corridor.high * reference).double() - (own < corridor.low * reference).double()
-        slopes = slopes.expand(self.mass.shape)[self.rows, self.turns][self.order]
-        return (self.shares * slopes * entropies[self.rows, 0]).sum()
