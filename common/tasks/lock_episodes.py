@@ -74,7 +74,7 @@ def warm_start(lock: Lock, keys: Combinations, regime: str, right: float) -> Flo
         table[places, symbols] = odds
     if regime == "decoy":
         places, lures = action_rows(lock)[:, 1::3], (keys.actions[:, 1::3] + 1) % lock.symbols
-        table[places] *= (1 - HIDDEN - DECOY) / (lock.symbols - 2) / table[places].min(-1, keepdims=True)
+        table[places] = (1 - HIDDEN - DECOY) / (lock.symbols - 2)
         table[places, keys.actions[:, 1::3]], table[places, lures] = HIDDEN, DECOY
     logits: np.ndarray = np.log(table)
     return logits

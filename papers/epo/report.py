@@ -68,8 +68,7 @@ COLOURS = {
     NAMES["grpo_base"]: HUES["blue"],
     NAMES["grpo_epo"]: HUES["orange"],
 }
-LAST = 0.2  # of a run
-WINDOW = 10  # steps of a running mean, as in the paper's curves
+LAST, WINDOW = 0.2, 10  # share of a run that counts as its end; steps of a running mean, the paper's
 
 # Measures: one number per seed
 
