@@ -29,7 +29,7 @@ from common.study.frame import (
     values,
 )
 from common.study.report import Figure, Measure, Twin
-from papers.epo.experiment import ARMS, COEFFICIENTS, DECOY, PROFILES, SHARING, Config
+from papers.epo.experiment import ARMS, COEFFICIENTS, DECOY, PROFILES, SHARING, TUNED, Config
 
 NAMES = {
     "ppo": "PPO",
@@ -114,16 +114,22 @@ def illness(frame: pd.DataFrame) -> pd.Series:
     return rebound.clip(lower=0.2 - remaining(frame, "ppo"))
 
 
-def outside(frame: pd.DataFrame, arm: str) -> pd.Series:
+def outside(frame: pd.DataFrame, arm: str, sweep: str = "plain") -> pd.Series:
     """Share of tokens outside the corridor, mean over training."""
-    parts = (series(frame, name, arm).groupby("seed")["value"].mean() for name in ("above", "below"))
-    return sum(parts, start=pd.Series(0.0, index=series(frame, "above", arm)["seed"].unique()))
+    parts = pd.concat([series(frame, name, arm, sweep) for name in ("above", "below")])
+    return 2 * parts.groupby("seed")["value"].mean()
+
+
+def apart(frame: pd.DataFrame, arm: str, sweep: str = "plain") -> float:
+    """RL steps between evaluations."""
+    steps, evaluations = (series(frame, name, arm, sweep)["step"].max() for name in ("entropy", "success"))
+    return float((steps + 1) / evaluations)
 
 
 def steps_to_half(frame: pd.DataFrame, arm: str) -> pd.Series:
     """RL steps until success is 50 %; the whole run where it never is."""
     table = series(frame, "success", arm).pivot_table(index="seed", columns="step", values="value")
-    every = len(entropy(frame, arm)) / (table.shape[1] - 1)
+    every = apart(frame, arm)
     reached = table.to_numpy() >= 0.5
     first = np.where(reached.any(axis=1), reached.argmax(axis=1), table.shape[1] - 1)
     return pd.Series(every * first, index=table.index)
@@ -179,24 +185,23 @@ def forty_eighths(_frame: pd.DataFrame) -> Errors:
 
 PREMISES: dict[str, Measure] = {
     "ill": illness,
-    "bonus_acts": lambda f: (remaining(f, "base") / remaining(f, "ppo") - 1).abs(),
+    "bonus_acts": lambda f: remaining(f, "base") / remaining(f, "ppo") - 1,
     "headroom": lambda f: success(f, "base"),
     "outside": lambda f: outside(f, "epo"),
+    "outside_tuned": lambda f: outside(f, "epo", "tuned"),
     "outside_working": lambda f: outside(f, "working"),
 }
 CLAIMS: dict[str, Measure] = {
     "c1": lambda f, arm="epo": success(f, arm) - success(f, "ppo"),
+    "c1_tuned": lambda f, arm="epo": success(f, arm, "tuned") - success(f, "ppo", "tuned"),
+    "c1_rate": lambda f, arm="tuned": success(f, "ppo", arm) - success(f, "epo"),
     "c2_smooth": lambda f, arm="epo": np.log(oscillation(f, arm) / oscillation(f, "ppo")),
     "c2_low": lambda f, arm="epo": remaining(f, arm) - remaining(f, "ppo"),
     "c3a": lambda f, arm="epo": success(f, arm) - success(f, "base"),
     "c3b": lambda f, arm="working": success(f, arm) - success(f, "base"),
-    "c4": lambda f: (
-        series(f, "entropy", "indicator")["value"].to_numpy()
-        - series(f, "entropy", "base")["value"].to_numpy()
-    ),
+    "c4": lambda f: np.subtract(*(series(f, "entropy", a).value.to_numpy() for a in ("indicator", "base"))),
     "c5_force": theory("force"),
-    "c5_push": theory("push"),
-    "c5_ends": theory("lower", "inert"),
+    "c5_constants": theory("push", "lower", "inert"),
     "c6": theory("corridor", "exact_penalty"),
     "c7": lambda f: values(f, "theory", "ratio_error", "excess", analysis="drift"),
     "c8_speed": lambda f, arm="constant": steps_to_half(f, arm) - steps_to_half(f, "epo10"),
@@ -206,25 +211,17 @@ CLAIMS: dict[str, Measure] = {
     "c9_success": lambda f, arm="decay": success(f, arm) - success(f, "base"),
     "c10": lambda f, arm="epo": success(f, arm) - success(f, "ea"),
     "c11": lambda f, arm="epo": noise(f, arm) - noise(f, "base"),
-    "c12_gains": improvements,
-    "c12_possible": forty_eighths,
+    "c12": lambda f: np.concatenate([improvements(f), forty_eighths(f)]),
 }
 
 # Tables
 
-FIELDS = {
-    "lambda": "coefficient",
-    "kappa_l": "kappa_low",
-    "kappa_r": "kappa_high",
-    "gamma": "gamma",
-    "alpha": "alpha",
-    "RL steps": "steps",
-}
+FIELDS = {"lambda": "coefficient", "kappa_l": "kappa_low", "kappa_r": "kappa_high", "RL steps": "steps"}
 
 
 def scores(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
     """Success in percent: the best evaluated policy (Succ.*) and the last fifth (Succ.)."""
-    for regime, arms in {"plain": ARMS, "decoy": DECOY}.items():
+    for regime, arms in {"plain": ARMS, "decoy": DECOY, "tuned": TUNED}.items():
         for arm in arms:
             best = series(frame, "success", arm, regime).groupby("seed")["value"].max()
             yield NAMES[arm], f"{regime} Succ.*", estimate(100 * best)
@@ -244,7 +241,7 @@ def hyperparameters(_frame: pd.DataFrame) -> pd.DataFrame:
     """Ours at the laptop profile."""
     config = configure(Config, PROFILES, "laptop")
     own = config.objective.model_dump()
-    cells = {row: own[name] for row, name in FIELDS.items()}
+    cells = {row: own[name] for row, name in (FIELDS | {"gamma": "gamma", "alpha": "alpha"}).items()}
     cells["learning rate"] = config.tabular.learning_rate
     return long_table((row, "lock", exact(value)) for row, value in cells.items())
 
@@ -269,29 +266,27 @@ TABLES: dict[str, Twin] = {
 
 
 def curves(frame: pd.DataFrame, arms: tuple[str, ...], sweep: str = "plain", **panels: str) -> pd.DataFrame:
-    """Series of arms over RL steps, a panel each; success is thinned out by the evaluations."""
+    """Series of arms over RL steps, a panel each; all but entropy are measured with the evaluations."""
 
     def parts() -> Iterator[pd.DataFrame]:
         for panel, name in panels.items():
             for arm in arms:
                 part = series(frame, name, arm, sweep)
-                every = int(series(frame, "entropy", arm, sweep)["step"].max() + 1) / part["step"].max()
-                steps = part["step"].astype(float) * (every if name == "success" else 1)
+                every = 1.0 if name == "entropy" else apart(frame, arm, sweep)
+                steps = part["step"].astype(float) * every
                 yield curve(part.assign(step=steps), panel=panel.replace("_", " "), arm=NAMES[arm])
 
     return stacked(parts())
 
 
-def successes(frame: pd.DataFrame, plain: tuple[str, ...], decoy: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Success over RL steps by regime."""
-    parts = {"plain": plain, "decoy": decoy}
+def successes(frame: pd.DataFrame, **sweeps: tuple[str, ...]) -> pd.DataFrame:
+    """Success over RL steps, a panel for each sweep and its arms."""
     return stacked(
-        curves(frame, arms, sweep, **{f"success,_{sweep}": "success"})
-        for sweep, arms in parts.items()
-        if arms
+        curves(frame, arms, sweep, **{f"success,_{sweep}": "success"}) for sweep, arms in sweeps.items()
     )
 
 
+MAIN = ("ppo", "epo", "base")
 NOTE = "tabular agent on a lock of 10 stages"
 CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=("success",))
 
@@ -305,13 +300,13 @@ FIGURES: dict[str, Figure] = {
         ),
         lines(f"{NOTE}; entropy in nats", x="RL step", fixed=COLOURS),
     ),
-    "fig2": Figure(lambda f: successes(f, ("ppo", "epo", "base"), ("ppo", "epo", "base")), CURVES),
-    "fig3": Figure(lambda f: successes(f, ("base", "epo10", "constant", "working")), CURVES),
+    "fig2": Figure(lambda f: successes(f, plain=MAIN, decoy=MAIN, tuned=MAIN), CURVES),
+    "fig3": Figure(lambda f: successes(f, plain=("base", "epo10", "constant", "working")), CURVES),
     "fig4": Figure(lambda f: curves(f, ("base", "decay", "epo", "ea"), success="success"), CURVES),
-    "fig5": Figure(lambda f: successes(f, ("grpo", "grpo_epo")), CURVES),
+    "fig5": Figure(lambda f: successes(f, plain=("grpo", "grpo_epo")), CURVES),
     "fig6": Figure(
         lambda f: stacked(
-            [successes(f, (), DECOY), curves(f, ("grpo_base", "grpo_epo"), success_of_GRPO="success")]
+            [successes(f, decoy=DECOY), curves(f, ("grpo_base", "grpo_epo"), success_of_GRPO="success")]
         ),
         CURVES,
     ),

@@ -108,7 +108,7 @@ class Training:
         coefficient: λ.
         right: Warm start's probability of the right action.
         classes: Classes of stages that share an action's logits; as many as stages share nothing.
-        every: RL steps between exact evaluations.
+        every: RL steps between exact evaluations, and between other measurements than that of entropy.
         batches: Of a gradient probe.
     """
 
@@ -134,10 +134,10 @@ def simulate(job: Job, _workspace: Path) -> Record:
 
     Config: fields of `Training`, and `arm`, a key of `ARMS`.
 
-    Emits series over K steps: ``entropy`` (of the batch's tokens, nats), ``early`` and ``late`` (of the
-    first and last ten turns; NaN where none is played), ``above`` and ``below`` (shares of tokens outside the
-    corridor, before the update), ``solved`` (share of the batch). Over K / every + 1 policies: ``success``,
-    exact.
+    Emits the series ``entropy`` over K steps (of the batch's tokens, nats). At every `every`-th step:
+    ``early`` and ``late`` (of the first and last ten turns; NaN where none is played), ``above`` and
+    ``below`` (shares of tokens outside the corridor, before the update). Over K / every + 1 policies:
+    ``success``, exact.
 
     Raises:
         StudyError: unknown arm or regime.
@@ -178,7 +178,8 @@ def _run(training: Training, arm: Arm, seed: int) -> dict[str, list[float]]:
     success = [agent.success()]
     for step in range(training.steps):
         for name, value in agent.step(step).items():
-            series.setdefault(name, []).append(value)
+            if name == "entropy" or step % training.every == 0:
+                series.setdefault(name, []).append(value)
         if (step + 1) % training.every == 0:
             success.append(agent.success())
     return series | {"success": success}
@@ -354,7 +355,6 @@ class Agent:
         means = {name: float(part.mean()) if part.size else np.nan for name, part in parts.items()}
         return {
             "entropy": float(values[episodes.alive].mean()),
-            "solved": float(episodes.success.mean()),
             **means,
         }
 
