@@ -282,13 +282,13 @@ def curves(frame: pd.DataFrame, arms: tuple[str, ...], sweep: str = "plain", **p
 def successes(frame: pd.DataFrame, **sweeps: tuple[str, ...]) -> pd.DataFrame:
     """Success over RL steps, a panel for each sweep and its arms."""
     return stacked(
-        curves(frame, arms, sweep, **{f"success,_{sweep}": "success"}) for sweep, arms in sweeps.items()
+        curves(frame, arms, sweep, **{f"{sweep}_success": "success"}) for sweep, arms in sweeps.items()
     )
 
 
 MAIN = ("ppo", "epo", "base")
 NOTE = "tabular agent on a lock of 10 stages"
-CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=("success",))
+CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=("success", "above", "below"))
 
 FIGURES: dict[str, Figure] = {
     "fig1": Figure(
@@ -306,7 +306,7 @@ FIGURES: dict[str, Figure] = {
     "fig5": Figure(lambda f: successes(f, plain=("grpo", "grpo_epo")), CURVES),
     "fig6": Figure(
         lambda f: stacked(
-            [successes(f, decoy=DECOY), curves(f, ("grpo_base", "grpo_epo"), success_of_GRPO="success")]
+            [successes(f, decoy=DECOY), curves(f, ("grpo_base", "grpo_epo"), GRPO_success="success")]
         ),
         CURVES,
     ),
