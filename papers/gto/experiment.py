@@ -229,7 +229,7 @@ LAPTOP: dict[str, Any] = {
 }
 DESK: dict[str, Any] = {
     "target.layers": 4,
-    "draft.steps": 2500,
+    "draft.steps": 4000,
     "draft.batch": 4,
     "draft.data": 4000,
     "draft.warm_starts": 3,
