@@ -289,7 +289,7 @@ GATES: dict[Patch, tuple[str, str]] = {
     ),
     recorded_by_held_row: (
         "common/models/test_stepwise.py",
-        "test_taps_are_the_hidden_states_of_a_full_forward[qwen3]",
+        "test_a_hook_sees_what_was_written_and_what_it_logs_stops_with_the_row[1.1]",
     ),
     observations_in_the_loss: (
         "common/agents/test_trainer.py",
