@@ -54,6 +54,16 @@ def test_recipes_survive_the_way_through_a_jobs_configuration():
     assert recipe.draft.target.layers == LAPTOP.target.layers
 
 
+def test_seeds_share_warm_starts_and_nothing_else():
+    desk = Config().changed(PROFILES["desk"])
+    own = [job for job in jobs(desk, CARD.seeds.judged) if job.labels.get("arm") == "gto"]
+    recipes = [read_recipe(job.config, job.seeds[0]) for job in own]
+    assert len({recipe.seed for recipe in recipes}) == len(recipes) == desk.seeds.main
+    assert len({recipe.draft.seed for recipe in recipes}) == desk.draft.warm_starts
+    assert {recipe.draft.seed for recipe in recipes}.isdisjoint(CARD.seeds.development)
+    assert {recipe.seed for recipe in recipes}.isdisjoint(CARD.seeds.judged[: desk.seeds.first])
+
+
 @pytest.fixture
 def small(monkeypatch, tmp_path) -> dict:
     monkeypatch.setenv("REPRISE_STORE", str(tmp_path / "store"))
@@ -93,4 +103,3 @@ def test_every_arm_is_timed_in_the_same_engine(small, tmp_path):
         for values in arms.values():
             assert values[f"speed{temperature}/all"] > 0
             assert 1.0 <= values[f"tau{temperature}/all"] <= 8.0
-    assert min(record.scalars["latency/gto_step"], record.scalars["latency/token_step"]) > 0
