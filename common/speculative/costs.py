@@ -64,19 +64,25 @@ class Costs:
         verify: Seconds of a target pass by rows and tokens a row.
         propose: Seconds of the draft by rows, top-k and depth.
         accepted: Expected accepted draft tokens of a row by top-k, depth and draft tokens kept.
+        rest: Seconds of everything else in a cycle by rows and tokens a row: the verdict, its commit, and
+            what the draft reads of it.
     """
 
     verify: Callable[[int, int], float]
     propose: Callable[[int, int, int], float]
     accepted: Callable[[int, int, int], float]
+    rest: Callable[[int, int], float] = lambda rows, tokens: 0.0
+
+    def cycle(self, rows: int, policy: TreePolicy | None) -> float:
+        """Seconds of a cycle; without a policy, of a plain step."""
+        tokens = policy.nodes + 1 if policy else 1
+        drafting = self.propose(rows, policy.top_k, policy.depth) if policy else 0.0
+        return self.verify(rows, tokens) + drafting + self.rest(rows, tokens)
 
     def throughput(self, rows: int, policy: TreePolicy | None) -> float:
         """Tokens per second of `rows` running rows; without a policy, of plain steps."""
-        if policy is None:
-            return rows / self.verify(rows, 1)
-        kept, shape = policy.nodes, (policy.top_k, policy.depth)
-        seconds = self.verify(rows, kept + 1) + self.propose(rows, *shape)
-        return rows * (1.0 + self.accepted(*shape, kept)) / seconds
+        accepted = self.accepted(policy.top_k, policy.depth, policy.nodes) if policy else 0.0
+        return rows * (1.0 + accepted) / self.cycle(rows, policy)
 
 
 def candidates(

@@ -91,7 +91,7 @@ def parts(frame: pd.DataFrame) -> pd.DataFrame:
             for part in PARTS:
                 if part != "learn" or arm == "fast":
                     yield name, f"{part} (s)", estimate(m.common(frame, part, arm))
-            yield name, "iteration (s)", estimate(m.common(frame, "wall", arm))
+            yield name, "iteration (s)", estimate(m.common(frame, "iteration", arm))
             yield name, "generation (%)", estimate(100 * m.generation_share(frame, arm))
             yield name, "E2E over vanilla", estimate(m.loop_speedup(frame, arm, "vanilla"))
             yield name, "E2E over early termination", estimate(m.loop_speedup(frame, arm, "et"))
@@ -148,7 +148,7 @@ def shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Share of each part in an iteration, by loop, in percent."""
     return stacked(
         point(
-            100 * m.total(frame, part, arm) / m.total(frame, "wall", arm),
+            100 * m.total(frame, part, arm) / m.total(frame, "iteration", arm),
             panel="Share of an iteration (%)",
             group=part,
             arm=name,

@@ -6,7 +6,6 @@ legitimate because all arms sample from the same distribution, cheap because no 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -20,6 +19,7 @@ from transformers import PreTrainedModel
 from common.models.recipe import IGNORED, ModelShape, fit
 from common.speculative import pretraining
 from common.speculative.checkpoint import Checkpoint
+from common.speculative.clock import clock_of
 from common.speculative.costs import early_termination_speedup, interpolate
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
@@ -290,6 +290,7 @@ def replay(
     """
     params = SamplingParams(longest, eos_ids=(tokenizer().eos_token_id,))
     model.eval()
+    now = clock_of(model.device)
     decoders = {name: arm.engine(model, drafts) for name, arm in arms.items()}
     for decoder in decoders.values():  # the first generation allocates and is not timed
         decoder.generate(rounds[0][:1], SamplingParams(4), generator=torch.Generator().manual_seed(0))
@@ -299,9 +300,9 @@ def replay(
         turn = rotated(decoders, seed + number * len(decoders) // len(rounds))
         for index, (name, decoder) in enumerate(turn):
             draws = torch.Generator().manual_seed(1_000_003 * seed + 1_009 * number + index)
-            clock = time.perf_counter()
+            begin = now()
             generation = decoder.generate(prompts, params, samples, generator=draws)
-            seconds, stats = time.perf_counter() - clock, generation.stats
+            seconds, stats = now() - begin, generation.stats
             for key, value in zip(
                 sums[name], (seconds, stats.tokens, stats.cycles, sum(stats.active)), strict=True
             ):

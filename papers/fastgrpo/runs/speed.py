@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -17,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from common.models.recipe import build_model
+from common.speculative.clock import clock_of
 from common.speculative.costs import Costs, candidates, interpolate, oracle_schedule, regret
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
@@ -31,7 +30,7 @@ from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
 from common.tasks import ladder
 from common.tasks.ladder import LadderConfig
-from common.tasks.ladder.warm_start import encode, load, policy_folder, tokenizer
+from common.tasks.ladder.warm_start import DATA_SEED, encode, load, policy_folder, tokenizer
 from papers.fastgrpo.runs.drafts import (
     PROBE_TREE,
     STATIC,
@@ -49,18 +48,20 @@ from papers.fastgrpo.runs.drafts import (
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128)
 LARGEST_PASS = 1024  # tokens of the largest pass that is timed
-CURVE = (1, 4, 16, 32, 64, 96, 128, 192, 256)
-"""Batch sizes of the single-token passes whose throughput shows the knee."""
+CURVE = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 256)
+"""Batch sizes of the single-token passes whose time shows the knee."""
 BATCHES = (1, 8, 64)
 BUDGETS = (4, 8, 16, 32)
 """Tokens of a row in the passes of the static schedules at fixed batches."""
+REST = (1, 4, 16)
+"""Tokens of a row in the cycles whose verdict and commit are timed."""
+TIMED = 3
+"""Generations whose median is held against the cost model."""
 TOP_KS, DEPTHS = (1, 2, 4, 8), (1, 2, 3, 4, 5)
 KEPT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 GRID = candidates(KEPT, TOP_KS, DEPTHS)
 ALPHAS = (0.5, 0.75, 1.0, 1.5)
 DRAFT_ROWS, DRAFT_DEPTHS = (1, 8, 64), (1, 4)
-LAYERS = (8, 16, 28)
-"""Depths of a target whose passes are timed beside one and the same draft; the paper's 1.5B model has 28."""
 
 
 def bench(config: Mapping[str, Any]) -> tuple[PreTrainedModel, DraftNetwork, Target]:
@@ -72,8 +73,8 @@ def bench(config: Mapping[str, Any]) -> tuple[PreTrainedModel, DraftNetwork, Tar
 def profile(job: Job, _workspace: Path) -> Record:
     """Entry point: seconds of a pass by rows and tokens, the throughput curve, its knee, and the oracle.
 
-    Emits ``c_peak``, and by the columns `rows`, `tokens`, `layers` and `schedule` of its parts ``seconds``,
-    ``throughput``, ``regret``, ``oracle/...``, ``gain`` and ``best``.
+    Emits ``c_peak``, and by the columns `rows`, `tokens`, `schedule` and `decoder` of its parts ``seconds``,
+    ``throughput``, ``regret``, ``oracle/...``, ``measured`` and ``modelled``.
     """
     config = job.config
     _, network, target = bench(config)
@@ -87,7 +88,7 @@ def profile(job: Job, _workspace: Path) -> Record:
         *parts_of(curve, ["rows"], ["throughput"]),
         *parts_of(regrets(costs, config["c_peak"]), ["schedule"], ["regret"]),
         *parts_of(best_trees(costs), ["rows"], ["oracle/tokens", "oracle/top_k", "oracle/depth"]),
-        *parts_of(by_depth(config, costs), ["layers", "rows"], ["gain", "best"]),
+        *parts_of(held_against(config, job.seeds[0], costs), ["rows", "decoder"], ["measured", "modelled"]),
     ]
     return replace(scalars({"c_peak": float(knee(curve))}), parts=parts)
 
@@ -130,7 +131,56 @@ def measured_costs(
     def expected(top_k: int, depth: int, kept: int) -> float:
         return interpolate({width: accepted[width, depth](kept) for width in TOP_KS})(top_k)
 
-    return Costs(verification(table), propose, expected)
+    by_rows = {rows: interpolate(line) for rows, line in rest_seconds(config, seed).items()}
+
+    @cache
+    def rest(rows: int, tokens: int) -> float:
+        return interpolate({size: line(tokens) for size, line in by_rows.items()})(rows)
+
+    return Costs(verification(table), propose, expected, rest)
+
+
+def rest_seconds(config: Mapping[str, Any], seed: int) -> dict[int, dict[int, float]]:
+    """Seconds that a cycle spends on neither the draft's trees nor the target's pass, by rows and tokens.
+
+    No row is dropped, so that a cycle has all of them.
+    """
+    found: dict[int, dict[int, float]] = {}
+    for rows, tokens in itertools.product(BATCHES, REST):
+        schedule = StaticScheduler(tree_of(tokens)) if tokens > 1 else None
+        engine, prompts = fixed_length(config, schedule, rows, early_termination=False)
+        stats = generated(engine, prompts, config["static_tokens"], seed).stats
+        spent = stats.seconds["verify"] + stats.seconds["update"]
+        found.setdefault(rows, {})[tokens] = spent / stats.cycles
+    return found
+
+
+def held_against(config: Mapping[str, Any], seed: int, costs: Costs) -> pd.DataFrame:
+    """Speed-up over plain decoding, measured and by the cost model from the rows of every cycle."""
+    schedules: dict[str, Scheduler] = {
+        "4": StaticScheduler(tree_of(4)),
+        "rule": ConcurrencyAwareScheduler(config["c_peak"]),
+    }
+    found = []
+    for rows in BATCHES:
+        paces = {name: paced(config, seed, costs, rows, each) for name, each in schedules.items()}
+        plain = paced(config, seed, costs, rows, None)
+        found += [(rows, name, plain[0] / pace[0], plain[1] / pace[1]) for name, pace in paces.items()]
+    return pd.DataFrame(found, columns=["rows", "decoder", "measured", "modelled"])
+
+
+def paced(
+    config: Mapping[str, Any], seed: int, costs: Costs, rows: int, schedule: Scheduler | None
+) -> tuple[float, float]:
+    """Seconds a token, prefill left out: median measured, and of the cost model for the same cycles."""
+    engine, prompts = fixed_length(config, schedule, rows)
+    measured, modelled = [], []
+    for turn in range(TIMED):
+        stats = generated(engine, prompts, config["static_tokens"], seed + turn).stats
+        model = sum(costs.cycle(active, schedule(active) if schedule else None) for active in stats.active)
+        measured.append((sum(stats.seconds.values()) - stats.seconds["prefill"]) / stats.tokens)
+        modelled.append(model / stats.tokens)
+    return float(np.median(measured)), float(np.median(modelled))
 
 
 def verification(table: pd.DataFrame) -> Callable[[int, int], float]:
@@ -156,11 +206,11 @@ def draft_seconds(
             draft = FeatureDraft(network)
             draft.begin(ids[:, 0], context + draft.slots(policy))
             draft.extend(features, ids[:, 1:], torch.full((rows,), context - 1))
-            seconds = []
+            seconds, now = [], clock_of(target.device)
             for _ in range(repeats + 1):
-                clock = time.perf_counter()
+                begin = now()
                 draft.propose(policy)
-                seconds.append(time.perf_counter() - clock)
+                seconds.append(now() - begin)
             medians[rows, top_k, depth] = float(np.median(seconds[1:]))
     return medians
 
@@ -223,24 +273,6 @@ def best_trees(costs: Costs) -> pd.DataFrame:
     return pd.DataFrame(shapes, columns=["rows", "oracle/tokens", "oracle/top_k", "oracle/depth"])
 
 
-def by_depth(config: Mapping[str, Any], costs: Costs) -> pd.DataFrame:
-    """Gain of the rule and of the best tree over plain decoding, by depth of the target and rows.
-
-    Drafting and acceptance are those of the trained policy and its draft; only the passes are another
-    target's, whose weights do not matter for their time.
-    """
-    gains, rule = [], ConcurrencyAwareScheduler(config["c_peak"])
-    for layers in LAYERS:
-        model = build_model(replace(recipe(config).shape, layers=layers), tokenizer(), seed=0)
-        timings = config["profile_repeats"], config["profile_context"]
-        deep = replace(costs, verify=verification(timed_passes(Target(model), DRAFT_ROWS, *timings)))
-        for rows in DRAFT_ROWS:
-            plain = deep.throughput(rows, None)
-            best = max(deep.throughput(rows, policy) for policy in GRID)
-            gains.append((layers, rows, deep.throughput(rows, rule(rows)) / plain, best / plain))
-    return pd.DataFrame(gains, columns=["layers", "rows", "gain", "best"])
-
-
 def static(job: Job, _workspace: Path) -> Record:
     """Entry point: tokens per second at fixed batches, of static trees, the rule and plain decoding.
 
@@ -249,9 +281,6 @@ def static(job: Job, _workspace: Path) -> Record:
     """
     (seed,) = job.seeds
     config = job.config
-    model, network, target = bench(config)
-    sums = LadderConfig(seed=seed, size=max(BATCHES), terms=8)
-    prompts = [encode(item.prompt) for item in ladder.items(sums)]
     schedulers: dict[str, Scheduler | None] = {
         "plain": None,
         **{str(size): StaticScheduler(tree_of(size)) for size in BUDGETS},
@@ -260,22 +289,33 @@ def static(job: Job, _workspace: Path) -> Record:
     parts: list[Part] = []
     for rows in BATCHES:
         for name, scheduler in rotated(schedulers, seed):
-            draft = FeatureDraft(network) if scheduler else None
-            decoder = SpeculativeGenerator(target if draft else Target(model), draft, scheduler)
-            speed = tokens_per_second(decoder, prompts[:rows], config["static_tokens"], seed)
-            parts.append(({"rows": rows, "schedule": name}, scalars({"speed": speed})))
+            engine, prompts = fixed_length(config, scheduler, rows)
+            stats = generated(engine, prompts, config["static_tokens"], seed).stats
+            seconds = sum(stats.seconds.values()) - stats.seconds["prefill"]
+            parts.append(({"rows": rows, "schedule": name}, scalars({"speed": stats.tokens / seconds})))
     return Record(parts=parts)
 
 
-def tokens_per_second(
-    decoder: SpeculativeGenerator, prompts: list[Int[Tensor, " T"]], tokens: int, seed: int
-) -> float:
-    """Speed of a generation in which every row writes as many tokens."""
+def fixed_length(
+    config: Mapping[str, Any], scheduler: Scheduler | None, rows: int, early_termination: bool = True
+) -> tuple[SpeculativeGenerator, list[Int[Tensor, " T"]]]:
+    """The warm start's engine, and prompts of eight terms."""
+    model, network, target = bench(config)
+    sums = LadderConfig(seed=DATA_SEED + 2000, size=rows, terms=8)
+    draft = FeatureDraft(network) if scheduler else None
+    engine = SpeculativeGenerator(
+        target if draft else Target(model), draft, scheduler, early_termination=early_termination
+    )
+    return engine, [encode(item.prompt) for item in ladder.items(sums)]
+
+
+def generated(
+    engine: SpeculativeGenerator, prompts: list[Int[Tensor, " T"]], tokens: int, seed: int
+) -> Generation:
+    """A generation in which every row writes as many tokens; what the first allocates is not timed."""
     draws = torch.Generator().manual_seed(seed)
-    decoder.generate(prompts, SamplingParams(4), generator=draws)
-    clock = time.perf_counter()
-    decoder.generate(prompts, SamplingParams(tokens), generator=draws)
-    return len(prompts) * tokens / (time.perf_counter() - clock)
+    engine.generate(prompts, SamplingParams(4), generator=draws)
+    return engine.generate(prompts, SamplingParams(tokens), generator=draws)
 
 
 def still(job: Job, _workspace: Path) -> Record:
