@@ -17,6 +17,8 @@ import pandas as pd
 import pytest
 import torch
 
+from common.agents import lockstep
+from common.agents.episodes import Trajectory
 from common.models import decoding
 from common.rl import advantages, resume
 from common.rl.trainer import GroupTrainer
@@ -207,6 +209,21 @@ def features_of_staged_order(patch):
     patch.setattr(generate, "_along", lambda features, path: features[:, : path.shape[1]])
 
 
+def observations_in_the_loss(patch):
+    """What an environment has written counts as the policy's."""
+    patch.setattr(Trajectory, "mask", property(lambda episode: [1] * len(episode.completion)))
+
+
+def numbers_of_the_batch(patch):
+    """Episodes draw from one generator, in the order in which they stand in the batch."""
+    draw = lockstep.race
+
+    def shared(logits, generators, greedy=False):
+        return draw(logits, [generators[0]] * len(generators), greedy)
+
+    patch.setattr(lockstep, "race", shared)
+
+
 GATES: dict[Patch, tuple[str, str]] = {
     eager_acceptance: (
         "common/speculative/test_generate.py",
@@ -223,6 +240,14 @@ GATES: dict[Patch, tuple[str, str]] = {
     trees_that_see_each_other: (
         "common/speculative/test_packed.py",
         "test_scores_are_those_of_every_path_alone",
+    ),
+    observations_in_the_loss: (
+        "common/agents/test_trainer.py",
+        "test_observations_never_get_a_gradient",
+    ),
+    numbers_of_the_batch: (
+        "common/agents/test_lockstep.py",
+        "test_lock_step_equals_one_by_one_token_for_token[1.0-None]",
     ),
     equal_up_to_rounding: (
         "papers/rl_zvp/test_method.py",

@@ -104,13 +104,12 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.split(",")))
 
 
-class Regime(Settings):
-    """The long runs of the primary claim, in which the mean baseline's entropy moves.
+class Grid(Settings):
+    """Every arm at every learning rate.
 
     Attributes:
-        learning_rates: Rates at which every arm is trained, with commas between.
+        learning_rates: Rates, with commas between.
         iterations: Rollout batches.
-        mix: Shares of OpChain's levels E, M, H, X among the training prompts, with commas between.
         seeds: Of each arm and rate; 0 leaves the runs out.
         control_seeds: Of the permuted gate.
         search: Development seeds on which each arm's own rate is chosen, of several rates.
@@ -118,10 +117,28 @@ class Regime(Settings):
 
     learning_rates: str = "1e-6"
     iterations: int = 300
+    seeds: int = 0
+    control_seeds: int = 0
+    search: int = 0
+
+
+class Long(Settings):
+    """The runs of the primary claim, in which the mean baseline's entropy moves.
+
+    Attributes:
+        learning_rate: Of every arm.
+        iterations: Rollout batches.
+        mix: Shares of OpChain's levels E, M, H, X among the training prompts of long runs and grid, with
+            commas between.
+        seeds: Of each arm, after those of the grid, which have been looked at; 0 leaves the runs out.
+        control_seeds: Of the permuted gate.
+    """
+
+    learning_rate: float = 1e-6
+    iterations: int = 300
     mix: str = Run.model_fields["mix"].default
     seeds: int = 1
     control_seeds: int = 1
-    search: int = 0
 
 
 class Config(Settings):
@@ -130,7 +147,8 @@ class Config(Settings):
     Attributes:
         run: The language-model runs (tier C).
         objective: What an arm is trained with.
-        regime: What the long runs change of `run`.
+        grid: What the runs at every learning rate change of `run`.
+        long: What the long runs change of it.
         tabular: Tier B.
         theory_draws: Random instances of each exact check (tier A).
         main_seeds: Seeds of the main comparison and its control.
@@ -139,7 +157,8 @@ class Config(Settings):
 
     run: PaperRun = PaperRun()
     objective: Objective = Objective()
-    regime: Regime = Regime()
+    grid: Grid = Grid()
+    long: Long = Long()
     tabular: Tabular = Tabular()
     theory_draws: int = 1000
     main_seeds: int = 1
@@ -167,16 +186,20 @@ POCKET: dict[str, Any] = {
     "run.evaluation_prompts": 200,
     "main_seeds": 10,
     "base_seeds": 5,
-    "regime.seeds": 0,
+    "long.seeds": 0,
 }
 
 LONG: dict[str, Any] = {
-    "regime.learning_rates": "1e-4,3e-4",
-    "regime.iterations": 200,
-    "regime.mix": "0.0,0.0,0.7,0.3",
-    "regime.seeds": 10,
-    "regime.control_seeds": 5,
-    "regime.search": 1,
+    "grid.learning_rates": "1e-4,3e-4",
+    "grid.iterations": 200,
+    "grid.seeds": 10,
+    "grid.control_seeds": 5,
+    "grid.search": 1,
+    "long.learning_rate": 3e-4,
+    "long.iterations": 300,
+    "long.mix": "0.0,0.0,0.7,0.3",
+    "long.seeds": 20,
+    "long.control_seeds": 5,
 }
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -188,9 +211,12 @@ PROFILES: dict[str, dict[str, Any]] = {
         "run.training_prompts": 40,
         "main_seeds": 1,
         "base_seeds": 1,
-        "regime.learning_rates": "1e-3",
-        "regime.iterations": 2,
-        "regime.seeds": 1,
+        "grid.learning_rates": "1e-3",
+        "grid.iterations": 2,
+        "grid.seeds": 1,
+        "long.learning_rate": 1e-3,
+        "long.iterations": 2,
+        "long.seeds": 1,
         "tabular.seeds": 2,
         "tabular.iterations": 10,
         "tabular.prompts": 8,
@@ -214,8 +240,9 @@ ONE_GPU = {
     **run.ONE_GPU,
     "main_seeds": 1,
     "base_seeds": 1,
-    "regime.seeds": 1,
-    "regime.learning_rates": "1e-6",
+    "grid.seeds": 0,
+    "long.seeds": 1,
+    "long.learning_rate": 1e-6,
 }
 
 # The tabular worlds: V tokens, length L, spread of shared and private logits, Adam's learning rate.
@@ -226,7 +253,7 @@ WORLDS: dict[str, dict[str, Any]] = {
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
-    """Every job of the study: sweeps theory, tabular_hard, _broad and _small_steps, main, bases, rates."""
+    """Every job of the study: theory, tabular_hard, _broad and _small_steps, main, bases, rates, long."""
     return [*theory_jobs(config, seeds), *tabular_jobs(config, seeds), *training_jobs(config, seeds)]
 
 
@@ -300,21 +327,31 @@ UNSEEN = {"run.curve_samples": 0}  # no figure shows the learning curves of the 
 
 
 def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """Language-model runs: the main arms, the other bases, and the long runs at every learning rate."""
+    """Language-model runs: the main arms, the other bases, the grid of learning rates, and the long runs."""
     yield from _arms(config, seeds[: config.main_seeds], "main")
     for base in BASES[1:]:
         for seed in seeds[: config.base_seeds]:
             for baseline in ("mean", "quantile"):
                 yield _training(config.changed(UNSEEN), "bases", base, baseline, seed)
-    regime = config.regime
-    for rate in numbers(regime.learning_rates):
-        long = {"run.learning_rate": rate, "run.iterations": regime.iterations, "run.mix": regime.mix}
-        runs, labels = config.changed(long), {"learning_rate": rate}
-        yield from _arms(
-            runs, seeds[: regime.seeds], "rates", regime.control_seeds, purpose="judged", **labels
-        )
-        search = DEVELOPMENT[: regime.search]
+    yield from _grid(config, seeds)
+    long = config.long
+    changes = {name: getattr(long, name) for name in ("learning_rate", "iterations", "mix")}
+    fresh = seeds[config.grid.seeds :][: long.seeds]
+    yield from _arms(_changed(config, **changes), fresh, "long", long.control_seeds)
+
+
+def _grid(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    grid = config.grid
+    for rate in numbers(grid.learning_rates):
+        runs = _changed(config, learning_rate=rate, iterations=grid.iterations, mix=config.long.mix)
+        labels = {"learning_rate": rate}
+        judged, search = seeds[: grid.seeds], DEVELOPMENT[: grid.search]
+        yield from _arms(runs, judged, "rates", grid.control_seeds, purpose="judged", **labels)
         yield from _arms(runs.changed(UNSEEN), search, "rates", None, purpose="search", **labels)
+
+
+def _changed(config: Config, **run: Any) -> Config:
+    return config.changed({f"run.{name}": value for name, value in run.items()})
 
 
 def _arms(

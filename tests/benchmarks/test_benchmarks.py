@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 
 KEYS = {"benchmark", "ratio", "min", "max", "n", "seconds", "bound", "seeds", "threads", "load", "machine"}
 FURTHER = {
+    "agents": {"aim", "rows", "turns", "tokens_per_second"},
     "decoder": {"rows", "row_steps", "at_evaluation"},
     "grpo_step": {
         *("aim", "dense", "update_only", "rows_kept", "update_share_of_stock"),

@@ -6,6 +6,7 @@ Scores of tables are in percent, like the paper's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,14 +33,16 @@ from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP
 from papers.qae.report.measures import (
     BASES,
     CLAIMS,
-    ILL,
     MIXES,
     NAMES,
     NARROW,
     PREMISES,
     RATES,
+    STUDY,
     WIDE,
     K,
+    Runs,
+    at_rate,
     doublings,
     long_run,
     score,
@@ -96,24 +99,34 @@ def drop_in(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def long_runs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every arm at every learning rate of the long runs; shares and scores in percent."""
+def settings(frame: pd.DataFrame) -> Mapping[str, Callable[[str], Runs]]:
+    """The runs of an arm at each learning rate of the grid, and the long ones."""
+    grid = {
+        f"{rate:g}, {STUDY.grid.iterations} iterations": partial(at_rate, frame, rate=rate) for rate in RATES
+    }
+    return grid | {
+        f"{STUDY.long.learning_rate:g}, {STUDY.long.iterations} iterations": partial(long_run, frame)
+    }
 
-    def measures(arm: str, rate: float) -> Iterator[tuple[str, pd.Series]]:
-        entropy = long_run(frame, "entropy", arm, rate)
+
+def long_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every arm at every learning rate of the grid and in the long runs; shares and scores in percent."""
+
+    def measures(runs: Runs) -> Iterator[tuple[str, pd.Series]]:
+        entropy = runs("entropy")
         yield "entropy at the start", after(entropy, 0)
         yield "at the end", final(entropy)
         yield "swing (doublings)", doublings(entropy)
         for column, name in {"upper clip": "clip_high", "equal-reward groups": "zero_variance"}.items():
-            yield column, 100 * average(long_run(frame, name, arm, rate))
+            yield column, 100 * average(runs(name))
         for k in (1, 16):
-            yield f"trained levels p@{k}", 100 * trained_levels(frame, arm, k, rate)
+            yield f"trained levels p@{k}", 100 * trained_levels(runs, k)
 
     return long_table(
-        (f"{name}, learning rate {rate:g}", column, estimate(value))
-        for rate in RATES
+        (f"{name}, learning rate {setting}", column, estimate(value))
+        for setting, runs in settings(frame).items()
         for name, arm in ARMS.items()
-        for column, value in measures(arm, rate)
+        for column, value in measures(runs(arm))
     )
 
 
@@ -169,21 +182,21 @@ CLOSED_FORM = "One group (closed form)"
 
 
 def by_rate(f: pd.DataFrame) -> pd.DataFrame:
-    """Entropy and success of the long runs, every arm at every learning rate."""
+    """Entropy and success of every arm at every learning rate of the grid and in the long runs."""
     quantities = {"entropy (nats)": "entropy", SUCCESS: "reward"}
     return stacked(
-        curve(long_run(f, name, arm, rate), panel=f"learning rate {rate:g}: {panel}", arm=label)
+        curve(runs(arm)(name), panel=f"rate {setting}: {panel}", arm=label)
         for panel, name in quantities.items()
-        for rate in RATES
+        for setting, runs in settings(f).items()
         for label, arm in ARMS.items()
     )
 
 
 def gains(f: pd.DataFrame) -> pd.DataFrame:
-    """Held-out pass@1 and pass@16 of the long runs at the rate `ILL`, QAE minus mean baseline."""
+    """Held-out pass@1 and pass@16 of the long runs, QAE minus mean baseline."""
 
     def scores(arm: str, k: int) -> pd.Series:
-        return long_run(f, f"curve/pass_at_{k}", arm, ILL).set_index(["seed", "step"])["value"]
+        return long_run(f, arm)(f"curve/pass_at_{k}").set_index(["seed", "step"])["value"]
 
     return stacked(
         curve((scores("quantile", k) - scores("mean", k)).reset_index(), panel=GAIN.format(k), arm=DIFFERENCE)
@@ -275,9 +288,11 @@ def paper_gains(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping
 
 
 TABULAR, OPCHAIN = "tabular policy in a language model's place", "OpChain, 0.1 M parameters"
-LONG = lines(f"{OPCHAIN}; learning rates side by side", columns=len(RATES), fixed=COLOURS, rates=(SUCCESS,))
+LONG = lines(
+    f"{OPCHAIN}; learning rates side by side", columns=len(RATES) + 1, fixed=COLOURS, rates=(SUCCESS,)
+)
 GAINS = lines(
-    f"{OPCHAIN}; all levels; learning rate {ILL:g}",
+    f"{OPCHAIN}; all levels; learning rate {STUDY.long.learning_rate:g}",
     fixed=COLOURS,
     level=0.0,
     finish=paper_gains,

@@ -14,6 +14,9 @@ from common.study.report import Measure
 from common.tasks.opchain import LEVELS
 from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, LONG, Config, numbers
 
+Runs = Callable[[str], pd.DataFrame]
+"""The series of an arm's runs, by name."""
+
 # Arms
 
 OBJECTIVE = Config().objective
@@ -30,9 +33,8 @@ NAMES = {
     "inverted": "inverted gate",
     "sparse_mean": "mean, random 80% masked",
 }
-LONG_RUN = Config().changed(LONG).regime
-RATES, SHARES = numbers(LONG_RUN.learning_rates), numbers(LONG_RUN.mix)
-ILL = 3e-4  # the learning rate at which the mean baseline's entropy collapses and it still learns
+STUDY = Config().changed(LONG)
+RATES, SHARES = numbers(STUDY.grid.learning_rates), numbers(STUDY.long.mix)
 BASES = {"clip_higher": "Clip-Higher", "clip_cov": "Clip-Cov", "kl_cov": "KL-Cov", "gspo": "GSPO"}
 
 
@@ -51,12 +53,15 @@ def trained(
     return learning_curve(frame, sweep, name, base=base, baseline=arm, **labels)
 
 
-def long_run(
-    frame: pd.DataFrame, name: str, arm: str, rate: float | None = None, purpose: str = "judged"
-) -> pd.DataFrame:
-    """A series of an arm in the long runs, at a learning rate or at its own."""
+def long_run(frame: pd.DataFrame, arm: str) -> Runs:
+    """The series of an arm in the long runs."""
+    return lambda name: trained(frame, name, arm, sweep="long")
+
+
+def at_rate(frame: pd.DataFrame, arm: str, rate: float | None = None, purpose: str = "judged") -> Runs:
+    """The series of an arm in the grid of learning rates, at one rate or at its own."""
     own = own_rate(frame, arm) if rate is None else rate
-    return trained(frame, name, arm, sweep="rates", learning_rate=own, purpose=purpose)
+    return lambda name: trained(frame, name, arm, sweep="rates", learning_rate=own, purpose=purpose)
 
 
 def own_rate(frame: pd.DataFrame, arm: str) -> float:
@@ -64,7 +69,7 @@ def own_rate(frame: pd.DataFrame, arm: str) -> float:
     rates = levels(frame, "rates", "learning_rate")
     if len(rates) == 1:
         return rates[0]
-    return max(rates, key=lambda rate: trained_levels(frame, arm, 1, rate, "search").mean())
+    return max(rates, key=lambda rate: trained_levels(at_rate(frame, arm, rate, "search")).mean())
 
 
 # Measures: one number per seed
@@ -115,22 +120,19 @@ def gain(frame: pd.DataFrame, arm: str, base: str = "clip_higher", k: int = 1) -
     return score(frame, arm, base, k) - score(frame, "mean", base, k)
 
 
-def trained_levels(
-    frame: pd.DataFrame, arm: str, k: int = 1, rate: float | None = None, purpose: str = "judged"
-) -> pd.Series:
-    """Held-out pass@k at the end of the long runs on the levels trained on, in the shares of the training."""
+def trained_levels(runs: Runs, k: int = 1) -> pd.Series:
+    """Held-out pass@k at the end on the levels trained on, in the shares of the training."""
     scores = {
-        level: share
-        * long_run(frame, f"final/pass_at_{k}/{level}", arm, rate, purpose).set_index("seed")["value"]
+        level: share * runs(f"final/pass_at_{k}/{level}").set_index("seed")["value"]
         for level, share in zip(LEVELS, SHARES, strict=True)
         if share
     }
     return pd.DataFrame(scores).sum(axis=1, skipna=False)
 
 
-def advantage(frame: pd.DataFrame, arm: str, k: int, rate: float | None) -> pd.Series:
-    """`trained_levels` of an arm minus the mean baseline's, at one rate or each at its own."""
-    return paired(trained_levels(frame, arm, k, rate), trained_levels(frame, "mean", k, rate))
+def advantage(frame: pd.DataFrame, arm: str, k: int = 1, runs: Callable[..., Runs] = long_run) -> pd.Series:
+    """`trained_levels` of an arm minus the mean baseline's."""
+    return paired(trained_levels(runs(frame, arm), k), trained_levels(runs(frame, "mean"), k))
 
 
 def doublings(entropy: pd.DataFrame) -> pd.Series:
@@ -141,8 +143,8 @@ def doublings(entropy: pd.DataFrame) -> pd.Series:
 
 
 def unrest(frame: pd.DataFrame, arm: str) -> pd.Series:
-    """How far an arm's entropy swings in the long runs at the rate `ILL`, in doublings."""
-    return doublings(long_run(frame, "entropy", arm, ILL))
+    """How far an arm's entropy swings in the long runs, in doublings."""
+    return doublings(long_run(frame, arm)("entropy"))
 
 
 def short_gains(frame: pd.DataFrame) -> pd.DataFrame:
@@ -206,9 +208,9 @@ CLAIMS: dict[str, Measure] = {
         {f"eps_high={e:.2f}": mean_entropy(f, "pos", e) - mean_entropy(f, "neg", e) for e in (WIDE, NARROW)}
     ),
     "c8d_random": lambda f: mean_entropy(f, "mean") - mean_entropy(f, "sparse_mean"),
-    "c9": lambda f, arm="quantile": advantage(f, arm, 1, ILL),
-    "c9_pass16": lambda f: advantage(f, "quantile", 16, ILL),
-    "c9_tuned": lambda f, arm="quantile": advantage(f, arm, 1, None),
+    "c9": lambda f, arm="quantile": advantage(f, arm),
+    "c9_pass16": lambda f: advantage(f, "quantile", 16),
+    "c9_tuned": lambda f, arm="quantile": advantage(f, arm, runs=at_rate),
     "c9_bases": short_gains,
     "c9_bases_gate": lambda f: gain(f, "random_gate"),
     "c10": lambda f, arm="quantile": pd.DataFrame(
@@ -220,8 +222,8 @@ CLAIMS: dict[str, Measure] = {
 
 PREMISES: dict[str, Measure] = {
     "entropy_moves": lambda f: unrest(f, "mean"),
-    "clipping_acts": lambda f: average(long_run(f, "clip_high", "mean", ILL)),
-    "headroom": lambda f: trained_levels(f, "mean", 1, ILL),
+    "clipping_acts": lambda f: average(long_run(f, "mean")("clip_high")),
+    "headroom": lambda f: trained_levels(long_run(f, "mean")),
     "entropy_moves_in_short_runs": lambda f: doublings(trained(f, "entropy", "mean")),
     "entropy_grows": lambda f: entropy_at(f, 15, "mean") - entropy_at(f, 0, "mean"),
     "small_steps_move": drop,

@@ -54,15 +54,20 @@ def shrunk(job: Job) -> Job:
     return replace(job, config={**job.config, **smaller})
 
 
-def make_frame(seeds: tuple[int, ...] = (0, 1, 2)) -> pd.DataFrame:
+def make_frame(seeds: tuple[int, ...] = (0, 1, 2), fresh: tuple[int, ...] = (3, 4, 5)) -> pd.DataFrame:
     small = {"tabular.iterations": 16, "tabular.prompts": 4, "tabular.sgd_iterations": 4, "theory_draws": 20}
     sizes = {"tabular.seeds": len(seeds), "main_seeds": len(seeds), "base_seeds": 2}
-    long = LONG | {"regime.seeds": len(seeds), "regime.control_seeds": 2}
+    long = LONG | {
+        "grid.seeds": len(seeds),
+        "grid.control_seeds": 2,
+        "long.seeds": 3,
+        "long.control_seeds": 2,
+    }
     config = configure(Config, PROFILES, "smoke").changed(small | sizes | long)
     quick = [shrunk(job) for job in (*theory_jobs(config, seeds), *tabular_jobs(config, seeds))]
     with tempfile.TemporaryDirectory() as scratch:
         ran = [(job, job.function()(job, Path(scratch))) for job in quick]
-    return join([*ran, *((job, training_record(job)) for job in training_jobs(config, seeds))])
+    return join([*ran, *((job, training_record(job)) for job in training_jobs(config, (*seeds, *fresh)))])
 
 
 @pytest.fixture(scope="session")

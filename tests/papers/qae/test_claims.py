@@ -208,12 +208,18 @@ def test_table1_is_in_percent_by_mix():
     assert set(block["n"]) == {2}
 
 
-def long(
-    rate: float, baseline: str, name: str, values: dict[int, list[float] | float], purpose: str = "judged"
-) -> pd.DataFrame:
+LABELS = {"base": "clip_higher", "k": 0.4, "epsilon_high": 0.28}
+Values = dict[int, list[float] | float]
+
+
+def long(baseline: str, name: str, values: Values) -> pd.DataFrame:
     """A value of an arm in the long runs."""
-    labels = {"base": "clip_higher", "baseline": baseline, "k": 0.4, "epsilon_high": 0.28}
-    return arm("rates", name, values, **labels, learning_rate=rate, purpose=purpose)
+    return arm("long", name, values, **LABELS, baseline=baseline)
+
+
+def at_rate(rate: float, baseline: str, name: str, values: Values, purpose: str = "judged") -> pd.DataFrame:
+    """A value of an arm in the grid of learning rates."""
+    return arm("rates", name, values, **LABELS, baseline=baseline, learning_rate=rate, purpose=purpose)
 
 
 def test_c9_weighs_the_levels_trained_on_and_c9_tuned_takes_each_arms_own_rate():
@@ -221,21 +227,24 @@ def test_c9_weighs_the_levels_trained_on_and_c9_tuned_takes_each_arms_own_rate()
     best = {"mean": 1e-4, "quantile": 3e-4, "random_gate": 3e-4}  # on development seeds
     parts = []
     for baseline, scores in ends.items():
+        for level, score in zip("HX", scores, strict=True):
+            pair: Values = {11: score, 12: 2 * score}
+            parts.append(long(baseline, f"final/pass_at_1/{level}", pair))
+            parts.append(long(baseline, f"final/pass_at_16/{level}", {11: 2 * score, 12: 4 * score}))
+        parts.append(long(baseline, "final/pass_at_1/E", {11: 77.0, 12: 77.0}))
         for rate in measures.RATES:
-            found = {7: 0.5 + (rate == best[baseline]), 8: 0.7}
-            parts += [long(rate, baseline, f"final/pass_at_1/{level}", found, "search") for level in "HX"]
-            more = 0.0 if rate == measures.ILL else 0.1
-            for level, score in zip("HX", scores, strict=True):
-                pair = {1: score + more, 2: 2 * score + more}
-                parts.append(long(rate, baseline, f"final/pass_at_1/{level}", pair))
-                doubled = {seed: 2 * value for seed, value in pair.items()}
-                parts.append(long(rate, baseline, f"final/pass_at_16/{level}", doubled))
-            parts.append(long(rate, baseline, "final/pass_at_1/E", {1: 77.0, 2: 77.0}))
+            found: Values = {7: 0.5 + (rate == best[baseline]), 8: 0.7}
+            parts += [at_rate(rate, baseline, f"final/pass_at_1/{level}", found, "search") for level in "HX"]
+            more = 0.0 if rate == measures.RATES[-1] else 0.1
+            parts += [
+                at_rate(rate, baseline, f"final/pass_at_1/{level}", {1: score + more, 2: 2 * score + more})
+                for level, score in zip("HX", scores, strict=True)
+            ]
     frame = shuffled(tidy(parts))
-    assert_allclose(report.PREMISES["headroom"](frame)[[1, 2]], [0.26, 0.52])  # 0.7 H and 0.3 X
-    assert_allclose(report.CLAIMS["c9"](frame)[[1, 2]], [0.27, 0.54])
-    assert_allclose(report.CLAIMS["c9"](frame, arm="random_gate")[[1, 2]], [-0.1, -0.2])
-    assert_allclose(report.CLAIMS["c9_pass16"](frame)[[1, 2]], [0.54, 1.08])
+    assert_allclose(report.PREMISES["headroom"](frame)[[11, 12]], [0.26, 0.52])  # 0.7 H and 0.3 X
+    assert_allclose(report.CLAIMS["c9"](frame)[[11, 12]], [0.27, 0.54])
+    assert_allclose(report.CLAIMS["c9"](frame, arm="random_gate")[[11, 12]], [-0.1, -0.2])
+    assert_allclose(report.CLAIMS["c9_pass16"](frame)[[11, 12]], [0.54, 1.08])
     assert_allclose(report.CLAIMS["c9_tuned"](frame)[[1, 2]], [0.17, 0.44])
     assert_allclose(report.CLAIMS["c9_tuned"](frame, arm="random_gate")[[1, 2]], [-0.2, -0.3])
 
@@ -244,7 +253,7 @@ def test_c12_is_the_swing_of_entropy_whenever_it_comes():
     flat = [2.0] * 18
     curves = {"mean": [*flat, 0.4, 0.6], "quantile": [0.5, 1.5, *flat]}
     curves["random_gate"] = [*flat[:10], 9.0, 7.0, *flat[10:]]  # in twenty batches a tenth is two
-    parts = [long(measures.ILL, name, "entropy", {3: curve, 4: curve}) for name, curve in curves.items()]
+    parts = [long(name, "entropy", {3: curve, 4: curve}) for name, curve in curves.items()]
     frame = shuffled(tidy(parts))
     assert_allclose(report.PREMISES["entropy_moves"](frame)[[3, 4]], 2.0)
     assert_allclose(report.CLAIMS["c12"](frame)[[3, 4]], 1.0 - 2.0)
@@ -252,7 +261,7 @@ def test_c12_is_the_swing_of_entropy_whenever_it_comes():
 
 
 def test_clipping_is_the_share_at_the_upper_range_over_training():
-    frame = tidy([long(measures.ILL, "mean", "clip_high", {1: [9.0, 0.001, 0.003]})])
+    frame = tidy([long("mean", "clip_high", {1: [9.0, 0.001, 0.003]})])
     assert report.PREMISES["clipping_acts"](frame)[1] == pytest.approx(0.002)
 
 

@@ -9,7 +9,7 @@ from papers.qae.experiment import BASES, PROFILES, Config, jobs
 from papers.qae.runs.training import run_of
 
 SEEDS = load_card("qae").seeds
-SWEEPS, LONG = {"clip_higher": "main"}, ("rates", "clip_higher")
+SWEEPS, LONG = {"clip_higher": "main"}, [("rates", "clip_higher"), ("long", "clip_higher")]
 DIFFERS = {"baseline", "k", "quantile_k", "advantage_mask", "matched_grad_norm"}
 WATCHED = {"curve_samples"}  # measures on the way; `test_training` shows that training does not notice
 """What two arms may differ in; `k` and `quantile_k` only describe the gate when the baseline is the mean."""
@@ -37,10 +37,20 @@ def test_seeds_train_on_other_prompts_and_are_evaluated_on_the_same():
     assert first.dataset["prompt"] != second.dataset["prompt"]
 
 
+@pytest.mark.parametrize("profile", ["smoke", "desk", "gpu"])
+def test_long_runs_take_seeds_that_no_other_run_has_seen(profile):
+    seen, fresh = (
+        {seed for sweep in sweeps for job in training(profile, sweep) for seed in job.seeds}
+        for sweeps in (("rates", "main", "bases"), ("long",))
+    )
+    assert fresh
+    assert not fresh & seen
+
+
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize(("sweep", "base"), [(SWEEPS.get(base, "bases"), base) for base in BASES] + [LONG])
+@pytest.mark.parametrize(("sweep", "base"), [(SWEEPS.get(base, "bases"), base) for base in BASES] + LONG)
 def test_arms_of_a_base_have_equal_budgets_and_seeds(profile, sweep, base):
-    if (profile, sweep) == ("laptop", "rates"):
+    if (profile, sweep) in {("laptop", "rates"), ("laptop", "long"), ("paper", "rates")}:
         assert not training(profile, sweep)
         return
     arms = {}
