@@ -20,6 +20,7 @@ import torch
 from common.agents import lockstep
 from common.agents.episodes import Trajectory
 from common.models import decoding
+from common.preference import weighted
 from common.rl import advantages, resume
 from common.rl.trainer import GroupTrainer
 from common.speculative import generate, packed, target, verify
@@ -28,6 +29,8 @@ from common.study import keys, verdicts
 from common.study.card import Claim
 from common.study.paths import ROOT
 from common.tasks import opchain
+from common.tasks.molecules import designs
+from common.tasks.molecules.assay import Assay
 from papers.fcp.method import FCPConfig
 from papers.qae import experiment
 from papers.qae import method as qae
@@ -59,6 +62,16 @@ def seed_of_the_task(patch):
     """Every seed gets the prompts of seed 0."""
     items = opchain.items
     patch.setattr(opchain, "items", lambda config: items(replace(config, seed=0)))
+
+
+def one_call_for_nothing(patch):
+    """The first oracle call of a lead is not counted."""
+    patch.setattr(Assay, "calls", property(lambda self: max(0, len(self._scored) - 1)))
+
+
+def rings_as_written(patch):
+    """Ring closures of a fragment keep the numbers that its scaffold uses."""
+    patch.setattr(designs, "_renumbered", lambda found: found[0])
 
 
 def evaluation_items(patch):
@@ -209,6 +222,16 @@ def features_of_staged_order(patch):
     patch.setattr(generate, "_along", lambda features, path: features[:, : path.shape[1]])
 
 
+def equal_weights(patch):
+    """Every pair counts the same."""
+    loss = weighted.weighted_dpo_loss
+    patch.setattr(
+        weighted,
+        "weighted_dpo_loss",
+        lambda margin, weights, beta: loss(margin, torch.ones_like(weights), beta),
+    )
+
+
 def observations_in_the_loss(patch):
     """What an environment has written counts as the policy's."""
     patch.setattr(Trajectory, "mask", property(lambda episode: [1] * len(episode.completion)))
@@ -225,6 +248,10 @@ def numbers_of_the_batch(patch):
 
 
 GATES: dict[Patch, tuple[str, str]] = {
+    equal_weights: (
+        "common/preference/test_weighted.py",
+        "test_the_loss_is_the_equation_on_the_policys_log_probabilities[False]",
+    ),
     eager_acceptance: (
         "common/speculative/test_generate.py",
         "test_samples_have_the_targets_distribution[params0-verify_recursive_rejection]",
@@ -322,6 +349,14 @@ GATES: dict[Patch, tuple[str, str]] = {
     key_without_inputs: (
         "common/study/test_store_and_keys.py",
         "test_the_key_depends_on_everything_that_can_change_numbers",
+    ),
+    one_call_for_nothing: (
+        "common/tasks/test_molecules.py",
+        "test_a_call_is_counted_for_each_new_admissible_molecule_and_never_above_the_budget",
+    ),
+    rings_as_written: (
+        "common/tasks/test_molecules.py",
+        "test_rings_of_a_fragment_do_not_close_on_the_scaffold",
     ),
 }
 """Mutant to its gate: a file below ``tests`` and a test in it."""

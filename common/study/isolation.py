@@ -20,6 +20,7 @@ from typing import Any
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 NAMESPACE, HOOK, OPEN = "network namespace", "audit hook", "open"  # how far a job is kept off the network
+NOT_USED = "not used"  # a sandbox for generated code
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
@@ -146,3 +147,16 @@ def _local(host: str | bytes | None) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_unspecified
+
+
+_sandboxes: dict[int, str] = {}  # of this process, which runs one job
+
+
+def note_sandbox(level: int, name: str) -> None:
+    """Remember that this process ran generated code at a level of isolation; more is better."""
+    _sandboxes[level] = name
+
+
+def lowest_sandbox() -> str:
+    """The name of the lowest level at which this process ran generated code."""
+    return _sandboxes[min(_sandboxes)] if _sandboxes else NOT_USED

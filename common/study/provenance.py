@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import psutil
 
 from common.study.card import Card, Claim, Premise
+from common.study.isolation import NOT_USED
 from common.study.keys import environment, job_key, source_hash
 from common.study.paths import ROOT, papers_root
+from common.study.store import Cost
 from common.study.stored import Manifest
 from common.study.study import Study
 
@@ -52,7 +55,7 @@ def manifest(study: Study) -> dict[str, Any]:
         "claims": claim_hashes(study.card),
         "environment": environment(),
         "machine": machine(),
-        "sandbox": "not used",
+        "sandbox": sandbox_levels(distinct.values()),
         "network": ", ".join(sorted({cost.network for cost in distinct.values()})),
         "jobs": [
             {
@@ -70,6 +73,11 @@ def manifest(study: Study) -> dict[str, Any]:
             "peak_memory_mib": max((cost.peak_memory for cost in distinct.values()), default=None),
         },
     }
+
+
+def sandbox_levels(costs: Iterable[Cost]) -> str:
+    """The levels at which jobs ran generated code."""
+    return ", ".join(sorted({cost.sandbox for cost in costs} - {NOT_USED})) or NOT_USED
 
 
 def claim_hashes(card: Card) -> dict[str, str]:

@@ -34,6 +34,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from common.study.errors import StudyError
+from common.study.isolation import NOT_USED
 from common.study.jobs import Job, Record
 
 GRACE_SECONDS = 0.5  # that a lock may be held before a waiting process speaks of it
@@ -51,11 +52,13 @@ class Cost:
         seconds: Wall time.
         peak_memory: Peak resident memory in MiB, child processes included.
         network: How the job was kept off the network (see `isolation.cut_network`).
+        sandbox: The lowest level at which it ran generated code (see `common.sandbox`).
     """
 
     seconds: float
     peak_memory: float
     network: str = "unknown"
+    sandbox: str = NOT_USED
 
 
 class Store:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.study.errors import StudyError
-from common.study.isolation import OPEN, cut_network
+from common.study.isolation import OPEN, cut_network, lowest_sandbox
 from common.study.jobs import Job
 from common.study.loading import entry_point, loaded, record_imports
 from common.study.logs import bound
@@ -151,7 +151,7 @@ def _compute(job: Job, key: str, root: Path, limits: Limits, before: frozenset[s
         with _output_in(folder / "log.txt"), entry_point(job, key, workspace, before, made) as function:
             record = function(job, workspace)
         level = cut_network() if limits.offline else OPEN
-        cost = Cost(round(time.perf_counter() - start, 3), _own_peak(), level)
+        cost = Cost(round(time.perf_counter() - start, 3), _own_peak(), level, lowest_sandbox())
         store.write(key, job, record, cost)
     except BaseException as error:  # a job is foreign code: whatever it raises becomes its report
         with suppress(OSError):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.machinery import PathFinder
 from types import SimpleNamespace
 
 import pytest
@@ -136,6 +137,13 @@ def test_a_failed_conversion_says_why(package, monkeypatch):
     monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(StudyError, match="toy cannot be converted: ValueError: no such tensor"):
         models.prepare_model("toy")
+
+
+def test_what_a_package_brings_besides_hides_none_of_our_tests(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").touch()
+    found = PathFinder.find_spec("tests", [str(ROOT), str(tmp_path)])
+    assert found.origin == str(ROOT / "tests" / "__init__.py")
 
 
 def test_the_notice_names_every_asset():
