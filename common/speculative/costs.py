@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -54,6 +55,15 @@ def interpolate(table: Mapping[int, float]) -> Callable[[float], float]:
         return float(values[-1] + slope * (size - sizes[-1]))
 
     return at
+
+
+def surface(table: Mapping[tuple[int, int], float]) -> Callable[[int, int], float]:
+    """`interpolate` in both sizes of a table: along the second, then along the first."""
+    lines = {
+        size: interpolate({second: value for (first, second), value in table.items() if first == size})
+        for size in {first for first, _ in table}
+    }
+    return cache(lambda first, second: interpolate({size: at(second) for size, at in lines.items()})(first))
 
 
 @dataclass(frozen=True)

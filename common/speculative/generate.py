@@ -9,6 +9,7 @@ first root, so that rows of one prompt share a forward but no draw.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,6 @@ from torch import Tensor
 
 from common.models.options import require_plain_sampling
 from common.speculative.cache import RaggedKVCache
-from common.speculative.clock import clock_of
 from common.speculative.drafts import Draft
 from common.speculative.scheduler import Scheduler
 from common.speculative.target import LOOP, Reading, Target
@@ -36,7 +36,7 @@ class Stats:
         active: Running rows, one number per cycle.
         nodes: Draft tokens of a row, one number per cycle.
         kept: Tokens that each running row emitted in a cycle, the target's own included; one array per cycle.
-        seconds: Time by phase, by the clock of `clock_of`.
+        seconds: Time by phase.
     """
 
     active: list[int] = field(default_factory=list)
@@ -210,8 +210,7 @@ class _Run:
         draft_capacity: int,
     ) -> None:
         """Read all but the last token of each prompt once, then give every completion a row."""
-        now = clock_of(self.target.device)
-        begin = now()
+        clock = time.perf_counter()
         device = self.target.device
         text = torch.nn.utils.rnn.pad_sequence(list(prompts), batch_first=True).to(device)
         sizes = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -229,7 +228,7 @@ class _Run:
             self.draft.begin(text[:, 0], draft_capacity)
             self.draft.extend(read.features, text[:, 1:], sizes - 1)
             self.draft.repeat_rows(each)
-        self.stats.seconds["prefill"] += now() - begin
+        self.stats.seconds["prefill"] += time.perf_counter() - clock
 
     def _keep_features(self, each: Int[Tensor, " N"], room: int) -> None:
         """Buffers that hold a row's prompt features first."""
@@ -240,18 +239,17 @@ class _Run:
 
     def cycle(self) -> None:
         """Propose, read, verify, update; then drop what has ended."""
-        now = clock_of(self.target.device)
-        clocks = [now()]
+        clocks = [time.perf_counter()]
         scheduler = self.engine.scheduler
         policy = scheduler(len(self.rows)) if scheduler is not None else None
         tree = self._plain() if policy is None else self._propose(policy)
-        clocks.append(now())
+        clocks.append(time.perf_counter())
         read = self._read(tree)
-        clocks.append(now())
+        clocks.append(time.perf_counter())
         verdict = self.engine.verify(read.logits, tree, self.params, self.generator)
-        clocks.append(now())
+        clocks.append(time.perf_counter())
         self._update(tree, verdict, read.features)
-        clocks.append(now())
+        clocks.append(time.perf_counter())
         for phase, start, end in zip(PHASES[1:], clocks[:-1], clocks[1:], strict=True):
             self.stats.seconds[phase] += end - start
 

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from common.speculative.clock import clock_of
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.target import Target
 from common.speculative.verify import SamplingParams
@@ -32,7 +31,6 @@ def forward_seconds(
     lengths = torch.full((rows,), context, device=target.device)
     cache = target.new_cache(torch.zeros_like(lengths), context + tokens)
     steps = torch.arange(max(context, tokens), device=target.device)
-    now = clock_of(target.device)
     ids = steps.expand(rows, -1) % target.vocabulary
     for count in (context, tokens):
         places = steps[:count].expand(rows, -1) + cache.lengths[:, None]
@@ -40,11 +38,11 @@ def forward_seconds(
         seconds = []
         for _ in range(1 if count == context and not cache.start else warmups + repeats):
             _synchronise(target)
-            begin = now()
+            clock = time.perf_counter()
             cache.stage(count)
             target.read(ids[:, :count], places, cache.mask(visible, target.dtype), cache)
             _synchronise(target)
-            seconds.append(now() - begin)
+            seconds.append(time.perf_counter() - clock)
         if not cache.start:
             cache.commit(steps[:context].expand(rows, -1), lengths)
     return seconds[warmups:]
@@ -73,52 +71,30 @@ def latency_table(
     )
 
 
-def knee(curve: pd.DataFrame, slower: float = 1.2) -> int:
-    """The largest number of rows whose pass takes at most `slower` times that of the first, by lines between
-    the measured `rows` with their `seconds`.
-
-    Raises:
-        ValueError: the last pass is no slower than that, so that the knee lies beyond the sweep.
-    """
-    sizes, times = curve["rows"].to_numpy(float), curve["seconds"].to_numpy(float) / curve["seconds"].iloc[0]
-    last = int(np.flatnonzero(times <= slower)[-1])
-    if last == len(sizes) - 1:
-        raise ValueError(
-            f"a pass of {sizes[-1]:g} rows takes {times[-1]:.2f} times one of {sizes[0]:g}: the knee, at "
-            f"{slower}, lies beyond the sweep; time more rows"
-        )
-    share = (slower - times[last]) / (times[last + 1] - times[last])
-    return int(sizes[last] + share * (sizes[last + 1] - sizes[last]))
+def knee(curve: pd.DataFrame, share: float = 0.95) -> int:
+    """The smallest `rows` whose `throughput` reaches `share` of the best."""
+    return int(curve.loc[curve["throughput"] >= share * curve["throughput"].max(), "rows"].min())
 
 
 def measure_c_peak(
     target: Target,
-    batch_sizes: Sequence[int] = (1, *range(4, 129, 4), *range(160, 1025, 32)),
+    batch_sizes: Sequence[int] = (1, *range(8, 257, 8)),
     context: int = 64,
-    repeats: int = 15,
-    warmups: int = 5,
-    slower: float = 1.2,
+    repeats: int = 30,
+    warmups: int = 10,
+    share: float = 0.95,
 ) -> tuple[int, pd.DataFrame]:
     """C_peak: the `knee` of single-token forwards over batch sizes (arXiv:2509.21792, App. B).
 
-    The paper reads it off the throughput, of which 95% of the best is reached where a pass has long become
-    slower; here it is where the pass does. The sweep ends at twice the time of its first pass.
-
     Returns:
         C_peak, and the curve with columns ``rows, seconds, throughput`` (tokens per second).
-
-    Raises:
-        ValueError: the knee lies beyond the sweep.
     """
-    found: list[tuple[int, float]] = []
-    for rows in batch_sizes:
-        seconds = float(np.median(forward_seconds(target, rows, 1, context, repeats, warmups)))
-        found.append((rows, seconds))
-        if seconds > 2 * found[0][1]:
-            break
-    curve = pd.DataFrame(found, columns=["rows", "seconds"])
+    seconds = [
+        float(np.median(forward_seconds(target, rows, 1, context, repeats, warmups))) for rows in batch_sizes
+    ]
+    curve = pd.DataFrame({"rows": list(batch_sizes), "seconds": seconds})
     curve["throughput"] = curve["rows"] / curve["seconds"]
-    return knee(curve, slower), curve
+    return knee(curve, share), curve
 
 
 class Timing(NamedTuple):

@@ -23,8 +23,8 @@ from common.rl.rollout import Rollout
 from common.speculative.clock import clock_of
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
+from common.speculative.latency import measure_latency_knee
 from common.speculative.networks import DraftNetwork
-from common.speculative.profile import measure_c_peak
 from common.speculative.rollouts import SpeculativeRollouts
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
@@ -123,7 +123,7 @@ class FastGRPOTrainer(SpeculativeRollouts, name="FastGRPO", tags=("grpo", "fastg
         super().__init__(*rest, **others)
         args, policy = self.args, self.accelerator.unwrap_model(self.model)
         self.learner: OnlineDraftLearner | None = None
-        self.clock = clock_of(self.accelerator.device)
+        self.clock, self._generating = clock_of(self.accelerator.device), 0.0
         self.generations: list[tuple[Generation, list[list[int]]]] = []
         if args.speculation == "draft":
             self._set_draft(draft or TwoHeadEagleNetwork(policy), policy)
@@ -160,7 +160,7 @@ class FastGRPOTrainer(SpeculativeRollouts, name="FastGRPO", tags=("grpo", "fastg
         if args.speculation == "plain":
             return SpeculativeGenerator(self.target, early_termination=args.early_termination)
         if not self.c_peak:  # one schedule for all processes
-            peak = torch.tensor(measure_c_peak(self.target)[0], device=self.accelerator.device)
+            peak = torch.tensor(measure_latency_knee(self.target)[0], device=self.accelerator.device)
             self.c_peak = int(broadcast(peak))
         return SpeculativeGenerator(
             self.target,
@@ -172,7 +172,7 @@ class FastGRPOTrainer(SpeculativeRollouts, name="FastGRPO", tags=("grpo", "fastg
     def rollout(self, prompts: list[dict[str, Any]]) -> Rollout:
         """Speculative rollouts, then the draft's step on them; the policy has not moved yet."""
         self.generations.clear()
-        begin = self.clock()
+        self._generating, begin = 0.0, self.clock()
         rollout = super().rollout(prompts)
         if not self.speculates:
             return rollout
@@ -183,13 +183,19 @@ class FastGRPOTrainer(SpeculativeRollouts, name="FastGRPO", tags=("grpo", "fastg
         stats = [generation.stats for generation, _ in self.generations]
         tokens, active = sum(each.tokens for each in stats), sum(sum(each.active) for each in stats)
         self.log_metric("rollout/acceptance_length", tokens / max(1, active))
-        self.log_metric("seconds/generation", sum(sum(each.seconds.values()) for each in stats))
+        self.log_metric("seconds/generation", self._generating)
         self.log_metric("seconds/draft", now - before)
         self.log_metric("seconds/rollout", now - begin)
         return rollout
 
+    def complete(self, prompt_ids: list[list[int]]) -> list[list[int]] | None:
+        """As the parent; the engine's time ends with `after_generation`."""
+        self._generating -= self.clock()
+        return super().complete(prompt_ids)
+
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
         """Keep what the draft will learn from."""
+        self._generating += self.clock()
         self.generations.append((generation, prompt_ids))
 
     def teach_draft(self, mixed: Bool[Tensor, " B"]) -> float:

@@ -19,7 +19,7 @@ class Size:
 
 BUDGET = Size(files=10, lines=1500, card=500)
 FIRST_PAPERS = {
-    "fastgrpo": Size(12, 2750, 605),
+    "fastgrpo": Size(12, 2640, 580),
     "fcp": Size(10, 1690, 540),
     "gto": Size(12, 2680, 715),
     "qae": Size(10, 1810, 540),

@@ -20,11 +20,10 @@ from common.models.recipe import IGNORED, ModelShape, fit
 from common.speculative import pretraining
 from common.speculative.checkpoint import Checkpoint
 from common.speculative.clock import clock_of
-from common.speculative.costs import early_termination_speedup, interpolate
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
+from common.speculative.measured import termination_speedup
 from common.speculative.networks import DraftNetwork
-from common.speculative.profile import forward_seconds
 from common.speculative.scheduler import ConcurrencyAwareScheduler, Scheduler, StaticScheduler
 from common.speculative.target import Target
 from common.speculative.texts import read_texts
@@ -308,18 +307,8 @@ def replay(
             ):
                 sums[name][key] += value
             if name == "et":
-                predictions.append(predicted_speedup(generation, model, len(prompts[0])))
+                predictions.append(termination_speedup(generation, model, len(prompts[0])))
     for total in sums.values():
         total["tau"] = total["tokens"] / total.pop("active")
     sums["et"]["predicted"] = float(np.mean(predictions))
     return sums
-
-
-@torch.inference_mode()
-def predicted_speedup(generation: Generation, model: PreTrainedModel, context: int) -> float:
-    """Speed-up of early termination from these lengths and medians of one-token passes timed now."""
-    lengths = np.array([len(row) for row in generation.tokens])
-    sizes = sorted({size for size in (1, 2, 4, 8, 16, 32) if size <= len(lengths)} | {len(lengths)})
-    target, context = Target(model), context + int(lengths.mean()) // 2
-    table = {size: float(np.median(forward_seconds(target, size, 1, context, 5))) for size in sizes}
-    return early_termination_speedup(lengths, interpolate(table))

@@ -18,14 +18,14 @@ import torch
 from datasets import Dataset
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from common.rl import harness
 from common.rl.advantages import group_mean, mixed_groups
 from common.rl.config import batching
 from common.rl.rollout import Rollout
 from common.rl.run import Run
-from common.speculative.clock import clock_of
+from common.speculative.clock import StepClock
 from common.speculative.generate import Generation
 from common.speculative.texts import Probe
 from common.study.jobs import Job, Record
@@ -170,7 +170,7 @@ def train(job: Job, workspace: Path) -> Record:
     if fast and watched:
         prepare(config, model, seed)
     watching = observers(config, model) if fast and watched else {}
-    clock = Clock(model.device)
+    clock = StepClock(model.device)
     trainer = ObservedTrainer(
         model=model,
         reward_funcs=reward_of(items),
@@ -200,7 +200,7 @@ def train(job: Job, workspace: Path) -> Record:
     return replace(scalars(evaluation), series=series, parts=parts)
 
 
-def iterations(trainer: ObservedTrainer, clock: Clock) -> dict[str, Float[np.ndarray, "1 T"]]:
+def iterations(trainer: ObservedTrainer, clock: StepClock) -> dict[str, Float[np.ndarray, "1 T"]]:
     """Logged values and seconds of every part, by iteration; what observers took is left out."""
     entries = [entry for entry in trainer.state.log_history if "reward" in entry]
     series = {
@@ -285,28 +285,6 @@ class ObservedTrainer(FastGRPOTrainer):
         rollout = super().rollout(prompts)
         self.log_metric("seconds/extra", self._extra)
         return rollout
-
-
-class Clock(TrainerCallback):
-    """Seconds of every iteration, from the end of one optimizer step to the end of the next, by the engine's
-    clock.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.now, self.marks = clock_of(device), [0.0]
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        """Start."""
-        self.marks = [self.now()]
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        """One optimizer step per iteration."""
-        self.marks.append(self.now())
-
-    @property
-    def seconds(self) -> Float[np.ndarray, " T"]:
-        """Of each iteration."""
-        return np.diff(self.marks)
 
 
 # Loops on mathematics

@@ -116,12 +116,10 @@ def test_plain_steps_where_a_row_has_no_room() -> None:
         ConcurrencyAwareScheduler(c_peak=0)
 
 
-def test_the_knee_is_the_largest_batch_whose_pass_is_hardly_slower() -> None:
-    curve = pd.DataFrame({"rows": [1, 8, 16, 24], "seconds": [1.0, 1.1, 1.4, 2.0]})
-    assert knee(curve) == 10
-    assert knee(curve, slower=1.15) == 9
-    with pytest.raises(ValueError, match="beyond the sweep"):
-        knee(curve.head(2))
+def test_the_knee_is_the_smallest_batch_near_the_best() -> None:
+    curve = pd.DataFrame({"rows": [1, 8, 16, 24], "throughput": [10.0, 94.9, 95.0, 100.0]})
+    assert knee(curve) == 16
+    assert knee(curve, share=0.9) == 8
 
 
 def test_profiles_have_a_row_per_cell(qwen: PreTrainedModel) -> None:
@@ -129,6 +127,6 @@ def test_profiles_have_a_row_per_cell(qwen: PreTrainedModel) -> None:
     table = latency_table(target, [1, 2], [1, 4], context=8, repeats=2)
     assert list(zip(table["rows"], table["tokens"], strict=True)) == [(1, 1), (1, 4), (2, 1), (2, 4)]
     assert (table["seconds"] > 0).all()
-    peak, curve = measure_c_peak(target, [1, 2048], context=8, repeats=3, warmups=1)
-    assert 1 <= peak < 2048
+    peak, curve = measure_c_peak(target, [1, 4], context=8, repeats=3, warmups=1)
+    assert peak in (1, 4)
     assert curve["throughput"].tolist() == pytest.approx((curve["rows"] / curve["seconds"]).tolist())

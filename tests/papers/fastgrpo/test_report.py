@@ -85,7 +85,6 @@ def test_loops_are_compared_without_their_first_iteration():
         ]
     )
     assert report.CLAIMS["c1_share"](frame).tolist() == pytest.approx([2 / 3, 2 / 3])
-    assert report.CLAIMS["c5_short"](frame).tolist() == pytest.approx([2.0, 2.0])
     assert report.CLAIMS["c5_order"](frame).loc[0].tolist() == pytest.approx([1 / 6, 1 / 4, 1 / 3])
     assert predicted_speedup(frame).tolist() == pytest.approx([2.0, 2.0])
     assert report.CLAIMS["c5_amdahl"](frame).tolist() == pytest.approx([1.0, 1.0])
@@ -128,13 +127,12 @@ def test_premises_read_the_sweep_the_engine_and_the_loop():
             record("profile", "c_peak", {0: 64.0}, **labels),
             loop("reward", "et", {0: [0.3, 0.0, 0.5, 0.7]}),
             loop("reward", "fast", {0: [0.3] * 100}),
-            loop("reward", "et", {0: [0.5] * 10 + [0.2] * 90}, sweep="end_to_end"),
-            loop("reward", "fast", {0: [0.3] * 100}, sweep="end_to_end"),
+            loop("reward", "et", {0: [0.2] * 10 + [0.5] * 90}, sweep="end_to_end"),
         ]
     )
     found = {name: measure(frame).to_dict()[0] for name, measure in report.PREMISES.items()}
     expected = {"knee": 0.25, "engine": 0.25, "policy_moves": 0.3, "epoch": 2.0}
-    assert found == pytest.approx(expected | {"long_policy_moves": 0.3, "long_epoch": 10.0})
+    assert found == pytest.approx(expected | {"long_policy_moves": 0.3})
 
 
 def test_long_loops_are_compared_without_their_first_iteration():
@@ -144,14 +142,14 @@ def test_long_loops_are_compared_without_their_first_iteration():
             loop("iteration", "fast", {0: [1.0, 2.0, 2.0]}, sweep="end_to_end"),
         ]
     )
-    assert report.CLAIMS["c5_e2e"](frame).tolist() == pytest.approx([1.5])
+    assert report.CLAIMS["c5_e2e"](frame).tolist() == pytest.approx([0.5])
 
 
 def test_rewards_of_the_second_half():
     frame = tidy(
         [
-            loop("reward", "fast", {0: [0.0, 0.0, 0.6, 0.8]}),
-            loop("reward", "et", {0: [0.0, 0.0, 0.5, 0.7]}),
+            loop("reward", "fast", {0: [0.0, 0.0, 0.6, 0.8]}, sweep="end_to_end"),
+            loop("reward", "et", {0: [0.0, 0.0, 0.5, 0.7]}, sweep="end_to_end"),
         ]
     )
     assert report.CLAIMS["c6_reward"](frame).tolist() == pytest.approx([0.1])
