@@ -247,7 +247,7 @@ def length_correlation(frame: pd.DataFrame) -> pd.Series:
 def tenths(part: pd.DataFrame) -> pd.DataFrame:
     """Means over ten iterations each."""
     steps = part.assign(step=part["step"] // 10 * 10 + 9)
-    return steps.groupby(["seed", "step"], as_index=False)["value"].mean()
+    return steps.groupby(["seed", "step"])["value"].mean().reset_index()
 
 
 def long_course(frame: pd.DataFrame) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from common.speculative.networks import DraftNetwork
 from common.speculative.scheduler import ConcurrencyAwareScheduler, Scheduler, StaticScheduler
 from common.speculative.target import Target
 from common.speculative.texts import Probe
+from common.speculative.tree import TreePolicy
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
 from common.tasks import ladder
@@ -129,10 +130,12 @@ def rest_seconds(config: Mapping[str, Any], seed: int) -> dict[tuple[int, int], 
 
 def held_against(config: Mapping[str, Any], seed: int, costs: Costs) -> pd.DataFrame:
     """Speed-up over plain decoding, measured and by the cost model from the rows of every cycle."""
-    schedules: dict[str, Scheduler | None] = {
-        "plain": None,
-        "4": StaticScheduler(tree_of(4)),
-        "rule": ConcurrencyAwareScheduler(config["c_peak"]),
+    four, rule = tree_of(4), ConcurrencyAwareScheduler(config["c_peak"])
+    schedules: dict[str, Scheduler | None] = {"plain": None, "4": StaticScheduler(four), "rule": rule}
+    trees: dict[str, Callable[[int], TreePolicy | None]] = {
+        "plain": lambda _: None,
+        "4": lambda _: four,
+        "rule": rule,
     }
     found = []
     for rows in BATCHES:
@@ -141,9 +144,7 @@ def held_against(config: Mapping[str, Any], seed: int, costs: Costs) -> pd.DataF
         for turn in range(TIMED):
             for name, (engine, prompts) in rotated(scenes, turn):
                 stats, seconds = timed_phases(engine, prompts, config["static_tokens"], seed + turn)
-                schedule = schedules[name]
-                trees = [schedule(active) if schedule else None for active in stats.active]
-                model = sum(map(costs.cycle, stats.active, trees))
+                model = sum(costs.cycle(active, trees[name](active)) for active in stats.active)
                 paces[name].append((sum(seconds.values()) / stats.tokens, model / stats.tokens))
         medians = {name: np.median(each, axis=0) for name, each in paces.items()}
         found += [(rows, name, *(medians["plain"] / medians[name])) for name in schedules if name != "plain"]
