@@ -129,24 +129,26 @@ class Speed(Settings):
 
 
 class EndToEnd(Settings):
-    """The loops that the primary claim is about: as `Loop`, with rollouts of the official code's size, and
-    long enough to move the policy.
+    """The loops that the primary claim is about: as `Loop`, but with so few rows that a pass has room for
+    trees from the first cycle, as the official code's has, and long enough to move the policy.
 
     Attributes:
         seeds: Of the method and of the baseline; 0 where the profile does not afford the loops.
         iterations: Rollout batches.
         prompts: Prompts of a rollout batch.
+        group_size: Completions per prompt, G.
         max_response: Most tokens of a response.
         learning_rate: The policy's.
         training_prompts: Distinct training prompts.
     """
 
     seeds: int = 0
-    iterations: int = 100
-    prompts: int = paper(4, "official code")
+    iterations: int = 200
+    prompts: int = 1
+    group_size: int = 4
     max_response: int = 96
     learning_rate: float = 2e-4
-    training_prompts: int = 8
+    training_prompts: int = 4
 
 
 class Config(Settings):
@@ -225,7 +227,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "speed.static_tokens": 4,
         "end_to_end.seeds": 1,
         "end_to_end.iterations": 4,
-        "end_to_end.prompts": 2,
         "end_to_end.max_response": 12,
         "loop_seeds": 1,
         "vanilla_iterations": 2,

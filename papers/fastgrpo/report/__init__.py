@@ -284,7 +284,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "long": Figure(
         long_loops,
-        lines(f"{LADDER}; loops of a hundred iterations, 32 rows", width=4.4, fixed=COLOURS),
+        lines(f"{LADDER}; loops of two hundred iterations, four rows", width=4.4, fixed=COLOURS),
         lambda twin: listed("Speed-up at the end", twin[twin["panel"] == FASTER].tail(1)),
     ),
     "fig1": Figure(
