@@ -1,6 +1,6 @@
 """A target that is a table: prefix trees of few tokens and levels, where every acceptance length is exact.
 
-From each context hangs a prefix tree of V tokens and D levels, with a conditional distribution at every prefix;
+From each context hangs a prefix tree of V tokens and D levels, with a distribution at every prefix;
 a draft is another such table, whose trees are grown as decoding grows them. All contexts are handled at once.
 """
 
