@@ -225,7 +225,6 @@ LAPTOP: dict[str, Any] = {
     "tuning.steps": 40,
     "tuning.batch": 4,
     "continual.learning_rate": 2e-4,
-    "seeds.speed": 1,
 }
 DESK: dict[str, Any] = {
     "target.layers": 4,

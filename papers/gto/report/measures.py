@@ -63,12 +63,6 @@ def gain(frame: pd.DataFrame, arm: str, over: str, name: str = "tau1/all") -> pd
     return paired(main(frame, arm, name), main(frame, over, name))
 
 
-def relative_gain(frame: pd.DataFrame, arm: str, over: str) -> pd.Series:
-    """`gain` as a share of what the other arm has."""
-    added = gain(frame, arm, over)
-    return added / main(frame, over)[added.index]
-
-
 def late(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
     """What Phase II logs before each step, on texts new to it; mean of the last quarter of the steps."""
     part = rows(frame, "main", name, arm=arm)
@@ -221,7 +215,7 @@ def proportional_rows(_frame: pd.DataFrame) -> Errors:
 
 
 PREMISES: dict[str, Measure] = {
-    "plateau": lambda f: relative_gain(f, "continual_time", "untuned"),
+    "plateau": lambda f: (gain(f, "continual_time", "untuned") / main(f, "untuned")).dropna(),
     "head_room": head_room,
     "unequal": lambda f: late(f, "equal_groups", "gto"),
     "within_clip": lambda f: late(f, "outside_clip", "gto"),

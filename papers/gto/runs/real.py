@@ -114,11 +114,5 @@ def speed(job: Job, _workspace: Path) -> Record:
     torch.set_num_threads(1)
     config, target, (seed,) = job.config, smollm2(), job.seeds
     network = trained(recipe(config)).network.to(target.dtype)
-    return Record(
-        parts=[
-            ({"decoder": name}, _record(values))
-            for name, values in race(
-                target, network, policy(config), config["timed"], config["new"], seed
-            ).items()
-        ]
-    )
+    found = race(target, network, policy(config), config["timed"], config["new"], seed)
+    return Record(parts=[({"decoder": name}, _record(values)) for name, values in found.items()])

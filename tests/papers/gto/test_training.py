@@ -15,10 +15,11 @@ LAPTOP = configure(Config, PROFILES, "laptop")
 TRAINED = ("main", "inits", "aggregators", "sizes", "debias")
 
 
-@pytest.mark.parametrize("profile", ["laptop", "gpu"])
-def test_every_sweep_of_the_card_has_jobs(profile):
+@pytest.mark.parametrize(("profile", "left_out"), [("laptop", {"real", "real_speed"}), ("gpu", set())])
+def test_every_sweep_of_the_card_has_jobs(profile, left_out):
     sweeps = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
-    assert CARD.needs() == sweeps
+    assert CARD.needs() - sweeps == left_out
+    assert sweeps <= CARD.needs()
 
 
 def test_the_papers_own_scale_is_an_error_that_says_what_to_do():
