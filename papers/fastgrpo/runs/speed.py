@@ -54,8 +54,10 @@ BUDGETS = (4, 8, 16, 32)
 """Tokens of a row in the passes of the static schedules at fixed batches."""
 REST = (1, 4, 16)
 """Tokens of a row in the cycles whose verdict and commit are timed."""
-TIMED = 5
+TIMED = 15
 """Generations whose median is held against the cost model."""
+AGAIN = 5
+"""Timings of the cost model's parts for each of `profile_repeats`: medians of two scatter by a sixth."""
 TOP_KS, DEPTHS = (1, 2, 4, 8), (1, 2, 3, 4, 5)
 KEPT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 GRID = candidates(KEPT, TOP_KS, DEPTHS)
@@ -77,7 +79,7 @@ def profile(job: Job, _workspace: Path) -> Record:
     """
     config = job.config
     _, network, target = bench(config)
-    context, repeats = config["profile_context"], config["profile_repeats"]
+    context, repeats = config["profile_context"], AGAIN * config["profile_repeats"]
     table = timed_passes(target, ROWS, TOKENS, context, repeats, LARGEST_PASS)
     curve = timed_passes(target, CURVE, (1,), context, 2 * repeats)
     curve = curve.assign(throughput=curve["rows"] / curve["seconds"])
@@ -102,7 +104,7 @@ def measured_costs(
     config: Mapping[str, Any], seed: int, target: Target, network: DraftNetwork, table: pd.DataFrame
 ) -> Costs:
     """Seconds of a pass, of the draft and of the rest of a cycle, and expected acceptance tree by tree."""
-    context, repeats = config["profile_context"], config["profile_repeats"]
+    context, repeats = config["profile_context"], AGAIN * config["profile_repeats"]
     passes = {(rows, tokens): seconds for rows, tokens, seconds in table.itertuples(index=False)}
     shapes = itertools.product(BATCHES, TOP_KS, DRAFT_DEPTHS)
     probe = Probe.of(*rollouts(config, seed, SpeculativeGenerator(target)))
@@ -123,8 +125,9 @@ def rest_seconds(config: Mapping[str, Any], seed: int) -> dict[tuple[int, int], 
     for rows, tokens in itertools.product(BATCHES, REST):
         schedule = StaticScheduler(tree_of(tokens)) if tokens > 1 else None
         engine, prompts = fixed_length(config, schedule, rows, early_termination=False)
-        stats, seconds = timed_phases(engine, prompts, config["static_tokens"], seed)
-        found[rows, tokens] = (seconds["verify"] + seconds["update"]) / stats.cycles
+        timed = (timed_phases(engine, prompts, config["static_tokens"], seed) for _ in range(AGAIN))
+        rests = [(seconds["verify"] + seconds["update"]) / stats.cycles for stats, seconds in timed]
+        found[rows, tokens] = float(np.median(rests))
     return found
 
 
