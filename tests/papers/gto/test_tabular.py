@@ -9,21 +9,8 @@ from common.speculative.tabular import World, random_world, trees
 from common.study.jobs import Job
 from papers.gto.runs import tabular
 from papers.gto.runs.tabular import Draft
-
-
-@pytest.fixture
-def world() -> World:
-    return random_world(np.random.default_rng(0), contexts=3, tokens=3, depth=3)
-
-
-def random_log_q(world: World, seed: int) -> np.ndarray:
-    logits = np.random.default_rng(seed).normal(size=world.conditional.shape)
-    return np.log(np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True))
-
-
-def as_target(world: World, row: int) -> Target:
-    below = np.ones((3**world.depth, world.tokens))
-    return Target(np.concatenate([world.conditional[row], below]), world.depth)
+from tests.common.speculative.conftest import as_target, random_log_q
+from tests.common.speculative.conftest import world as world  # a fixture
 
 
 def test_expected_length_is_the_node_sum(world):
