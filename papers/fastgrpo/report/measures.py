@@ -248,18 +248,16 @@ def long_course(frame: pd.DataFrame) -> pd.DataFrame:
     return plain.assign(value=plain["value"] / ours["value"])
 
 
-def late_reward(frame: pd.DataFrame, arm: str) -> pd.Series:
-    """Mean reward of the second half of a long loop."""
-    part = long_loop(frame, "reward", arm)
-    return part[part["step"] >= (int(part["step"].max()) + 1) // 2].groupby("seed")["value"].mean()
+def second_half(series: pd.DataFrame) -> pd.Series:
+    """Mean of a series over the second half of its iterations."""
+    late = series["step"] >= (int(series["step"].max()) + 1) // 2
+    return series[late].groupby("seed")["value"].mean()
 
 
 def moved(series: pd.DataFrame) -> pd.Series:
-    """Mean of a series over its second half minus that over its first tenth."""
-    length = int(series["step"].max()) + 1
-    early, late = series["step"] < max(1, length // 10), series["step"] >= length // 2
-    means = [series[part].groupby("seed")["value"].mean() for part in (late, early)]
-    return means[0] - means[1]
+    """`second_half` minus the mean over the first tenth."""
+    early = series["step"] < max(1, (int(series["step"].max()) + 1) // 10)
+    return second_half(series) - series[early].groupby("seed")["value"].mean()
 
 
 def epochs(frame: pd.DataFrame) -> pd.Series:
@@ -352,7 +350,9 @@ CLAIMS: dict[str, Measure] = {
     ),
     "c6_lossless": theory("lossless"),
     "c6_greedy": theory("greedy"),
-    "c6_reward": lambda f: late_reward(f, "fast") - late_reward(f, "et"),
+    "c6_reward": lambda f: (
+        second_half(long_loop(f, "reward", "fast")) - second_half(long_loop(f, "reward", "et"))
+    ),
     "c6_accuracy": lambda f: heldout(f, "accuracy", "fast") - heldout(f, "accuracy", "et"),
     "c7": lambda f: from_scratch(f, at_end),
     "c7_start": lambda f: from_scratch(f, at_start),
