@@ -118,12 +118,12 @@ class Speed(Settings):
     """Measurements without training.
 
     Attributes:
-        profile_repeats: Rounds in which everything is timed.
+        profile_repeats: Rounds in which everything is timed, beside a first one.
         profile_context: Tokens behind which passes are timed.
         static_tokens: Tokens that every row writes at fixed batches.
     """
 
-    profile_repeats: int = 3
+    profile_repeats: int = 2
     profile_context: int = 32
     static_tokens: int = 24
 

@@ -81,7 +81,7 @@ def profile(job: Job, _workspace: Path) -> Record:
     config, (seed,) = job.config, job.seeds
     curve = timed_passes(bench(config)[2], CURVE, (1,), config["profile_context"], 5 * PASSES)
     curve = curve.assign(throughput=curve["rows"] / curve["seconds"])
-    rounds = (one_round(config, seed + turn) for turn in range(config["profile_repeats"]))
+    rounds = (one_round(config, seed + turn) for turn in range(1 + config["profile_repeats"]))
     tables, costs, speedups = zip(*rounds, strict=True)
     table, held = (
         pd.concat(found).groupby(by, as_index=False).median()
