@@ -205,15 +205,14 @@ class Sampled:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Greedy: `pass_at_1`, `process_pass` (all steps right too), `greedy_lucky`; drawn: `right`, and
-        `lucky`, the share of right ones with a wrong step."""
+        """Of the drawn: `pass_at_1`, `process_pass` (all steps right too) and `lucky`, the share of right ones
+        with a wrong step; `greedy`, accuracy of the greedy ones."""
         right = [one for one in self.drawn if one.is_right]
         return {
-            "pass_at_1": float(np.mean([one.is_right for one in self.greedy])),
-            "process_pass": float(np.mean([one.is_right and one.is_clean for one in self.greedy])),
-            "right": len(right) / len(self.drawn),
+            "pass_at_1": len(right) / len(self.drawn),
+            "process_pass": float(np.mean([one.is_right and one.is_clean for one in self.drawn])),
             "lucky": float(np.mean([one.is_lucky for one in right])) if right else np.nan,
-            "greedy_lucky": float(np.mean([one.is_lucky for one in self.greedy])),
+            "greedy": float(np.mean([one.is_right for one in self.greedy])),
         }
 
     def picks(self, critics: Mapping[str, Policy], prefix: Policy | None = None) -> dict[str, float]:

@@ -18,7 +18,7 @@ from papers.steporlm.experiment import ARMS, PROFILES, Config, jobs, loop_jobs, 
 from papers.steporlm.runs.training import RULES
 
 SEEDS = (0, 1, 2)
-MODELS = (*report.SCORES.values(), "right", "greedy_lucky", "accept_clean", "accept_lucky", "accept_wrong")
+MODELS = (*report.SCORES.values(), "greedy", "accept_clean", "accept_lucky", "accept_wrong")
 ROUNDS = ("rollouts_right", "rollouts_share", "rule_1", "rule_2", "kept", "differs")
 
 
