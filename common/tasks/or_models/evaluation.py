@@ -205,8 +205,8 @@ class Sampled:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Of the drawn: `pass_at_1`, `process_pass` (all steps right too) and `lucky`, the share of right ones
-        with a wrong step; `greedy`, accuracy of the greedy ones."""
+        """Of the drawn: `pass_at_1`, `process_pass` (all steps right too) and `lucky`, the share of right
+        ones with a wrong step; `greedy`, accuracy of the greedy ones."""
         right = [one for one in self.drawn if one.is_right]
         return {
             "pass_at_1": len(right) / len(self.drawn),
