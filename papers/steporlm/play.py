@@ -29,14 +29,13 @@ def lucky_solution(seed: int = 0) -> pd.DataFrame:
         (item, one) for item, one in made if one and is_lucky(one.formulation.text.split(), item)
     )
     tokens = drawn.formulation.text.split()
-    reasons = step_reasons(tokens, item)
     print(item.prompt)
     print(f"optimum {optimum(item):g}; solution: {verify(tokens, item).outcome}; error: {drawn.kind}")
     return pd.DataFrame(
         {
             "right": formulations(item)[0].steps,
             "written": drawn.formulation.steps,
-            "verdict": [reason or "correct" for reason in reasons],
+            "verdict": [reason or "correct" for reason in step_reasons(tokens, item)],
         },
         index=pd.RangeIndex(1, 7, name="step"),
     )
