@@ -265,7 +265,7 @@ def base_models(config: Mapping[str, Any], seed: int, start: Path, folder: Path)
     return folder
 
 
-def of_arm(world: World, config: Mapping[str, Any], begin: Mapping[str, float], folder: Path) -> Record:
+def of_arm(world: World, config: Mapping[str, Any], begin: dict[str, float], folder: Path) -> Record:
     """The rounds of one arm; `begin` is what its models score before them."""
     learners = PocketLearners(config, world.seed, world.problems)
     loop = CoEvolution(learners, Rules(**{name: config[name] for name in RULES if name in config}))
