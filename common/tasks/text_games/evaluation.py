@@ -38,14 +38,14 @@ class Probe(TrainerCallback):
         self.every, self.means = every, list[float]()
         self.ids, self.labels = padded(shown)
 
-    def on_train_begin(self, *_: Any, model: Any = None, **__: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
         """The warm start's."""
-        self.means.append(self.measured(model))
+        self.means.append(self.measured(others["model"]))
 
-    def on_step_end(self, _: Any, state: Any, *__: Any, model: Any = None, **___: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:  # noqa: ARG002
         """That of the policy after so many optimizer steps."""
         if state.global_step % self.every == 0:
-            self.means.append(self.measured(model))
+            self.means.append(self.measured(others["model"]))
 
     @torch.no_grad()
     def measured(self, model: PreTrainedModel) -> float:
