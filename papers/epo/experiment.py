@@ -112,7 +112,7 @@ class TextGame(Settings):
     epo_coefficient: float = 0.001
     steps: int = 40
     learning_rate: float = 1e-3
-    imitation: int = 200
+    imitation: int = 80
 
 
 class Config(Settings):

@@ -51,7 +51,7 @@ class Search:
     episodes: int = 32
     inner: int = 4
     learning_rate: float = 1e-3
-    imitation: int = 200
+    imitation: int = 80
     noise: float = 0.3
     seen: int = 200
     unseen: int = 64
