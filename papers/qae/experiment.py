@@ -104,12 +104,14 @@ def numbers(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.split(",")))
 
 
-class Grid(Settings):
-    """Every arm at every learning rate.
+class Long(Settings):
+    """Runs in which the mean baseline's entropy moves.
 
     Attributes:
-        learning_rates: Rates, with commas between.
+        learning_rates: Rates at which every arm is trained, with commas between.
         iterations: Rollout batches.
+        mix: Shares of OpChain's levels E, M, H, X among the training prompts, with commas between.
+        first: Place of the first judged seed, behind those that have been looked at.
         seeds: Of each arm and rate; 0 leaves the runs out.
         control_seeds: Of the permuted gate.
         search: Development seeds on which each arm's own rate is chosen, of several rates.
@@ -117,28 +119,11 @@ class Grid(Settings):
 
     learning_rates: str = "1e-6"
     iterations: int = 300
+    mix: str = Run.model_fields["mix"].default
+    first: int = 0
     seeds: int = 0
     control_seeds: int = 0
     search: int = 0
-
-
-class Long(Settings):
-    """The runs of the primary claim, in which the mean baseline's entropy moves.
-
-    Attributes:
-        learning_rate: Of every arm.
-        iterations: Rollout batches.
-        mix: Shares of OpChain's levels E, M, H, X among the training prompts of long runs and grid, with
-            commas between.
-        seeds: Of each arm, after those of the grid, which have been looked at; 0 leaves the runs out.
-        control_seeds: Of the permuted gate.
-    """
-
-    learning_rate: float = 1e-6
-    iterations: int = 300
-    mix: str = Run.model_fields["mix"].default
-    seeds: int = 1
-    control_seeds: int = 1
 
 
 class Config(Settings):
@@ -147,8 +132,8 @@ class Config(Settings):
     Attributes:
         run: The language-model runs (tier C).
         objective: What an arm is trained with.
-        grid: What the runs at every learning rate change of `run`.
-        long: What the long runs change of it.
+        grid: The runs at every learning rate.
+        long: Those of the primary claim.
         tabular: Tier B.
         theory_draws: Random instances of each exact check (tier A).
         main_seeds: Seeds of the main comparison and its control.
@@ -157,8 +142,8 @@ class Config(Settings):
 
     run: PaperRun = PaperRun()
     objective: Objective = Objective()
-    grid: Grid = Grid()
-    long: Long = Long()
+    grid: Long = Long()
+    long: Long = Long(seeds=1, control_seeds=1)
     tabular: Tabular = Tabular()
     theory_draws: int = 1000
     main_seeds: int = 1
@@ -189,15 +174,17 @@ POCKET: dict[str, Any] = {
     "long.seeds": 0,
 }
 
+MIX = "0.0,0.0,0.7,0.3"
 LONG: dict[str, Any] = {
     "grid.learning_rates": "1e-4,3e-4",
     "grid.iterations": 200,
+    "grid.mix": MIX,
     "grid.seeds": 10,
     "grid.control_seeds": 5,
     "grid.search": 1,
-    "long.learning_rate": 3e-4,
-    "long.iterations": 300,
-    "long.mix": "0.0,0.0,0.7,0.3",
+    "long.learning_rates": "3e-4",
+    "long.mix": MIX,
+    "long.first": 10,
     "long.seeds": 20,
     "long.control_seeds": 5,
 }
@@ -214,8 +201,9 @@ PROFILES: dict[str, dict[str, Any]] = {
         "grid.learning_rates": "1e-3",
         "grid.iterations": 2,
         "grid.seeds": 1,
-        "long.learning_rate": 1e-3,
+        "long.learning_rates": "1e-3",
         "long.iterations": 2,
+        "long.first": 1,
         "long.seeds": 1,
         "tabular.seeds": 2,
         "tabular.iterations": 10,
@@ -242,7 +230,7 @@ ONE_GPU = {
     "base_seeds": 1,
     "grid.seeds": 0,
     "long.seeds": 1,
-    "long.learning_rate": 1e-6,
+    "long.learning_rates": "1e-6",
 }
 
 # The tabular worlds: V tokens, length L, spread of shared and private logits, Adam's learning rate.
@@ -333,25 +321,13 @@ def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         for seed in seeds[: config.base_seeds]:
             for baseline in ("mean", "quantile"):
                 yield _training(config.changed(UNSEEN), "bases", base, baseline, seed)
-    yield from _grid(config, seeds)
-    long = config.long
-    changes = {name: getattr(long, name) for name in ("learning_rate", "iterations", "mix")}
-    fresh = seeds[config.grid.seeds :][: long.seeds]
-    yield from _arms(_changed(config, **changes), fresh, "long", long.control_seeds)
-
-
-def _grid(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    grid = config.grid
-    for rate in numbers(grid.learning_rates):
-        runs = _changed(config, learning_rate=rate, iterations=grid.iterations, mix=config.long.mix)
-        labels = {"learning_rate": rate}
-        judged, search = seeds[: grid.seeds], DEVELOPMENT[: grid.search]
-        yield from _arms(runs, judged, "rates", grid.control_seeds, purpose="judged", **labels)
-        yield from _arms(runs.changed(UNSEEN), search, "rates", None, purpose="search", **labels)
-
-
-def _changed(config: Config, **run: Any) -> Config:
-    return config.changed({f"run.{name}": value for name, value in run.items()})
+    for sweep, part in (("rates", config.grid), ("long", config.long)):
+        judged, search = seeds[part.first :][: part.seeds], DEVELOPMENT[: part.search]
+        for rate in numbers(part.learning_rates):
+            changes = {"run.learning_rate": rate, "run.iterations": part.iterations, "run.mix": part.mix}
+            runs, labels = config.changed(changes), {"learning_rate": rate}
+            yield from _arms(runs, judged, sweep, part.control_seeds, purpose="judged", **labels)
+            yield from _arms(runs.changed(UNSEEN), search, sweep, None, purpose="search", **labels)
 
 
 def _arms(

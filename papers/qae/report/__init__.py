@@ -101,7 +101,7 @@ def drop_in(frame: pd.DataFrame) -> pd.DataFrame:
 
 def settings(frame: pd.DataFrame) -> Mapping[str, Callable[[str], Runs]]:
     """The long runs of an arm, and those at each learning rate of the grid."""
-    long = {f"{STUDY.long.learning_rate:g}, {STUDY.long.iterations} iterations": partial(long_run, frame)}
+    long = {f"{STUDY.long.learning_rates}, {STUDY.long.iterations} iterations": partial(long_run, frame)}
     return long | {
         f"{rate:g}, {STUDY.grid.iterations} iterations": partial(at_rate, frame, rate=rate) for rate in RATES
     }
@@ -146,29 +146,11 @@ def coefficients(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def controls(frame: pd.DataFrame) -> pd.DataFrame:
-    """Tabular arms with their controls: exact entropies (nats) and success (percent), share of zeros."""
-    measures: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
-        "entropy at 5": ("entropy", lambda part: after(part, 5)),
-        "entropy at 15": ("entropy", lambda part: after(part, 15)),
-        "mean entropy": ("entropy", average),
-        "success": ("success", lambda part: 100 * final(part)),
-        "zero share": ("share_zero", lambda part: part.groupby("seed")["value"].mean()),
-    }
-    return long_table(
-        (f"{mix} mix: {NAMES[arm]}", column, estimate(of(tabular(frame, name, arm, mix))))
-        for mix in MIXES
-        for arm in NAMES
-        for column, (name, of) in measures.items()
-    )
-
-
 TABLES: dict[str, Twin] = {
     "table1": clip_ranges,
     "table2": drop_in,
     "long_runs": long_runs,
     "coefficients": coefficients,
-    "controls": controls,
 }
 
 # Figures
@@ -290,7 +272,7 @@ LONG = lines(
     f"{OPCHAIN}; learning rates side by side", columns=len(RATES) + 1, fixed=COLOURS, rates=(SUCCESS,)
 )
 GAINS = lines(
-    f"{OPCHAIN}; all levels; learning rate {STUDY.long.learning_rate:g}",
+    f"{OPCHAIN}; all levels; learning rate {STUDY.long.learning_rates}",
     fixed=COLOURS,
     level=0.0,
     finish=paper_gains,

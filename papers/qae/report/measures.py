@@ -22,17 +22,7 @@ Runs = Callable[[str], pd.DataFrame]
 OBJECTIVE = Config().objective
 K, WIDE, NARROW = OBJECTIVE.quantile_k, OBJECTIVE.epsilon_high, EPSILON_HIGH_SWEEP[0]
 MIXES = ("hard", "broad")
-NAMES = {
-    "mean": "mean",
-    "quantile": "QAE",
-    "pos": "POS-MASK",
-    "neg": "NEG-MASK",
-    "b0": "b=0",
-    "b1": "b=1",
-    "random_gate": "permuted gate",
-    "inverted": "inverted gate",
-    "sparse_mean": "mean, random 80% masked",
-}
+NAMES = {"pos": "POS-MASK", "neg": "NEG-MASK", "quantile": "QAE"}
 STUDY = Config().changed(LONG)
 RATES, SHARES = numbers(STUDY.grid.learning_rates), numbers(STUDY.long.mix)
 BASES = {"clip_higher": "Clip-Higher", "clip_cov": "Clip-Cov", "kl_cov": "KL-Cov", "gspo": "GSPO"}
@@ -54,8 +44,8 @@ def trained(
 
 
 def long_run(frame: pd.DataFrame, arm: str) -> Runs:
-    """The series of an arm in the long runs."""
-    return lambda name: trained(frame, name, arm, sweep="long")
+    """The series of an arm in the runs of the primary claim."""
+    return lambda name: trained(frame, name, arm, sweep="long", purpose="judged")
 
 
 def at_rate(frame: pd.DataFrame, arm: str, rate: float | None = None, purpose: str = "judged") -> Runs:

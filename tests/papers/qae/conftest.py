@@ -57,13 +57,9 @@ def shrunk(job: Job) -> Job:
 def make_frame(seeds: tuple[int, ...] = (0, 1, 2), fresh: tuple[int, ...] = (3, 4, 5)) -> pd.DataFrame:
     small = {"tabular.iterations": 16, "tabular.prompts": 4, "tabular.sgd_iterations": 4, "theory_draws": 20}
     sizes = {"tabular.seeds": len(seeds), "main_seeds": len(seeds), "base_seeds": 2}
-    long = LONG | {
-        "grid.seeds": len(seeds),
-        "grid.control_seeds": 2,
-        "long.seeds": 3,
-        "long.control_seeds": 2,
-    }
-    config = configure(Config, PROFILES, "smoke").changed(small | sizes | long)
+    grid = {"grid.seeds": len(seeds), "grid.control_seeds": 2}
+    long = {"long.first": len(seeds), "long.seeds": len(fresh), "long.control_seeds": 2}
+    config = configure(Config, PROFILES, "smoke").changed(small | sizes | LONG | grid | long)
     quick = [shrunk(job) for job in (*theory_jobs(config, seeds), *tabular_jobs(config, seeds))]
     with tempfile.TemporaryDirectory() as scratch:
         ran = [(job, job.function()(job, Path(scratch))) for job in quick]

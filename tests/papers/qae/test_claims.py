@@ -214,7 +214,7 @@ Values = dict[int, list[float] | float]
 
 def long(baseline: str, name: str, values: Values) -> pd.DataFrame:
     """A value of an arm in the long runs."""
-    return arm("long", name, values, **LABELS, baseline=baseline)
+    return arm("long", name, values, **LABELS, baseline=baseline, purpose="judged")
 
 
 def at_rate(rate: float, baseline: str, name: str, values: Values, purpose: str = "judged") -> pd.DataFrame:

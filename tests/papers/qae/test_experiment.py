@@ -6,7 +6,7 @@ from common.study.card import load_card
 from common.study.configuration import configure, leaves
 from common.study.errors import StudyError
 from common.tasks.math_answers.training import evaluation_sources
-from papers.qae.experiment import LONG, ONE_GPU, PROFILES, Config, jobs, numbers
+from papers.qae.experiment import LONG, MIX, ONE_GPU, PROFILES, Config, jobs, numbers
 
 CARD = load_card("qae")
 
@@ -14,7 +14,7 @@ CARD = load_card("qae")
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_sweep_of_the_card_has_jobs(profile):
     sweeps = {job.sweep for job in jobs(configure(Config, PROFILES, profile), CARD.seeds.judged)}
-    assert CARD.needs() - sweeps == ({"rates"} if profile == "laptop" else set())
+    assert CARD.needs() - sweeps == {"laptop": {"rates", "long"}, "paper": {"rates"}}.get(profile, set())
     assert sweeps <= CARD.needs()
 
 
@@ -22,13 +22,13 @@ def test_desk_adds_the_long_runs_and_keeps_the_jobs_of_laptop():
     plans = {name: jobs(configure(Config, PROFILES, name), CARD.seeds.judged) for name in ("laptop", "desk")}
     long = [job for job in plans["desk"] if job not in plans["laptop"]]
     assert [job for job in plans["desk"] if job in plans["laptop"]] == plans["laptop"]
-    assert {job.sweep for job in long} == {"rates"}
-    assert {job.config["mix"] for job in long} == {LONG["regime.mix"]}
-    assert {job.config["iterations"] for job in long} == {LONG["regime.iterations"]}
-    rates = {job.config["learning_rate"] for job in long}
-    assert (
-        rates == {job.labels["learning_rate"] for job in long} == set(numbers(LONG["regime.learning_rates"]))
-    )
+    assert {job.sweep for job in long} == {"rates", "long"}
+    assert {job.config["mix"] for job in long} == {MIX}
+    for sweep, part in (("rates", "grid"), ("long", "long")):
+        some = [job for job in long if job.sweep == sweep]
+        rates = {job.config["learning_rate"] for job in some}
+        assert rates == {job.labels["learning_rate"] for job in some}
+        assert rates == set(numbers(LONG[f"{part}.learning_rates"]))
 
 
 def test_judged_profiles_use_judged_seeds_only():

@@ -46,13 +46,6 @@ def test_coefficients_are_those_of_the_sheet(made):
         assert block.loc[f"G=16, p={rate}"].tolist() == pytest.approx(values, abs=6e-4)
 
 
-def test_controls_name_every_baseline_once_per_mix(made):
-    block = made["controls"]
-    assert list(block["row"].unique()[:2]) == ["hard mix: mean", "hard mix: QAE"]
-    assert block["row"].nunique() == 2 * 9
-    assert set(block["n"]) == {3}
-
-
 def test_long_runs_have_every_arm_at_every_rate(made):
     block = made["long_runs"]
     assert block["row"].nunique() == 3 * (len(measures.RATES) + 1)
