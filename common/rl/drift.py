@@ -33,6 +33,7 @@ RECORDED: dict[str, str] = {
     "trl.trainer.dpo_trainer:DPOTrainer._compute_loss": "e1e96899b3b07d10",
     "trl.trainer.dpo_trainer:DPOTrainer._prepare_dataset": "a67b11aa59bef925",
     "trl.trainer.dpo_trainer:DPOTrainer.compute_loss": "94e5290d0a4b0f1f",
+    "trl.trainer.sft_trainer:SFTTrainer.compute_loss": "337f03c9d4c0dfe1",
     "trl.trainer.sft_trainer:SFTTrainer.evaluate": "beb7d45d5e3869b9",
     "trl.models.utils:disable_gradient_checkpointing": "9c82bc838b92ad2a",
     "trl.trainer.utils:RepeatSampler": "1aeff045afcd5057",

@@ -78,7 +78,7 @@ class Config(Settings):
         online: The online stage.
         evaluation_prompts: Held-out questions.
         evaluation_samples: Samples per question at temperature 1; greedy answers come on top.
-        main_seeds: Seeds of base, FCP, RFT, FCP+Bootstrap and GRPO.
+        main_seeds: Seeds of base, FCP, RFT, FCP+Bootstrap, self-distillation and GRPO.
         control_seeds: Seeds of the other arms and of the composition study.
         ablation_seeds: Seeds of Table 5; 0 leaves it out.
         theory_draws: Random worlds of each exact check.
@@ -112,10 +112,11 @@ POCKET: dict[str, Any] = {
     "offline.batch": 16,
     "offline.epochs": 6,
     "online.learning_rate": 3e-5,
-    "online.grpo_learning_rate": 5e-4,
-    "online.prompts": 64,
-    "online.rounds": 12,
-    "evaluation_prompts": 120,
+    "online.grpo_learning_rate": 3e-4,
+    "online.prompts": 128,
+    "online.rounds": 20,
+    "evaluation_prompts": 240,
+    "evaluation_samples": 2,
     "main_seeds": 10,
     "control_seeds": 5,
     "ablation_seeds": 0,
@@ -129,7 +130,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "online.prompts": 4,
         "online.rounds": 2,
         "evaluation_prompts": 6,
-        "evaluation_samples": 2,
         "main_seeds": 1,
         "control_seeds": 1,
     },
@@ -140,7 +140,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "offline.learning_rate": 3e-4,
         "online.learning_rate": 3e-5,
         "online.grpo_learning_rate": 1e-4,
-        "online.prompts": 128,
         "online.rounds": 25,
         "control_seeds": 10,
         "ablation_seeds": 10,
@@ -158,8 +157,8 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     if config.model not in MODELS:
         raise StudyError(
             f"model '{config.model}' cannot run in this study, which lacks the paper's prompts (Big-Math, "
-            "WebInstruct), its seven benchmarks and its paid critic. The trainers run on such a model: see "
-            "papers/fcp/README.md, with common.judge.api as the critic. Use PROFILE=laptop or gpu here"
+            "WebInstruct), its seven benchmarks and its paid critic; its trainers can: papers/fcp/README.md. "
+            "Use PROFILE=laptop or gpu here"
         )
     return [*theory_jobs(config, seeds), *training_jobs(config, seeds)]
 

@@ -1,6 +1,6 @@
 """What FCP's records show, by the ids of the card: CLAIMS, TABLES, FIGURES.
 
-Differences are paired by seed; arms that ran on fewer seeds decide on those. Shares of tables are in percent.
+Differences are paired by seed; arms of fewer seeds decide on those. Shares of tables are in percent.
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ COLOURS = {
     "GRPO": GREY,
     "RFT+GRPO": HUES["brown"],
     "FCP+Bootstrap": HUES["green"],
+    "no word on length": HUES["green"],
+    "every praise": HUES["orange"],
+    "self-distillation": HUES["sky"],
     "reference": GREY,
     "(+, -)": HUES["orange"],
     "(-, +)": HUES["vermilion"],
@@ -79,9 +82,9 @@ def value(
 # Measures: one number per seed
 
 
-def gain(frame: pd.DataFrame, arm: str, over: str, sweep: str = "") -> pd.Series:
-    """Accuracy of an arm minus that of another."""
-    return paired(value(frame, arm, sweep=sweep), value(frame, over, sweep=sweep))
+def gain(frame: pd.DataFrame, arm: str, over: str, measure: str = "greedy", sweep: str = "") -> pd.Series:
+    """Accuracy of an arm minus that of another, decoded greedily as in the paper."""
+    return paired(value(frame, arm, measure, sweep), value(frame, over, measure, sweep))
 
 
 def between(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -129,9 +132,9 @@ def drift(frame: pd.DataFrame, arm: str, name: str) -> pd.Series:
     return quarter(frame, arm, name, late=True) - quarter(frame, arm, name)
 
 
-def late_gap(frame: pd.DataFrame, name: str) -> pd.Series:
-    """GRPO minus FCP+Bootstrap over the last quarter of the rounds."""
-    return quarter(frame, "grpo", name, late=True) - quarter(frame, "bootstrap", name, late=True)
+def late_gap(frame: pd.DataFrame, name: str, one: str = "grpo", other: str = "bootstrap") -> pd.Series:
+    """One arm minus another, GRPO minus FCP+Bootstrap by default, over the last quarter of the rounds."""
+    return paired(quarter(frame, one, name, late=True), quarter(frame, other, name, late=True))
 
 
 def word_moves(frame: pd.DataFrame) -> pd.Series:
@@ -162,8 +165,6 @@ def theory(analysis: str, *names: str) -> Callable[[pd.DataFrame], Errors]:
 
 
 MATHEMATICS = ("AIME24", "AIME25", "MATH500", "Minerva", "Olympiad")
-
-
 GENERAL = ("GPQA-Diamond", "MMLU-Pro", "TheoremQA")
 
 
@@ -182,9 +183,10 @@ def reported_changes(_frame: pd.DataFrame) -> Errors:
 
 PREMISES: dict[str, Measure] = {
     "headroom": lambda f: value(f, "base", "greedy"),
+    "room": lambda f: value(f, "fcp", "greedy"),
     "mixed_samples": lambda f: value(f, "base"),
     "online_learns": lambda f: drift(f, "bootstrap", "score"),
-    "critique_teaches": lambda f: gain(f, "bootstrap", "self-distillation"),
+    "critique_teaches": lambda f: late_gap(f, "score", "bootstrap", "self-distillation"),
     "equal_accuracy": lambda f: late_gap(f, "accuracy"),
     "words_learned": word_moves,
 }
@@ -208,9 +210,9 @@ CLAIMS: dict[str, Measure] = {
     "c9_loss": lambda f, arm="every praise": noise(f, arm),
     "c10": lambda f: late_gap(f, "score"),
     "c10_early": lambda f: quarter(f, "grpo", "score") - quarter(f, "bootstrap", "score"),
-    "c11": lambda f, arm="cft": gain(f, arm, "base"),
+    "c11": lambda f, arm="cft": gain(f, arm, "base", "accuracy"),
     "c12": ablated,
-    "c12_offline": lambda f: value(f, "fcp", sweep="ablations") - value(f, "default", sweep="ablations"),
+    "c12_offline": lambda f: gain(f, "fcp", "default", sweep="ablations"),
     "audit_average": reported_averages,
     "audit_changes": reported_changes,
 }
@@ -218,10 +220,10 @@ CLAIMS: dict[str, Measure] = {
 # Tables
 
 MEASURES = {
+    "all, greedy": "greedy",
+    "all": "accuracy",
     "two terms": "terms=2",
     "three terms": "terms=3",
-    "all": "accuracy",
-    "all, greedy": "greedy",
     "rigorous": "rigorous",
     "code": "code",
     "length": "length",
@@ -261,7 +263,6 @@ TABLES: dict[str, Twin] = {
         (row, column, cell(f, arm, measure))
         for row, arm in METHODS.items()
         for column, measure in MEASURES.items()
-        if not (arm == "fcp without condition" and measure == "greedy")
     ),
     "table3": lambda f: long_table(
         (f"{row}, {condition}", column, cell(f, arm, measure, sweep, condition))
@@ -278,7 +279,13 @@ TABLES: dict[str, Twin] = {
 
 # Figures
 
-ONLINE = {"GRPO": "grpo", "RFT+GRPO": "rft+grpo", "FCP+Bootstrap": "bootstrap"}
+ONLINE = {
+    "GRPO": "grpo",
+    "RFT+GRPO": "rft+grpo",
+    "FCP+Bootstrap": "bootstrap",
+    "self-distillation": "self-distillation",
+}
+POOLS = {"every praise": "every praise", "no word on length": "bootstrap"}
 PRAISE = {"correct": "praise of correctness", "concise": "praise of correct and concise"}
 MARGIN = 0.03  # of c5
 
@@ -300,6 +307,17 @@ def against_grpo(name: str, panel: str) -> Twin:
         difference = by_round(frame, "bootstrap", name) - by_round(frame, "grpo", name)
         part = difference.melt(ignore_index=False).reset_index()
         return stacked([*curves, curve(part, panel=f"{panel}, minus GRPO's", arm="FCP+Bootstrap")])
+
+    return twin
+
+
+def by_pool(name: str, panel: str) -> Twin:
+    """A curve of bootstrapping with and without praise of brevity in the pool, on the same seeds."""
+
+    def twin(frame: pd.DataFrame) -> pd.DataFrame:
+        parts = {shown: rollouts(frame, arm, name) for shown, arm in POOLS.items()}
+        seeds = parts["every praise"]["seed"]
+        return stacked(curve(p[p["seed"].isin(seeds)], panel=panel, arm=a) for a, p in parts.items())
 
     return twin
 
@@ -333,15 +351,19 @@ def gap_over_rounds(data: pd.DataFrame) -> str:
     moved = ends["last"] - ends["first"]
     return (
         f"GRPO's curve moves by {moved['GRPO']:.2f} and FCP+Bootstrap's by {moved['FCP+Bootstrap']:.2f}: the "
-        f"head start of the offline stage, {first}, ends at {last}."
+        f"lead that the offline stage gives, {first}, ends at {last}."
     )
 
 
-def sharpened(data: pd.DataFrame) -> str:
-    """What exact rounds do to the expected length under either praise."""
-    length = data[data["panel"].str.contains("length")].groupby("arm", sort=False)["mean"]
-    courses = [f"{part.iloc[0]:.1f} → {part.iloc[-1]:.1f} tokens under {arm}" for arm, part in length]
-    return f"Ten exact rounds: expected length {', '.join(courses)}."
+def courses(start: str, panel: str, shown: str = "{:.1f}") -> Callable[[pd.DataFrame], str]:
+    """First and last value of every arm's curve in one panel, as a sentence that begins with `start`."""
+
+    def sentence(data: pd.DataFrame) -> str:
+        means = data[data["panel"] == panel].groupby("arm", sort=False)["mean"]
+        ends = (f"{shown.format(m.iloc[0])} → {shown.format(m.iloc[-1])} ({arm})" for arm, m in means)
+        return f"{start}: {', '.join(ends)}."
+
+    return sentence
 
 
 def same_scale(axes: Mapping[str, Axes], data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
@@ -361,6 +383,7 @@ def margin(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping[str,
 
 
 TASK = "VerbalArith, 0.2 M parameters"
+LENGTH, LOSS = "Rollout length (tokens)", "Loss (nats a token)"
 ROUNDS = partial(lines, f"{TASK}; rollouts at temperature 1", x="round", width=4.2, fixed=COLOURS)
 
 FIGURES: dict[str, Figure] = {
@@ -377,9 +400,17 @@ FIGURES: dict[str, Figure] = {
     ),
     "fig2a": Figure(against_grpo("accuracy", "Accuracy"), ROUNDS(finish=margin), gap_over_rounds),
     "fig2b": Figure(against_grpo("score", "Score (of 1)"), ROUNDS(level=0.0), gap_over_rounds),
+    "fig3a": Figure(
+        by_pool("length", LENGTH), ROUNDS(), courses("Tokens a rollout, first and last round", LENGTH)
+    ),
+    "fig3b": Figure(
+        by_pool("loss", LOSS),
+        lines(TASK, x="optimizer step", width=4.2, fixed=COLOURS),
+        courses("Loss of the first and last step", LOSS, "{:.2f}"),
+    ),
     "rounds": Figure(
         exact_rounds,
         lines("twelve responses of 1 to 12 tokens, every other one likely right", x="round", fixed=COLOURS),
-        sharpened,
+        courses("Expected length in ten exact rounds", "Expected length (tokens)"),
     ),
 }

@@ -322,7 +322,8 @@ def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             for baseline in ("mean", "quantile"):
                 yield _training(config.changed(UNSEEN), "bases", base, baseline, seed)
     for sweep, part in (("rates", config.grid), ("long", config.long)):
-        judged, search = seeds[part.first :][: part.seeds], DEVELOPMENT[: part.search]
+        fresh = seeds[part.first :] or seeds  # of a run with few seeds, which is exploratory
+        judged, search = fresh[: part.seeds], DEVELOPMENT[: part.search]
         for rate in numbers(part.learning_rates):
             changes = {"run.learning_rate": rate, "run.iterations": part.iterations, "run.mix": part.mix}
             runs, labels = config.changed(changes), {"learning_rate": rate}

@@ -43,7 +43,7 @@ def molecules(split: Split, seed: int) -> Iterator[str]:
     """
     path = verified(FILES[split])
     with gzip.open(path, "rt", encoding="ascii") as file:
-        header, *lines = file.read().splitlines()
+        header, *lines = (line.rstrip("\n") for line in file)
     if header.split(",")[0] != "SMILES":
         raise StudyError(f"{path} begins with '{header[:40]}'; expected a column SMILES")
     for index in np.random.default_rng(seed).permutation(len(lines)):

@@ -1,4 +1,4 @@
-"""Base policies for VerbalArith: pocket Qwen3 models that imitate the sloppy source.
+"""Base policies for VerbalArith: pocket Qwen3 models that imitate careless authors.
 
 ``python -m common.tasks.verbal_arith.warm_start`` rebuilds the committed checkpoints ``verbal-arith-<seed>``.
 """
@@ -29,7 +29,8 @@ from common.models.recipe import (
     fit,
     next_token_loss,
 )
-from common.tasks.verbal_arith import BOS, EOS, NAME, PAD, TERMS, Source, items, stream
+from common.tasks.verbal_arith import BOS, EOS, NAME, PAD, TERMS, items
+from common.tasks.verbal_arith.careless import Authors
 from common.tasks.verbal_arith.evaluation import evaluate
 from common.tasks.verbal_arith.words import VOCABULARY, WORDS
 
@@ -50,7 +51,7 @@ class BaseConfig:
     """
 
     model: ModelShape = field(default_factory=lambda: ModelShape(hidden=64, layers=3, ffn=256))
-    source: Source = field(default_factory=Source)
+    source: Authors = field(default_factory=Authors)
     steps: int = 1200
     batch: int = 64
     learning_rate: float = 3e-3
@@ -70,7 +71,7 @@ def batches(
     text before a question, but none that says anything about the response.
     """
     index = tokenizer.get_vocab()
-    pairs = stream(seed, config.source)
+    pairs = config.source.stream(seed)
     rng = np.random.default_rng((seed, 1))
     while True:
         rows = []

@@ -1,8 +1,9 @@
 """Entry points on VerbalArith: a job trains several arms of one seed, which share its offline data.
 
 A record's parts have the columns ``arm`` and ``condition``. Condition ``own`` is the arm's own way of being
-asked: under praise where it was trained on critiques, else bare. Scalars: accuracy, greedy, terms=2, terms=3,
-rigorous, concise, code, length, score, both (correct and concise); curves over rounds are ``curve/<name>``.
+asked: under praise where it was trained on critiques, else bare. Scalars, of samples at temperature 1:
+accuracy, terms=2, terms=3, rigorous, concise, code, length, score, both (correct and concise); greedy is the
+accuracy of greedy decoding. Curves over rounds are ``curve/<name>``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from common.models.pocket import load_policy
 from common.models.special_tokens import add_special_tokens
 from common.study.jobs import Job, Record
 from common.tasks.verbal_arith import NAME, TERMS, items
+from common.tasks.verbal_arith.careless import TerseCritic
 from common.tasks.verbal_arith.evaluation import evaluate
 from common.tasks.verbal_arith.warm_start import SCRATCH, cached_base
-from common.tasks.verbal_arith.words import CONDITIONS, OPAQUE, ArithCritic
+from common.tasks.verbal_arith.words import CONDITIONS, OPAQUE
 from papers.fcp.method import CLOSE, FEEDBACK_TOKENS, OPEN, conditioned
 from papers.fcp.runs.offline import (
     Pair,
@@ -37,11 +39,8 @@ from papers.fcp.runs.online import train_online
 Policy = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 OWN = "own"
 Variants = Mapping[str, Mapping[str, Any]]
-CONTROLS: Variants = {
-    "self-distillation": {"condition": "rollout"},
-    "every praise": {"every_praise": True},
-}
-"""Controls of the online stage and what they change."""
+BOOTSTRAPS: Variants = {"bootstrap": {}, "self-distillation": {"condition": "rollout"}}
+EVERY_PRAISE: Variants = {"every praise": {"every_praise": True}}
 ABLATIONS: Variants = {
     "default": {"optimizer_steps": 1},
     "several updates": {},
@@ -58,7 +57,7 @@ class Bench:
         (self.seed,) = job.seeds
         self.settings: Mapping[str, Any] = job.config
         self.workspace = workspace
-        self.critic = ArithCritic(self.seed)
+        self.critic = TerseCritic(self.seed)
         self.heldout = items("heldout", self.settings["evaluation_prompts"], 0)
         self.rng = np.random.default_rng([self.seed, 1])
         self.parts: list[tuple[dict[str, str], Record]] = []
@@ -113,7 +112,6 @@ class Bench:
         arm: str,
         policy: Policy,
         critiques: Sequence[str] | None = None,
-        greedy: bool = False,
         condition: str = OWN,
     ) -> None:
         """Evaluate on the held-out questions, each under its critique or bare."""
@@ -126,8 +124,7 @@ class Bench:
         values |= {f"terms={terms}": responses.rate("correct", terms) for terms in TERMS}
         values |= {"accuracy": responses.rate("correct"), "score": responses.mean_score}
         values |= {"length": float(responses.lengths.mean()), "both": responses.both("correct", "concise")}
-        if greedy:
-            values["greedy"] = evaluate(*policy, self.heldout, prompts, 0.0, 0).rate("correct")
+        values["greedy"] = evaluate(*policy, self.heldout, prompts, 0.0, 0).rate("correct")
         scalars = {name: np.array([value]) for name, value in values.items()}
         self.parts.append(({"arm": arm, "condition": condition}, Record(scalars)))
 
@@ -148,13 +145,12 @@ class Bench:
     ) -> None:
         """Train online, then evaluate; bootstrapped policies under c+."""
         pool = pools(self.pairs)[0 if every_praise else 1]
-        critic = ArithCritic(self.seed)
         curves = train_online(
-            kind, *policy, critic, pool, self.settings, self.seed, self.workspace, **changes
+            kind, *policy, self.critic, pool, self.settings, self.seed, self.workspace, **changes
         )
         series = {f"curve/{name}": values[None] for name, values in curves.items()}
         self.parts.append(({"arm": arm, "condition": OWN}, Record(series=series)))
-        self.measure(arm, policy, self.praise if kind == "fcp" else None, greedy=True)
+        self.measure(arm, policy, self.praise if kind == "fcp" else None)
 
     def explore_each(self, policy: Policy, variants: Variants) -> None:
         """Bootstrap once per variant, each time from `policy` as it is now."""
@@ -169,22 +165,20 @@ class Bench:
 
 
 def main(job: Job, workspace: Path) -> Record:
-    """Base, FCP, RFT, FCP+Bootstrap, GRPO; with ``controls`` RFT+GRPO, self-distillation, every praise."""
+    """Base, FCP, RFT, GRPO, FCP+Bootstrap, self-distillation; with ``controls`` RFT+GRPO and every praise."""
     bench = Bench(job, workspace)
     base = bench.policy()
-    bench.measure("base", base, greedy=True)
+    bench.measure("base", base)
     fcp = bench.fit(bench.pairs, bench.summaries)
-    bench.measure("fcp", fcp, bench.praise, greedy=True)
+    bench.measure("fcp", fcp, bench.praise)
     bench.measure("fcp without condition", fcp)
     bench.controllability("fcp", fcp)
     rft = bench.fit(bench.right)
-    bench.measure("rft", rft, greedy=True)
+    bench.measure("rft", rft)
     bench.explore("grpo", "grpo", base)
-    variants: Variants = {"bootstrap": {}}
     if job.config["controls"]:
         bench.explore("rft+grpo", "grpo", rft)
-        variants = {**variants, **CONTROLS}
-    bench.explore_each(fcp, variants)
+    bench.explore_each(fcp, {**BOOTSTRAPS, **(EVERY_PRAISE if job.config["controls"] else {})})
     return bench.record(pairs=len(bench.pairs))
 
 
@@ -196,18 +190,18 @@ def controls(job: Job, workspace: Path) -> Record:
         "prompt": [f"{pair.item.question} {pair.response}{OPEN}" for pair in bench.pairs],
         "completion": [f" {summary}{CLOSE}" for summary in bench.summaries],
     }
-    bench.measure("cft", bench.fit_rows(dynamics), greedy=True)
+    bench.measure("cft", bench.fit_rows(dynamics))
     positives = bench.fit(bench.right, [pair.critique.summary for pair in bench.right])
-    bench.measure("positives only", positives, bench.praise, greedy=True)
+    bench.measure("positives only", positives, bench.praise)
     order = bench.rng.permutation(len(bench.pairs))
     shuffled = bench.fit(bench.pairs, [bench.summaries[i] for i in order])
-    bench.measure("shuffled", shuffled, bench.praise, greedy=True)
+    bench.measure("shuffled", shuffled, bench.praise)
     bench.controllability("shuffled", shuffled)
     tokens = [OPAQUE[int(pair.critique.score)] for pair in bench.pairs]  # without a meaning of their own
     scalar = bench.fit(bench.pairs, tokens)
     best = [token for token, pair in zip(tokens, bench.pairs, strict=True) if pair.critique.score >= 9]
     chances = bench.rng.integers(len(best), size=len(bench.heldout))
-    bench.measure("scalar", scalar, [best[i] for i in chances], greedy=True)
+    bench.measure("scalar", scalar, [best[i] for i in chances])
     return bench.record()
 
 

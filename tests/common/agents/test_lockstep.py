@@ -216,7 +216,7 @@ def test_environments_are_closed(model):
         return made[-1]
 
     episodes(model, [World(make, seed) for seed in range(5)])
-    assert all(env.closed.wait(5) for env in made)
+    assert all(env.closed.wait() for env in made)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from common.tasks.verbal_arith import (
     stream,
     write,
 )
+from common.tasks.verbal_arith.careless import LENGTH_MENTIONED, Authors, TerseCritic
 from common.tasks.verbal_arith.words import CONDITIONS, LEXICON, OPAQUE, VOCABULARY, WORDS, ArithCritic
 
 QUESTION = "3 + 4 + 5 ="
@@ -83,6 +84,37 @@ def test_the_source_has_its_rates():
         0.4, abs=0.03
     )
     assert np.mean([";" in t or "=" in t for _, t in pairs]) == pytest.approx(0.6, abs=0.03)
+
+
+def test_a_careless_author_never_carries_a_ten():
+    rng = np.random.default_rng(0)
+    careless = Authors(steps=1, filler=0, code=0, careless=1, slips=0)
+    assert careless.write(Item((7, 5, 11)), rng) == "7 + 5 = 2 ; 2 + 11 = 13 # 13"
+    assert careless.write(Item((2, 5)), rng) == "2 + 5 = 7 # 7"
+    careful = Authors(steps=1, filler=0, code=0, careless=0, slips=0)
+    for item in items("train", 200, 0):
+        assert parse(item.question, careful.write(item, rng)) == Attributes(True, True, True, False)
+
+
+def test_authors_have_their_rates_and_stay_within_the_vocabulary():
+    pairs = list(itertools.islice(Authors().stream(1), 4000))
+    attributes = [parse(item.question, response) for item, response in pairs]
+    assert share(attributes, "code") == pytest.approx(0.3, abs=0.03)
+    assert 0.55 < share(attributes, "correct") < 0.7
+    assert all(len([*response.split(), EOS]) <= MAX_RESPONSE for _, response in pairs)
+    assert {word for _, response in pairs for word in response.split()} <= set(VOCABULARY)
+
+
+def test_the_terse_critic_speaks_of_length_half_the_time():
+    critics = ArithCritic(0), TerseCritic(0)
+    pairs = list(itertools.islice(Authors().stream(2), 2000))
+    length = {word for words in LEXICON["concise"] for word in words}
+    often, half = (
+        np.mean([bool(length & set(critic(item.question, text, "").summary.split())) for item, text in pairs])
+        for critic in critics
+    )
+    assert often == pytest.approx(0.85, abs=0.03)
+    assert half == pytest.approx(LENGTH_MENTIONED, abs=0.03)
 
 
 def test_splits_share_no_multiset_of_operands():

@@ -47,7 +47,8 @@ def test_a_job_is_a_function_of_configuration_and_seed(tiny, tmp_path):
     first, again = (training.main(tiny["main"], tmp_path / str(index)).frame((0,)) for index in range(2))
     assert first.equals(again)
     arms = first.groupby(["arm", "condition", "name"])["value"]
-    assert set(first["arm"].dropna()) == {"base", "fcp", "fcp without condition", "rft", "bootstrap", "grpo"}
+    online = {"bootstrap", "self-distillation", "grpo"}
+    assert set(first["arm"].dropna()) == {"base", "fcp", "fcp without condition", "rft", *online}
     assert {("base", "own", "accuracy"), ("fcp", "own", "greedy"), ("fcp", "has code", "code")} <= set(
         arms.groups
     )
