@@ -1,16 +1,18 @@
 """What POLO's records show, by the ids of the card: PREMISES, CLAIMS, TABLES, FIGURES.
 
-A success rate is the share of the test leads that were solved within the budget by any proposal.
+A success rate is the share of the test leads that were solved within the budget by any proposal; the gain of
+a lead is the QED of the best proposal minus the lead's own, 0 if none is better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
+from matplotlib.figure import Figure as Plot
 
 from common.plotting.draw import lines
-from common.plotting.style import GREY, HUES
+from common.plotting.style import GREY, HUES, caption, label, panels
 from common.statistics import Interval
 from common.study.frame import (
     Errors,
@@ -26,6 +28,8 @@ from common.study.frame import (
     values,
 )
 from common.study.report import Figure, Measure, Twin
+from common.tasks.molecules.chemistry import qed, similarity
+from common.tasks.molecules.drawing import picture
 
 NAMES = {
     "ppo": "PPO",
@@ -88,14 +92,18 @@ def calls(frame: pd.DataFrame, arm: str) -> pd.Series:
     return rows(frame, "training", "oracle_calls", arm=arm).groupby("seed")["value"].max()
 
 
-def lead_over(frame: pd.DataFrame, arm: str, base: str) -> pd.Series:
-    """Mean best gain of an arm over that of another, minus 1."""
-    return trained(frame, arm, "gain") / trained(frame, base, "gain") - 1.0
+def against(frame: pd.DataFrame, arm: str, base: str, name: str = "gain") -> pd.Series:
+    """Mean best gain (or success) of an arm minus that of another."""
+    return trained(frame, arm, name) - trained(frame, base, name)
 
 
-def success_over(frame: pd.DataFrame, arm: str, base: str) -> pd.Series:
-    """Success of an arm minus that of another."""
-    return trained(frame, arm, "success") - trained(frame, base, "success")
+def rise(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Mean return of the last quarter of the rollout batches minus that of the first."""
+    table = rows(frame, "training", "reward", arm=arm).pivot_table(
+        index="step", columns="seed", values="value"
+    )
+    size = max(1, len(table) // 4)
+    return table.iloc[-size:].mean() - table.iloc[:size].mean()
 
 
 def over_searches(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -117,14 +125,15 @@ PREMISES: dict[str, Measure] = {
     "headroom": lambda f: start(f, "success"),
     "witness": lambda f: scalar(f, "inference", "witness"),
     "baseline_learns": lambda f: trained(f, "ppo", "gain") - start(f, "gain"),
+    "return_rises": lambda f: pd.concat([rise(f, arm) for arm in MAIN[:2]], axis=1).min(axis=1),
     "pairs": lambda f: mean(f, "pgpo", "pairs"),
     "gradient": lambda f: mean(f, "pgpo", "gradient_share"),
     "calls": lambda f: calls(f, "pgpo") / calls(f, "ppo"),
 }
 CLAIMS: dict[str, Measure] = {
-    "c1": lambda f, arm="pgpo": lead_over(f, arm, "ppo"),
-    "c1_success": lambda f, arm="pgpo": success_over(f, arm, "ppo"),
-    "c2": lambda f, arm="ppo": success_over(f, arm, "single"),
+    "c1": lambda f, arm="pgpo": against(f, arm, "ppo"),
+    "c1_success": lambda f, arm="pgpo": against(f, arm, "ppo", "success"),
+    "c2": lambda f, arm="ppo": against(f, arm, "single", "success"),
     "c3": lambda f, arm="pgpo": over_searches(f, arm),
     "c4": lambda f, arm="evolutionary": searched(f, arm, "success") - searched(f, "independent", "success"),
     "c6": theory("pairs", "distinct", "ties", "capped"),
@@ -132,10 +141,10 @@ CLAIMS: dict[str, Measure] = {
     "c8": theory("locality", "outside", "sign"),
     "c8_form": theory("locality", "closed_form"),
     "c9": lambda f, arm="pgpo": mean(f, arm, "cosine"),
-    "mode": lambda f, arm="pgpo": lead_over(f, arm, "stepwise"),
-    "weighted": lambda f, arm="pgpo": lead_over(f, arm, "unweighted"),
-    "trajectory": lambda f, arm="pgpo": lead_over(f, arm, "turns_only"),
-    "dense": lambda f, arm="pgpo": lead_over(f, arm, "dense"),
+    "mode": lambda f, arm="pgpo": against(f, arm, "stepwise"),
+    "weighted": lambda f, arm="pgpo": against(f, arm, "unweighted"),
+    "trajectory": lambda f, arm="pgpo": against(f, arm, "turns_only"),
+    "dense": lambda f, arm="pgpo": against(f, arm, "dense"),
 }
 
 # Tables
@@ -233,10 +242,46 @@ def training(frame: pd.DataFrame) -> pd.DataFrame:
     return stacked(parts())
 
 
+def path(frame: pd.DataFrame) -> pd.DataFrame:
+    """A lead and its improvements by PGPO, on the first seed: SMILES, oracle calls, QED, similarity."""
+    codes = frame[(frame["arm"] == "pgpo").to_numpy(dtype=bool, na_value=False)]
+    codes = codes[(codes["seed"] == codes["seed"].min()).to_numpy()]
+    spent = rows(codes, "training", "path/calls")["value"].astype(int)
+    texts = [
+        "".join(map(chr, rows(codes, "training", f"path/{n}")["value"].astype(int)))
+        for n in range(len(spent))
+    ]
+    lead = texts[0]
+    return pd.DataFrame({"smiles": texts, "calls": spent}).assign(
+        qed=[qed(text) for text in texts], similarity=[similarity(text, lead) for text in texts]
+    )
+
+
+def drawn(data: pd.DataFrame, _reported: Mapping[str, float]) -> Plot:
+    """The molecules of a path, side chains marked."""
+    figure, axes = panels(min(3, len(data)), -(-len(data) // 3), width=2.9, height=2.6)
+    for axis in axes[len(data) :]:
+        axis.remove()
+    for axis, turn in zip(axes, data.itertuples(), strict=False):
+        axis.imshow(picture(turn.smiles))
+        axis.set(xticks=[], yticks=[])
+        title = f"after {turn.calls} calls" if turn.calls else "lead"
+        label(axis, title, x=f"similarity {turn.similarity:.2f}", y=f"QED {turn.qed:.3f}")
+    caption(figure, f"{NOTE}; n = 1 seed; the test lead that PGPO improved most often")
+    return figure
+
+
+def steps(data: pd.DataFrame) -> str:
+    """What a path came to."""
+    first, last = data.iloc[0], data.iloc[-1]
+    return f"QED {first.qed:.3f} → {last.qed:.3f} in {last.calls} calls, similarity {last.similarity:.2f}."
+
+
 NOTE = "pocket policies on side chains"
 FIGURES: dict[str, Figure] = {
     "fig3": Figure(
         over_budget, lines(NOTE, x="oracle calls of a lead", fixed=COLOURS, rates=("success",), width=4.4)
     ),
     "fig4": Figure(training, lines(NOTE, x="rollout batch", fixed=COLOURS)),
+    "path": Figure(path, drawn, steps),
 }

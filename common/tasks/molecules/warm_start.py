@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,13 @@ from transformers import PreTrainedTokenizerBase
 from common.agents.episodes import Codec, Rules, World
 from common.models.pocket import build_tokenizer
 from common.models.recipe import IGNORED, ModelShape, Policy, build_model, cached, fit, next_token_loss
-from common.study.errors import StudyError, unknown
+from common.study.errors import unknown
 from common.tasks.molecules import moses, templates
 from common.tasks.molecules.assay import Bench
 from common.tasks.molecules.designs import Lead, Space
 from common.tasks.molecules.environment import BOS, CLOSE, EOS, PAD, LeadOptimization, vocabulary
 from common.tasks.molecules.goals import oracles, task
-from common.tasks.molecules.search import survey
+from common.tasks.molecules.search import PROOF, survey
 
 UNLIMITED = 10**9  # training counts its oracle calls and is not stopped by them
 CANDIDATES = 4000  # molecules of the template space that are looked at for leads
@@ -47,6 +46,7 @@ class Setting:
         task: A task of `common.tasks.molecules.goals`.
         train_leads, test_leads: Leads of each split.
         hardness: Fewest oracle calls that local search took to its witness: easier leads are left out.
+        budget: Oracle calls of a test lead, within which local search found a witness of every lead.
         rdkit: Version that scores.
     """
 
@@ -55,6 +55,7 @@ class Setting:
     train_leads: int
     test_leads: int
     hardness: int
+    budget: int
     rdkit: str
 
     @property
@@ -75,7 +76,7 @@ class Setting:
         """The leads of a split, each with a witness; the same for every seed.
 
         Raises:
-            StudyError: too few molecules are as hard as asked for.
+            StudyError: too few molecules can be improved within the budget and are as hard as asked for.
         """
         return _leads(self, split)
 
@@ -83,27 +84,21 @@ class Setting:
 @cache
 def _leads(setting: Setting, split: moses.Split) -> tuple[Lead, ...]:
     wanted = setting.train_leads if split == "train" else setting.test_leads
-    surveyed = wanted * (4 if setting.hardness else 1)
+    calls = min(setting.budget, PROOF), setting.hardness
     if setting.world == "moses":
-        found = moses.leads(split, setting.task, surveyed, SEEDS[split]).leads
-    else:
-        found = _of_templates(setting, split, surveyed)
-    hard = tuple(islice((lead for lead in found if lead.witness_calls >= setting.hardness), wanted))
-    if len(hard) < wanted:
-        raise StudyError(
-            f"{wanted} leads of '{setting.task}' ({split}) whose witness takes {setting.hardness} calls "
-            f"wanted; {len(hard)} of {surveyed} are that hard: lower hardness"
-        )
-    return hard
+        return moses.leads(split, setting.task, wanted, SEEDS[split], *calls).leads
+    return _of_templates(setting, split, wanted, *calls)
 
 
-def _of_templates(setting: Setting, split: moses.Split, count: int) -> tuple[Lead, ...]:
+def _of_templates(
+    setting: Setting, split: moses.Split, count: int, budget: int, fewest: int
+) -> tuple[Lead, ...]:
     rng = np.random.default_rng(SEEDS[split])
     known = [name for name in templates.SPACE.scaffolds if name not in templates.HELD_OUT]
     scaffolds = templates.HELD_OUT if split == "scaffolds" else tuple(known)
     candidates = (templates.draw(rng, scaffolds) for _ in range(CANDIDATES))
     goal = task(setting.task)
-    return survey(templates.SPACE, candidates, goal, oracles(goal), count).leads
+    return survey(templates.SPACE, candidates, goal, oracles(goal), count, budget, fewest).leads
 
 
 class Placed(gymnasium.Wrapper[str, str, str, str]):

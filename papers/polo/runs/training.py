@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,10 @@ from common.rl.trainer import Inputs
 from common.study.errors import unknown
 from common.study.jobs import Job, Record
 from common.tasks.molecules.assay import Bench
+from common.tasks.molecules.progress import longest_path, measured
 from common.tasks.molecules.warm_start import Setting, codec, rules, warm_start, world
 from papers.polo.method import Elites, PGPOConfig, PGPOTrainer
-from papers.polo.runs.search import measured, optimise
+from papers.polo.runs.search import optimise
 
 ARMS: Mapping[str, Mapping[str, Any]] = {
     "ppo": {"pgpo_weight": 0.0},
@@ -59,20 +61,24 @@ def train(job: Job, workspace: Path) -> Record:
     """Entry point: train one arm; evaluations restart from elites within each test lead's budget.
 
     Returns:
-        Scalars ``final/<name>`` for the names of `papers.polo.runs.search.measured`; series over rollout
-        batches under the values of `POLO_LOGGED`; series ``curve/...`` over evaluation points.
+        Scalars ``final/<name>`` for the names of `common.tasks.molecules.progress.measured`; series over
+        rollout batches under the values of `POLO_LOGGED`; series ``curve/...`` over evaluation points; of the
+        last evaluation ``path/calls`` and ``path/<n>``, a SMILES as the codes of its letters, of the lead
+        that was improved most often.
     """
     (seed,) = job.seeds
     config, run, setting = job.config, Run.read(job.config), job.read(Setting)
     set_seed(seed)
     model, words = load_policy(str(warm_start(config, seed)))
-    curve = Curve(Held(setting, config), run, seed, workspace, words)  # type: ignore[arg-type]
+    held = Held(setting, config, workspace / "path.json")
+    curve = Curve(held, run, seed, workspace, words)  # type: ignore[arg-type]
     trainer = build(config, seed, workspace, model, words, [curve])
     args = trainer.args
     resumed = latest_complete_checkpoint(workspace) if args.exact_resume else None
     trainer.train(resume_from_checkpoint=resumed)
     final = {f"final/{name}": np.array([value]) for name, value in curve.point(run.iterations).items()}
-    return Record(final, {**logged_series(trainer.state.log_history, POLO_LOGGED), **curve.series()})
+    series = logged_series(trainer.state.log_history, POLO_LOGGED)
+    return Record(final, {**series, **curve.series(), **held.path()})
 
 
 def build(
@@ -136,16 +142,25 @@ class Held:
 
     setting: Setting
     config: Mapping[str, Any]
+    file: Path
 
     def evaluate(
         self, model: PreTrainedModel, words: PreTrainedTokenizerBase, samples: int, seed: int
     ) -> dict[str, float]:
         """`measured` on the test leads; `samples` has no meaning here, a lead's budget has."""
         del samples
-        budget, turns = int(self.config["budget"]), int(self.config["turns"])
+        budget, turns = self.setting.budget, int(self.config["turns"])
         leads, bench = self.setting.leads("test"), self.setting.bench(budget)
         elites = Elites(restart=float(self.config["restart"]))
-        return measured(optimise(model, words, self.setting, leads, bench, turns, elites, seed), budget)
+        progress = optimise(model, words, self.setting, leads, bench, turns, elites, seed)
+        self.file.write_text(json.dumps(longest_path(progress, leads)))
+        return measured(progress, budget)
+
+    def path(self) -> dict[str, np.ndarray]:
+        """The path of the last evaluation, in numbers."""
+        calls, texts = zip(*json.loads(self.file.read_text()), strict=True)
+        codes = {f"path/{number}": np.array([[*map(ord, text)]]) for number, text in enumerate(texts)}
+        return {"path/calls": np.array([calls]), **codes}
 
 
 class Assays:
@@ -198,7 +213,8 @@ class StudyTrainer(PGPOTrainer):
     def _probe(self, log_probs: Float[Tensor, "B T"], loss: Float[Tensor, ""], batch: Batch) -> None:
         advantages, mask = batch["advantages"], loss_mask(batch)
         advantages = advantages if advantages.ndim == 2 else advantages[:, None]
-        outer = -(log_probs * advantages * mask).sum() / mask.sum()
+        tokens = batch["num_items_in_batch"] / (self.args.steps_per_generation or 1)
+        outer = -(log_probs * advantages * mask).sum() / tokens
         first, second = (self._gradient(part) for part in (outer, loss))
         norms = first.norm(), second.norm()
         self.log_metric("pgpo/gradient_share", float(norms[1] / (norms[0] + norms[1]).clamp(min=1e-30)))

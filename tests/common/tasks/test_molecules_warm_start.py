@@ -12,7 +12,9 @@ from common.tasks.molecules import warm_start
 from common.tasks.molecules.environment import CLOSE
 from common.tasks.molecules.warm_start import Recipe, Setting
 
-SETTING = Setting("templates", "logp", train_leads=2, test_leads=2, hardness=0, rdkit=rdkit.__version__)
+SETTING = Setting(
+    "templates", "logp", train_leads=2, test_leads=2, hardness=0, budget=150, rdkit=rdkit.__version__
+)
 RECIPE = Recipe(SETTING, turns=3, demonstrations=6, sft_steps=2, sft_batch=2, hidden=16, layers=1)
 
 
@@ -29,7 +31,7 @@ def test_leads_can_be_improved_and_splits_differ():
 
 def test_a_world_that_is_not_there_is_named():
     with pytest.raises(StudyError, match="world"):
-        Setting("zinc", "logp", 1, 1, 0, "").space  # noqa: B018 - a property
+        Setting("zinc", "logp", 1, 1, 0, 25, "").space  # noqa: B018 - a property
 
 
 def test_a_demonstration_edits_what_the_environment_shows():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -10,20 +11,33 @@ import numpy as np
 import pandas as pd
 import pytest
 import rdkit
+import torch
 
-from common.models.recipe import ModelShape, build_model
+from common.rl import testing
 from common.study.configuration import configure
 from common.study.errors import StudyError
-from common.tasks.molecules.warm_start import Setting, tokenizer
-from papers.polo.experiment import PROFILES, Config, jobs, theory_jobs
+from common.tasks.molecules import warm_start
+from common.tasks.molecules.warm_start import Recipe, Setting
+from papers.polo.experiment import PROFILES, Config, jobs, theory_jobs, training_jobs
 from papers.polo.method import Elites
-from papers.polo.report import lead_over
-from papers.polo.runs import search
-from papers.polo.runs.search import Progress, measured, optimise
-from papers.polo.runs.training import ARMS, Assays, arguments
+from papers.polo.report import against, path, rise
+from papers.polo.runs import training as runs
+from papers.polo.runs.search import optimise
+from papers.polo.runs.training import ARMS, StudyTrainer, arguments, build
 
 CONFIG = configure(Config, PROFILES, "smoke")
-SETTING = Setting("templates", "logp", train_leads=2, test_leads=2, hardness=0, rdkit=rdkit.__version__)
+SETTING = Setting(
+    "templates", "logp", train_leads=2, test_leads=2, hardness=0, budget=150, rdkit=rdkit.__version__
+)
+
+
+@pytest.fixture(scope="module")
+def policy():
+    """Writes admissible edits now and then: enough for oracle calls."""
+    torch.set_num_threads(1)
+    return warm_start.train(
+        Recipe(SETTING, turns=3, demonstrations=40, sft_steps=80, sft_rate=1e-2, hidden=32, layers=1), seed=0
+    )
 
 
 @pytest.mark.parametrize("job", list(theory_jobs(CONFIG, (0,))), ids=lambda job: job.labels["analysis"])
@@ -53,43 +67,91 @@ def test_every_arm_is_a_configuration_and_versions_are_in_the_jobs(tmp_path):
         arguments({**trained["ppo"].config, "arm": "grpo"}, 0, tmp_path)
 
 
-def test_no_lead_costs_more_than_its_budget():
-    words = tokenizer(SETTING.space)
-    model = build_model(ModelShape(16, 1, 2, 32, context=192), words, seed=0)
+def test_no_lead_costs_more_than_its_budget(policy):
+    model, words = policy.model, policy.tokenizer
     leads, bench = SETTING.leads("test"), SETTING.bench(4)
     progress = optimise(model, words, SETTING, leads, bench, 2, Elites(), 0)
     for each, lead in zip(progress, leads, strict=True):
         assert len(each.curve) == bench.assay(lead.smiles).calls <= 4
 
 
-def test_a_search_is_measured_like_a_policy():
-    lead = SETTING.leads("test")[0]
-    found = search._searched("random", SETTING, lead, 6, 0)
-    assert len(found.curve) <= 6
-    assert search._proved(SETTING, lead)
+def training(folder, policy, arm="pgpo", **changes):
+    """The trainer of a small run of four rollout batches."""
+    smoke = configure(Config, PROFILES, "smoke").changed({"run.iterations": 4, "objective.entropy_coef": 0.0})
+    (job,) = (job for job in training_jobs(smoke, (0,)) if job.labels["arm"] == arm)
+    config = {**job.config, "save_every": 4, **changes}
+    return build(config, 0, folder, copy.deepcopy(policy.model), policy.tokenizer, [])
 
 
-def test_success_is_read_at_every_budget():
-    values = measured([Progress(curve=[0.1, 0.2, 0.2, 0.4, 0.4, 0.5], solved=6), Progress()], 10)
-    assert values["success"] == 0.5
-    assert values["success_at/5"] == 0.0
-    assert values["gain_at/5"] == pytest.approx(0.2)
-    assert values["gain"] == pytest.approx(0.25)
+def test_a_run_that_was_cut_pays_for_each_molecule_once(tmp_path, policy):
+    whole = training(tmp_path / "whole", policy)
+    whole.train()
+    cut = training(tmp_path / "cut", policy)
+    cut.args.max_steps = 4
+    cut.train()
+    paid = cut.bench.calls
+    resumed = training(tmp_path / "cut", policy)
+    resumed.train(resume_from_checkpoint=True)
+    assert 0 < paid < resumed.bench.calls
+    assert resumed.bench.state == whole.bench.state
+    calls = [
+        [entry["oracle/calls"] for entry in testing.timeless_log(each) if "reward" in entry]
+        for each in (resumed, whole)
+    ]
+    assert calls[0] == calls[1]
+    assert calls[0] == sorted(calls[0])
 
 
-def test_a_resumed_training_pays_for_no_call_twice():
-    bench, leads = SETTING.bench(), SETTING.leads("train")
-    assay = bench.assay(leads[0].smiles)
-    assay.judge(SETTING.space.smiles(leads[0], leads[0].witness))
-    again = Assays(SETTING.bench())
-    again.load_state_dict(Assays(bench).state_dict())
-    assert again.bench.calls == bench.calls == 1
-    verdict = again.bench.assay(leads[0].smiles).judge(SETTING.space.smiles(leads[0], leads[0].witness))
-    assert not verdict.charged
+class Summed(StudyTrainer):
+    """Compares both parts of the gradient with the one that the optimizer sees."""
+
+    def _gradient(self, objective):
+        part = super()._gradient(objective)
+        self.parts = [*getattr(self, "parts", []), part]
+        return part
+
+    def training_step(self, *args, **others):
+        loss = super().training_step(*args, **others)
+        if not hasattr(self, "seen"):
+            weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+            self.seen = torch.cat([weight.grad.flatten() for weight in weights])
+        return loss
 
 
-def test_the_primary_measure_is_a_ratio_of_gains():
-    rows = [("ppo", 1, 0.2), ("pgpo", 1, 0.25), ("ppo", 2, 0.1), ("pgpo", 2, 0.1)]
-    frame = pd.DataFrame(rows, columns=["arm", "seed", "value"])
-    frame = frame.assign(sweep="training", name="final/gain", step=pd.NA)
-    assert lead_over(frame, "pgpo", "ppo").tolist() == pytest.approx([0.25, 0.0])
+def test_the_gradients_that_are_compared_add_up_to_the_optimizers(tmp_path, policy, monkeypatch):
+    monkeypatch.setattr(runs, "StudyTrainer", Summed)
+    trainer = training(tmp_path, policy)
+    trainer.args.max_steps = 1
+    trainer.train()
+    torch.testing.assert_close(trainer.parts[0] + trainer.parts[1], trainer.seen, rtol=1e-4, atol=1e-6)
+    assert trainer.parts[1].norm() > 0
+
+
+def frame_of(rows, **labels):
+    return pd.DataFrame(rows, columns=["arm", "seed", "step", "value"]).assign(sweep="training", **labels)
+
+
+def test_the_primary_measure_is_defined_where_nothing_was_gained():
+    rows = [("ppo", 1, pd.NA, 0.0), ("pgpo", 1, pd.NA, 0.05), ("ppo", 2, pd.NA, 0.1), ("pgpo", 2, pd.NA, 0.1)]
+    frame = frame_of(rows, name="final/gain")
+    assert against(frame, "pgpo", "ppo").tolist() == pytest.approx([0.05, 0.0])
+
+
+def test_a_rise_is_of_the_last_quarter_over_the_first():
+    frame = frame_of([("ppo", 1, step, float(step)) for step in range(8)], name="reward")
+    assert rise(frame, "ppo").tolist() == [6.0]
+    assert rise(frame[frame["step"] < 2], "ppo").tolist() == [1.0]
+
+
+def test_a_path_is_read_back_from_letters():
+    texts = {"path/0": "Cc1ccccc1", "path/1": "COc1ccccc1"}
+    parts = [
+        frame_of([("pgpo", 1, step, ord(letter)) for step, letter in enumerate(text)], name=name)
+        for name, text in texts.items()
+    ]
+    parts.append(frame_of([("pgpo", 1, 0, 0.0), ("pgpo", 1, 1, 7.0)], name="path/calls"))
+    twin = path(pd.concat(parts, ignore_index=True))
+    assert twin["smiles"].tolist() == list(texts.values())
+    assert twin["calls"].tolist() == [0, 7]
+    assert twin["similarity"].iloc[0] == 1.0
+    assert twin["qed"].between(0, 1).all()
