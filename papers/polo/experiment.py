@@ -166,7 +166,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tuning.hidden": 32,
         "tuning.layers": 1,
         "seeds": 1,
-        "draws": 200,
+        "draws": 1000,
     },
     "laptop": POCKET,
     "desk": POCKET
