@@ -138,6 +138,8 @@ POCKET: dict[str, Any] = {
     "run.scoring_batch": 64,
     "run.vllm": False,
     "run.save_every": 20,
+    "objective.pgpo_weight": 0.5,
+    "objective.pgpo_beta": 0.1,
     "objective.pgpo_critic_rate": 1e-2,
     "objective.pgpo_critic_steps": 8,
     "leads.task": "qed_hard",
