@@ -1,0 +1,60 @@
+"""Measures on small numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from papers.epo.report import gap, illness, last, oscillation, steps_to_half
+
+
+def frame(sweep="plain", **arms):
+    """Series by arm and name, one seed."""
+    parts = [
+        pd.DataFrame(
+            {
+                "sweep": sweep,
+                "arm": arm,
+                "sharing": "shared",
+                "seed": 0,
+                "name": name,
+                "step": pd.array(range(len(values)), dtype="Int32"),
+                "value": np.asarray(values, dtype=float),
+            }
+        )
+        for arm, named in arms.items()
+        for name, values in named.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_the_last_fifth_is_that_of_the_steps():
+    part = pd.DataFrame({"seed": 0, "step": range(11), "value": [0.0] * 9 + [2.0, 4.0]})
+    assert last(part)[0] == 3.0
+
+
+def test_steps_to_half_are_rl_steps_and_censored():
+    own = frame(
+        fast={"success": [0, 0.6, 1], "entropy": [1] * 4}, slow={"success": [0, 0.1, 0.2], "entropy": [1] * 4}
+    )
+    assert steps_to_half(own, "fast")[0] == 2.0
+    assert steps_to_half(own, "slow")[0] == 4.0
+
+
+def test_a_smooth_decline_is_no_illness_and_a_rebound_or_collapse_is():
+    smooth = np.linspace(1, 0.5, 50)
+    rebound = np.concatenate([smooth, np.linspace(0.5, 0.9, 50)])
+    values = {"smooth": smooth, "rebound": rebound, "collapse": np.linspace(1, 0, 50)}
+    ill = {name: illness(frame(ppo={"entropy": curve}))[0] for name, curve in values.items()}
+    assert ill["smooth"] < 0.1 < min(ill["rebound"], ill["collapse"])
+
+
+def test_oscillation_leaves_a_trend_out():
+    trend, noise = np.linspace(1, 0, 60), 0.1 * (-1.0) ** np.arange(60)
+    own = frame(calm={"entropy": trend}, wild={"entropy": trend + noise})
+    assert oscillation(own, "calm")[0] < 0.01 < oscillation(own, "wild")[0]
+
+
+def test_the_gap_is_relative_and_ignores_steps_without_late_turns():
+    base = {"early": [2.0, 2.0], "late": [1.0, np.nan], "entropy": [2.0, 2.0]}
+    decay = {"early": [2.5, 9.0], "late": [1.0, np.nan], "entropy": [2.0, 2.0]}
+    assert gap(frame("sharing", base=base, decay=decay), "shared")[0] == pytest.approx(0.25)
