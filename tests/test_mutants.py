@@ -19,7 +19,7 @@ import torch
 
 from common.agents import lockstep
 from common.agents.episodes import Trajectory
-from common.models import decoding
+from common.models import decoding, stepwise
 from common.preference import weighted
 from common.rl import advantages, resume
 from common.rl.trainer import GroupTrainer
@@ -222,6 +222,21 @@ def features_of_staged_order(patch):
     patch.setattr(generate, "_along", lambda features, path: features[:, : path.shape[1]])
 
 
+def mixtures_unread(patch):
+    """The model reads the token that stands in the text, not the mixture that the hook chose."""
+    patch.setattr(stepwise._Run, "_checked", lambda _, chosen: stepwise.Step(chosen.ids))
+
+
+def recorded_by_held_row(patch):
+    """States are written to the row where they stand once ended rows have left, not to their own."""
+    keep = stepwise._Records.keep
+
+    def by_place(records, state, numbers):
+        keep(records, replace(state, rows=torch.arange(len(state.rows))), numbers)
+
+    patch.setattr(stepwise._Records, "keep", by_place)
+
+
 def equal_weights(patch):
     """Every pair counts the same."""
     loss = weighted.weighted_dpo_loss
@@ -267,6 +282,14 @@ GATES: dict[Patch, tuple[str, str]] = {
     trees_that_see_each_other: (
         "common/speculative/test_packed.py",
         "test_scores_are_those_of_every_path_alone",
+    ),
+    mixtures_unread: (
+        "common/models/test_stepwise.py",
+        "test_mixtures_are_read_as_a_full_forward_reads_them[qwen3]",
+    ),
+    recorded_by_held_row: (
+        "common/models/test_stepwise.py",
+        "test_a_hook_sees_what_was_written_and_what_it_logs_stops_with_the_row[1.1]",
     ),
     observations_in_the_loss: (
         "common/agents/test_trainer.py",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -56,6 +57,15 @@ def interpolate(table: Mapping[int, float]) -> Callable[[float], float]:
     return at
 
 
+def surface(table: Mapping[tuple[int, int], float]) -> Callable[[int, int], float]:
+    """`interpolate` in both sizes of a table: along the second, then along the first."""
+    lines = {
+        size: interpolate({second: value for (first, second), value in table.items() if first == size})
+        for size in {first for first, _ in table}
+    }
+    return cache(lambda first, second: interpolate({size: at(second) for size, at in lines.items()})(first))
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a decoding cycle costs and yields.
@@ -64,19 +74,25 @@ class Costs:
         verify: Seconds of a target pass by rows and tokens a row.
         propose: Seconds of the draft by rows, top-k and depth.
         accepted: Expected accepted draft tokens of a row by top-k, depth and draft tokens kept.
+        rest: Seconds of everything else in a cycle by rows and tokens a row: the verdict, its commit, and
+            what the draft reads of it.
     """
 
     verify: Callable[[int, int], float]
     propose: Callable[[int, int, int], float]
     accepted: Callable[[int, int, int], float]
+    rest: Callable[[int, int], float] = lambda rows, tokens: 0.0
+
+    def cycle(self, rows: int, policy: TreePolicy | None) -> float:
+        """Seconds of a cycle; without a policy, of a plain step."""
+        tokens = policy.nodes + 1 if policy else 1
+        drafting = self.propose(rows, policy.top_k, policy.depth) if policy else 0.0
+        return self.verify(rows, tokens) + drafting + self.rest(rows, tokens)
 
     def throughput(self, rows: int, policy: TreePolicy | None) -> float:
         """Tokens per second of `rows` running rows; without a policy, of plain steps."""
-        if policy is None:
-            return rows / self.verify(rows, 1)
-        kept, shape = policy.nodes, (policy.top_k, policy.depth)
-        seconds = self.verify(rows, kept + 1) + self.propose(rows, *shape)
-        return rows * (1.0 + self.accepted(*shape, kept)) / seconds
+        accepted = self.accepted(policy.top_k, policy.depth, policy.nodes) if policy else 0.0
+        return rows * (1.0 + accepted) / self.cycle(rows, policy)
 
 
 def candidates(

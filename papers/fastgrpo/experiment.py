@@ -18,6 +18,7 @@ from common.study.jobs import Job
 LIMITS = {
     "smoke": {"seconds": 300.0, "memory": 2000.0},
     "laptop": {"seconds": 900.0, "memory": 2400.0},
+    "desk": {"seconds": 1800.0, "memory": 2400.0},
     "gpu": {"seconds": 7 * 86400.0, "memory": 120_000.0},
     "paper": {"seconds": 30 * 86400.0, "memory": 1_500_000.0},
 }
@@ -127,6 +128,29 @@ class Speed(Settings):
     static_tokens: int = 24
 
 
+class EndToEnd(Settings):
+    """The loops that the primary claim is about: as `Loop`, but with so few rows that a pass has room for
+    trees from the first cycle, as the official code's has, and long enough to move the policy.
+
+    Attributes:
+        seeds: Of the method and of the baseline; 0 where the profile does not afford the loops.
+        iterations: Rollout batches.
+        prompts: Prompts of a rollout batch.
+        group_size: Completions per prompt, G.
+        max_response: Most tokens of a response.
+        learning_rate: The policy's.
+        training_prompts: Distinct training prompts.
+    """
+
+    seeds: int = 0
+    iterations: int = 200
+    prompts: int = 1
+    group_size: int = 4
+    max_response: int = 96
+    learning_rate: float = 2e-4
+    training_prompts: int = 4
+
+
 class Config(Settings):
     """Defaults are the paper's run and the official code's.
 
@@ -135,6 +159,7 @@ class Config(Settings):
         schedule: The method's trees.
         pretraining: What the ladder task starts from.
         speed: Measurements without training.
+        end_to_end: Long loops of the method and of its baseline.
         loop_seeds: Seeds of the loops and of the still control.
         vanilla_iterations: Rollout batches of the loop that computes finished rows.
         variant_seeds: Seeds of the loops with other objectives.
@@ -148,6 +173,7 @@ class Config(Settings):
     schedule: Schedule = Schedule()
     pretraining: Pretraining = Pretraining()
     speed: Speed = Speed()
+    end_to_end: EndToEnd = EndToEnd()
     loop_seeds: int = 1
     vanilla_iterations: int = 20
     variant_seeds: int = 1
@@ -157,8 +183,11 @@ class Config(Settings):
     texts: int = 32
 
     def flat(self) -> dict[str, Any]:
-        """Every field under its own name, without its group's: what each job is given."""
-        return {name.rpartition(".")[2]: self.value(name) for name in leaves(Config)}
+        """Every field under its own name, without its group's: what each job is given; the long loops' are
+        theirs alone.
+        """
+        names = [name for name in leaves(Config) if not name.startswith("end_to_end.")]
+        return {name.rpartition(".")[2]: self.value(name) for name in names}
 
 
 LADDER: dict[str, Any] = {
@@ -171,7 +200,7 @@ LADDER: dict[str, Any] = {
     "loop.iterations": 10,
     "loop.every": 3,
     "loop.training_prompts": 400,
-    "schedule.c_peak": 256,
+    "schedule.c_peak": 12,
     "loop_seeds": 7,
     "vanilla_iterations": 3,
     "variant_seeds": 2,
@@ -196,6 +225,9 @@ PROFILES: dict[str, dict[str, Any]] = {
         "speed.profile_repeats": 1,
         "speed.profile_context": 4,
         "speed.static_tokens": 4,
+        "end_to_end.seeds": 1,
+        "end_to_end.iterations": 4,
+        "end_to_end.max_response": 12,
         "loop_seeds": 1,
         "vanilla_iterations": 2,
         "variant_seeds": 1,
@@ -204,6 +236,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "texts": 8,
     },
     "laptop": LADDER,
+    "desk": LADDER | {"end_to_end.seeds": 8},
     "gpu": LADDER
     | {
         "loop.iterations": 100,
@@ -220,12 +253,12 @@ PROFILES: dict[str, dict[str, Any]] = {
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """Every job of the study.
 
-    Sweeps: ``exact``; ``loops``; ``profile``, ``static``, ``still``; ``variants``. A model of the hub has
-    loops alone, since the others ask for the ladder task.
+    Sweeps: ``exact``; ``loops``; ``end_to_end``; ``profile``, ``static``, ``still``; ``variants``. A model of
+    the hub has loops alone, since the others ask for the ladder task.
     """
     if config.loop.model != "ladder":
         return list(real_jobs(config, seeds))
-    kinds = (exact_jobs, loop_jobs, speed_jobs, variant_jobs)
+    kinds = (exact_jobs, loop_jobs, end_to_end_jobs, speed_jobs, variant_jobs)
     return [job for kind in kinds for job in kind(config, seeds)]
 
 
@@ -252,6 +285,16 @@ def loop_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             if arm == "vanilla":
                 changes["evaluation_prompts"] = 0
             yield _loop(config, "loops", "train", arm, seed, **changes)
+
+
+def end_to_end_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    """Long loops of the method and of plain decoding, which nothing watches, on the last seeds."""
+    long = config.end_to_end
+    changes = {name: getattr(long, name) for name in EndToEnd.model_fields if name != "seeds"}
+    quiet = {"variant": "grpo", "observe": False, "replay": False, "evaluation_prompts": 0}
+    for seed in seeds[max(0, len(seeds) - long.seeds) :]:
+        for arm in ("fast", "et"):
+            yield _loop(config, "end_to_end", "train", arm, seed, **changes, **quiet)
 
 
 def variant_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:

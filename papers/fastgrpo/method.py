@@ -6,7 +6,6 @@ online step are in `papers.fastgrpo.learner`. Here stand the configuration and t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,10 +20,11 @@ from common.rl.advantages import mean_advantages
 from common.rl.companions import Companion
 from common.rl.config import GroupConfig
 from common.rl.rollout import Rollout
+from common.speculative.clock import clock_of
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
+from common.speculative.latency import measure_latency_knee
 from common.speculative.networks import DraftNetwork
-from common.speculative.profile import measure_c_peak
 from common.speculative.rollouts import SpeculativeRollouts
 from common.speculative.scheduler import ConcurrencyAwareScheduler
 from common.speculative.target import Target
@@ -123,6 +123,7 @@ class FastGRPOTrainer(SpeculativeRollouts, name="FastGRPO", tags=("grpo", "fastg
         super().__init__(*rest, **others)
         args, policy = self.args, self.accelerator.unwrap_model(self.model)
         self.learner: OnlineDraftLearner | None = None
+        self.clock, self._generating = clock_of(self.accelerator.device), 0.0
         self.generations: list[tuple[Generation, list[list[int]]]] = []
         if args.speculation == "draft":
             self._set_draft(draft or TwoHeadEagleNetwork(policy), policy)
@@ -159,7 +160,7 @@ class FastGRPOTrainer(SpeculativeRollouts, name="FastGRPO", tags=("grpo", "fastg
         if args.speculation == "plain":
             return SpeculativeGenerator(self.target, early_termination=args.early_termination)
         if not self.c_peak:  # one schedule for all processes
-            peak = torch.tensor(measure_c_peak(self.target)[0], device=self.accelerator.device)
+            peak = torch.tensor(measure_latency_knee(self.target)[0], device=self.accelerator.device)
             self.c_peak = int(broadcast(peak))
         return SpeculativeGenerator(
             self.target,
@@ -171,24 +172,30 @@ class FastGRPOTrainer(SpeculativeRollouts, name="FastGRPO", tags=("grpo", "fastg
     def rollout(self, prompts: list[dict[str, Any]]) -> Rollout:
         """Speculative rollouts, then the draft's step on them; the policy has not moved yet."""
         self.generations.clear()
-        clock = time.perf_counter()
+        self._generating, begin = 0.0, self.clock()
         rollout = super().rollout(prompts)
         if not self.speculates:
             return rollout
-        before = time.perf_counter()
+        before = self.clock()
         if self.learner is not None and self.model.training and self.args.draft_learning_rate > 0:
             self.log_metric("draft/loss", self.teach_draft(self.mixed_rows(rollout)))
-        now = time.perf_counter()
+        now = self.clock()
         stats = [generation.stats for generation, _ in self.generations]
         tokens, active = sum(each.tokens for each in stats), sum(sum(each.active) for each in stats)
         self.log_metric("rollout/acceptance_length", tokens / max(1, active))
-        self.log_metric("seconds/generation", sum(sum(each.seconds.values()) for each in stats))
+        self.log_metric("seconds/generation", self._generating)
         self.log_metric("seconds/draft", now - before)
-        self.log_metric("seconds/rollout", now - clock)
+        self.log_metric("seconds/rollout", now - begin)
         return rollout
+
+    def complete(self, prompt_ids: list[list[int]]) -> list[list[int]] | None:
+        """As the parent; the engine's time ends with `after_generation`."""
+        self._generating -= self.clock()
+        return super().complete(prompt_ids)
 
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
         """Keep what the draft will learn from."""
+        self._generating += self.clock()
         self.generations.append((generation, prompt_ids))
 
     def teach_draft(self, mixed: Bool[Tensor, " B"]) -> float:

@@ -12,12 +12,14 @@ from common.study.jobs import Job, Scalar
 LIMITS = {
     "smoke": {"seconds": 120.0, "memory": 1900.0},
     "laptop": {"seconds": 900.0, "memory": 1900.0},
+    "desk": {"seconds": 3600.0, "memory": 4000.0},  # with SmolLM2 twice
     "gpu": {"seconds": 86400.0, "memory": 64_000.0},
 }
 RUNS = "papers.gto.runs"
 MAIN = ("untuned", "continual", "gto", "shuffled", "flipped", "continual_time")
 AGGREGATORS = ("max", "average", "node_sum")
 KINDS = ("hass", "griffin")
+REAL_ASSETS = ("smollm2", "humaneval", "trivia")
 COMPARED = ("untuned", "continual", "gto")
 
 
@@ -33,13 +35,14 @@ class Target(Settings):
 
 
 class Draft(Settings):
-    """Phase I (`papers.gto.runs.training.DraftRecipe`)."""
+    """Phase I (`training.DraftRecipe`); seeds share `warm_starts` drafts in turn, or (0) have one each."""
 
     steps: int = 200
     batch: int = 16
     learning_rate: float = 3e-3
     unroll: int = 5
     data: int = 3000
+    warm_starts: int = 0
 
 
 class Tree(Settings):
@@ -84,9 +87,10 @@ class Continual(Settings):
 
 
 class Evaluation(Settings):
-    """Held-out conversations per domain, and prefixes of each."""
+    """Held-out conversations per domain, those that the target itself drafts for, and prefixes of each."""
 
     conversations: int = 60
+    ceiling: int = 7
     positions: int = 4
 
 
@@ -108,10 +112,11 @@ class Speed(Settings):
 
 
 class Tabular(Settings):
-    """Ranks of the tabular draft, and steps of its Phase II."""
+    """Ranks of the tabular draft, steps of its Phase II, and draws that a slope is the mean over."""
 
     ranks: tuple[int, ...] = (1, 2, 4)
     steps: int = 200
+    draws: int = 100
 
 
 class Theory(Settings):
@@ -121,24 +126,68 @@ class Theory(Settings):
     discordance_draws: int = 2000
 
 
+class Real(Settings):
+    """SmolLM2 as the target (`papers.gto.runs.real`).
+
+    Attributes:
+        code, arithmetic, chat: Prompts whose answers the draft learns from.
+        tokens: Longest answer.
+        draft_kept: Tokens of the draft's vocabulary.
+        draft_steps, draft_batch, draft_learning_rate: Phase I.
+        depth, top_k, budget: Trees.
+        tuning_steps, tuning_batch, tuning_rate, groups, group_size: Phase II, of both arms.
+        heldout, positions: Held-out prompts of a style, and prefixes of each answer.
+        timed, new: Prompts of a style that are decoded by the clock, and tokens of each.
+    """
+
+    code: int = 132
+    arithmetic: int = 200
+    chat: int = 209
+    tokens: int = 112
+    draft_kept: int = 4096
+    draft_steps: int = 400
+    draft_batch: int = 12
+    draft_learning_rate: float = 1e-3
+    depth: int = 4
+    top_k: int = 4
+    budget: int = 10
+    tuning_steps: int = 40
+    tuning_batch: int = 2
+    tuning_rate: float = 1e-4
+    groups: int = 1
+    group_size: int = 8
+    heldout: int = 24
+    positions: int = 4
+    timed: int = 8
+    new: int = 112
+
+
 class Seeds(Settings):
     """How many seeds a sweep has.
 
     Attributes:
-        main: EAGLE-3 in every arm.
+        first: Place of the first judged seed, behind those that were looked at before the profile was tuned.
+        main: EAGLE-3 untuned, continual training for equal steps, GTO.
+        controls: Of these, those with continual training for equal time, shuffled and flipped advantages.
         ablations: The arm without debiasing.
-        tables: Aggregators, group sizes and EAGLE.
+        tables: Aggregators and group sizes.
         inits: HASS-like and GRIFFIN-like drafts.
         speed: Wall-clock.
         tabular: The low-rank draft, and the order of random trees.
+        real: Phase II on SmolLM2's draft.
+        real_speed: SmolLM2 by the clock.
     """
 
+    first: int = 0
     main: int = 5
+    controls: int = 5
     ablations: int = 3
     tables: int = 2
     inits: int = 3
     speed: int = 3
     tabular: int = 12
+    real: int = 0
+    real_speed: int = 0
 
 
 class Config(Settings):
@@ -160,12 +209,13 @@ class Config(Settings):
     speed: Speed = Speed()
     tabular: Tabular = Tabular()
     theory: Theory = Theory()
+    real: Real = Real()
     seeds: Seeds = Seeds()
     shapes: str = "4:4:16,4:4:24,4:4:32,5:4:16,5:4:24,5:4:32,6:4:16,6:4:24,6:4:32,5:4:5"
     sizes: tuple[int, ...] = (4, 16, 32)
 
 
-TRAINED = ("seeds.main", "seeds.ablations", "seeds.tables", "seeds.inits", "seeds.speed")
+TRAINED = ("seeds.main", "seeds.controls", "seeds.ablations", "seeds.tables", "seeds.inits", "seeds.speed")
 LAPTOP: dict[str, Any] = {
     "tree.depth": 5,
     "tree.top_k": 4,
@@ -176,6 +226,30 @@ LAPTOP: dict[str, Any] = {
     "tuning.batch": 4,
     "continual.learning_rate": 2e-4,
 }
+DESK: dict[str, Any] = {
+    "target.layers": 4,
+    "draft.steps": 4000,
+    "draft.batch": 4,
+    "draft.data": 4000,
+    "draft.warm_starts": 3,
+    "tree.budget": 16,
+    "tuning.groups": 2,
+    "tuning.batch": 2,
+    "tuning.steps": 1000,
+    "tuning.learning_rate": 3e-4,
+    "continual.learning_rate": 3e-4,
+    "continual.time_steps": 3500,
+    "evaluation.ceiling": 60,
+    "tabular.ranks": (1, 4),
+    "tabular.steps": 600,
+    "tabular.draws": 200,
+    **dict.fromkeys(TRAINED, 0),
+    "seeds.first": 12,
+    "seeds.main": 10,
+    "seeds.controls": 5,
+    "seeds.tabular": 30,
+}
+"""Phase I to its plateau and a thousand steps of Phase II: what decides, and nothing else."""
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": LAPTOP
     | {
@@ -192,17 +266,21 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tuning.steps": 2,
         "continual.time_steps": 4,
         "evaluation.conversations": 4,
+        "evaluation.ceiling": 1,
         "speed.sps_steps": 2,
         "tabular.ranks": (1, 4),
         "tabular.steps": 10,
+        "tabular.draws": 4,
         "theory.discordance_draws": 200,
         **dict.fromkeys(TRAINED, 0),
         "seeds.main": 1,
+        "seeds.controls": 1,
         "seeds.tabular": 2,
         "shapes": "",
         "sizes": (),
     },
     "laptop": LAPTOP,
+    "desk": LAPTOP | DESK,
     "gpu": LAPTOP
     | {
         "target.hidden": 256,
@@ -216,8 +294,11 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tuning.batch": 8,
         "continual.time_steps": 1600,
         "evaluation.conversations": 200,
+        "evaluation.ceiling": 25,
         "speed.prompts": 80,
         **dict.fromkeys(TRAINED, 10),
+        "seeds.real": 3,
+        "seeds.real_speed": 1,
     },
     "paper": {},
 }
@@ -229,8 +310,8 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
     """Every job of the study.
 
     Sweeps: ``theory``, ``lossless``, ``tabular``; ``main`` (EAGLE-3 untuned, GTO, continual training for
-    equal steps and equal time, two negative controls), ``aggregators``, ``sizes``, ``debias``, ``inits``
-    (HASS- and GRIFFIN-like), ``eagle``, ``oracle``, ``target``, ``speed``.
+    equal steps and equal time, controls of the advantages), ``aggregators``, ``sizes``, ``debias``, ``inits``
+    (HASS- and GRIFFIN-like), ``oracle``, ``target``, ``speed``, ``real`` (SmolLM2).
 
     Raises:
         StudyError: the paper's own scale, whose data and models this package does not load.
@@ -240,26 +321,24 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
             "the paper profile needs ShareGPT and released EAGLE-3 heads, which no job here loads; use "
             "GTOTrainer with a model of your own (papers/gto/README.md), or PROFILE=gpu"
         )
+    seeds = seeds[config.seeds.first :] or seeds  # seeds that a user names are too few to skip some
     # The target comes first, so that it is trained while others do exact checks; wall-clock last, so that it
     # finds drafts on disk.
     quality = Job("target", {}, f"{RUNS}.evaluation:target_quality", _recipe(config), tuple(seeds[:1]))
-    parts = (exact_jobs, main_jobs, ablation_jobs, speed_jobs)
+    parts = (exact_jobs, main_jobs, ablation_jobs, speed_jobs, real_jobs)
     return [quality, *(job for part in parts for job in part(config, seeds))]
 
 
 def main_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """The arms of the comparison; EAGLE as EAGLE-2 decodes it; the target as its own draft; two other drafts.
+    """The arms of the comparison; the target as its own draft; two other drafts.
 
     Arm by arm, so that workers train the drafts of different seeds instead of waiting for one.
     """
     for arm in MAIN:
-        for seed in seeds[: config.seeds.main]:
+        count = config.seeds.main if arm in COMPARED else config.seeds.controls
+        for seed in seeds[:count]:
             yield _arm("main", config, arm, seed, wide=arm in COMPARED)
-    for seed in seeds[: config.seeds.tables]:
-        yield _arm("eagle", config, "untuned", seed, draft_kind="eagle", shapes="static")
-    whole = config.evaluation
-    few = {"conversations": max(1, whole.conversations // 8), "positions": min(whole.positions, 4)}
-    arguments = _recipe(config) | few
+    arguments = _recipe(config) | {"conversations": config.evaluation.ceiling}
     yield Job("oracle", {"arm": "oracle"}, f"{RUNS}.evaluation:oracle", arguments, tuple(seeds[:1]))
     for arm in COMPARED:
         for kind in KINDS:
@@ -290,6 +369,15 @@ def speed_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         yield Job("speed", {}, f"{RUNS}.evaluation:speed", arguments, (seed,))
 
 
+def real_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    """SmolLM2 as the target: Phase II of both arms a seed, then decoding by the clock."""
+    arguments = config.real.model_dump()
+    for seed in seeds[: config.seeds.real]:
+        yield Job("real", {}, f"{RUNS}.real:evaluate", arguments, (seed,), assets=REAL_ASSETS)
+    for seed in seeds[: config.seeds.real_speed]:
+        yield Job("real_speed", {}, f"{RUNS}.real:speed", arguments, (seed,), assets=REAL_ASSETS)
+
+
 def exact_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Exact checks, drawn from the first seed; the tabular companion."""
     one, many = tuple(seeds[:1]), tuple(seeds[: config.seeds.tabular])
@@ -308,6 +396,7 @@ def exact_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             "phase_two": steps,
             "omega": config.tuning.omega,
             "climbs": 2 * steps,
+            "draws": config.tabular.draws,
         }
         yield Job("tabular", {"rank": rank}, f"{RUNS}.tabular:study", setting, many)
 
@@ -319,8 +408,7 @@ def _arm(sweep: str, config: Config, arm: str, seed: int, wide: bool = False, **
         **_phase_two(config, arm),
         "arm": arm,
         "shapes": config.shapes if wide else "",
-        "paths": sweep == "main" and arm in (*COMPARED, "shuffled"),
-        "compare": (sweep, arm) == ("main", "gto"),
+        "paths": (sweep, arm) == ("main", "untuned"),
         **changes,
     }
     labels = {"arm": arm, "kind": arguments.get("draft_kind", "eagle3")}
@@ -330,11 +418,14 @@ def _arm(sweep: str, config: Config, arm: str, seed: int, wide: bool = False, **
 def _recipe(config: Config) -> dict[str, Scalar]:
     """What is common to all arms: target, Phase I, trees, held-out set."""
     target, draft = config.target.model_dump(), config.draft.model_dump()
+    shared = draft.pop("warm_starts")
     return {
+        **({"warm_starts": shared} if shared else {}),
         **{f"target_{name}": value for name, value in target.items()},
         **{f"draft_{name}": value for name, value in draft.items()},
         **config.tree.model_dump(),
-        **config.evaluation.model_dump(),
+        "conversations": config.evaluation.conversations,
+        "positions": config.evaluation.positions,
     }
 
 

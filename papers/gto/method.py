@@ -202,7 +202,6 @@ class GTOTrainer(Trainer):
         groups = sample_groups(rooted, args.gto_groups, args.gto_group_size, self.generator)
         rewards, path = self.score(model, text, groups)
         advantages = group_advantages(rewards, groups.mask, args.gto_delta, args.gto_norm_scope)
-        advantages = self.controlled(advantages, groups.mask)
         roots, shape = groups.places.flatten(1), groups.places.shape
         tokens = path.tokens.unflatten(0, roots.shape)
         where = text.features, text.ids, roots, tokens
@@ -211,8 +210,9 @@ class GTOTrainer(Trainer):
             log_reference = path_log_likelihood(self.reference, *where)
         ratio = path_ratio(log_m.flatten(0, 1), log_reference.flatten(0, 1), path.length).view(shape)
         if model.training:
-            self.measure(groups, rewards, advantages, ratio)
-        return gto_loss(ratio, advantages, groups.mask, args.gto_epsilon)
+            lowered = (advantages < 0) & (path.length > 0).view(shape)
+            self.measure(groups, rewards, advantages, ratio, lowered)
+        return gto_loss(ratio, self.controlled(advantages, groups.mask), groups.mask, args.gto_epsilon)
 
     @torch.no_grad()
     def score(
@@ -237,7 +237,7 @@ class GTOTrainer(Trainer):
     def controlled(
         self, advantages: Float[Tensor, "B K m"], mask: Bool[Tensor, "B K m"]
     ) -> Float[Tensor, "B K m"]:
-        """Advantages of a negative control."""
+        """Advantages as used: GTO's own, or those of a control."""
         if self.args.gto_control == "flipped":
             return -advantages
         if self.args.gto_control == "shuffled":
@@ -246,17 +246,23 @@ class GTOTrainer(Trainer):
             return advantages.gather(-1, order)
         return advantages
 
-    def measure(self, groups: Groups, rewards: Tensor, advantages: Tensor, ratio: Tensor) -> None:
-        """Log the reward, the share of equal groups and how far the ratio has drifted."""
-        mask, epsilon = groups.mask, self.args.gto_epsilon
-        outside = (ratio.detach() - 1).abs() > epsilon
+    def measure(
+        self, groups: Groups, rewards: Tensor, advantages: Tensor, ratio: Tensor, lowered: Tensor
+    ) -> None:
+        """Log what GTO's own advantages say before the step, in every arm.
+
+        Its loss and its reward; the shares of equal groups, of ratios outside the clip range, and of accepted
+        paths whose likelihood the loss lowers.
+        """
+        mask, epsilon, ratio = groups.mask, self.args.gto_epsilon, ratio.detach()
         flat = (advantages == 0).all(dim=-1) & mask.any(dim=-1)
         self.log(
             {
+                "gto/loss": float(gto_loss(ratio, advantages, mask, epsilon)),
                 "gto/reward": float(rewards[mask].mean()),
-                "gto/reward_std": float(rewards[mask].std()) if int(mask.sum()) > 1 else 0.0,
                 "gto/equal_groups": float(flat.sum() / mask.any(dim=-1).sum()),
-                "gto/outside_clip": float(outside[mask].float().mean()),
+                "gto/outside_clip": float(((ratio - 1).abs() > epsilon)[mask].float().mean()),
+                "gto/lowered": float(lowered[mask].float().mean()),
             }
         )
 

@@ -22,6 +22,7 @@ from common.speculative.enumeration import (
     random_target,
     random_tree,
 )
+from common.speculative.tabular import random_world
 from common.study.card import load_card
 from papers.gto.report import FIGURES
 from papers.gto.runs import tabular, theory
@@ -77,13 +78,14 @@ def low_rank(ranks: Sequence[int], seed: int = 0) -> pd.DataFrame:
     columns = {}
     for rank in ranks:
         rng = np.random.default_rng(seed)
-        world = tabular.random_world(rng, 8, 4, 3)
-        first = tabular.cross_entropy_draft(world, rank, 300, 0.05, rng)
-        tuned = tabular.tuned_drafts(world, first, steps=100, rate=0.01, omega=0.5, seed=seed)
+        world = random_world(rng, 8, 4, 3)
+        first = tabular.phase_one(world, rank, 300, 0.05, [rng])
+        tuned = tabular.tuned(world, first, [seed], steps=100, rate=0.01, omega=0.5)
+        arms = tuned.expected_length(world.repeated(len(tabular.ARMS)))
         columns[f"rank {rank}"] = {
-            "cross-entropy": first.expected_length(world),
-            **{arm: draft.expected_length(world) for arm, draft in tuned},
-            "target's own trees": tabular.target_length(world),
+            "cross-entropy": first.expected_length(world)[0],
+            **dict(zip(tabular.ARMS, arms, strict=True)),
+            "target's own trees": tabular.target_length(world).mean(),
         }
     return pd.DataFrame(columns).round(2)
 

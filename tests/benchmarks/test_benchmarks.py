@@ -15,6 +15,7 @@ KEYS = {"benchmark", "ratio", "min", "max", "n", "seconds", "bound", "seeds", "t
 FURTHER = {
     "agents": {"aim", "rows", "turns", "tokens_per_second"},
     "decoder": {"rows", "row_steps", "at_evaluation"},
+    "decoder_hooks": {"aim", "off", "same_texts", "rows", "megabytes", "smollm2"},
     "grpo_step": {
         *("aim", "dense", "update_only", "rows_kept", "update_share_of_stock"),
         *("prompts", "samples", "steps_per_batch", "parameters"),

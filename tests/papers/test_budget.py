@@ -21,7 +21,7 @@ BUDGET = Size(files=10, lines=1500, card=500)
 FIRST_PAPERS = {
     "fastgrpo": Size(12, 2640, 580),
     "fcp": Size(10, 1690, 540),
-    "gto": Size(12, 2680, 715),
+    "gto": Size(13, 2880, 715),  # with SmolLM2 as a target
     "qae": Size(10, 1810, 540),
     "rl_zvp": Size(10, 1975, 730),
     "rlhf_exploration": Size(12, 1865, 550),  # with its trainer and the bandit of many arms

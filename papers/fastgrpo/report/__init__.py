@@ -91,7 +91,7 @@ def parts(frame: pd.DataFrame) -> pd.DataFrame:
             for part in PARTS:
                 if part != "learn" or arm == "fast":
                     yield name, f"{part} (s)", estimate(m.common(frame, part, arm))
-            yield name, "iteration (s)", estimate(m.common(frame, "wall", arm))
+            yield name, "iteration (s)", estimate(m.common(frame, "iteration", arm))
             yield name, "generation (%)", estimate(100 * m.generation_share(frame, arm))
             yield name, "E2E over vanilla", estimate(m.loop_speedup(frame, arm, "vanilla"))
             yield name, "E2E over early termination", estimate(m.loop_speedup(frame, arm, "et"))
@@ -132,6 +132,7 @@ SLOWER = 1.2  # a pass at the knee, over that of one row
 ACCEPTED, LONGER = "Acceptance length", "Longer than the frozen draft's, paired"
 THROUGHPUT, PASS = "Thousand tokens per second", "Time, one row = 1"
 COST = "Time, one token a row = 1"
+REWARD, FASTER = "Reward, means of ten iterations", "Early termination's time over FastGRPO's, paired"
 
 
 def speed_ups(frame: pd.DataFrame) -> pd.DataFrame:
@@ -144,11 +145,20 @@ def speed_ups(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def long_loops(frame: pd.DataFrame) -> pd.DataFrame:
+    """The speed-up of the long loops up to an iteration, paired, and their rewards."""
+    rewards = {
+        name: m.tenths(m.long_loop(frame, "reward", arm)) for arm, name in LOOPS.items() if arm != "vanilla"
+    }
+    parts = [curve(part, panel=REWARD, arm=name) for name, part in rewards.items()]
+    return stacked([curve(m.long_course(frame), panel=FASTER, arm=LOOPS["fast"]), *parts])
+
+
 def shares(frame: pd.DataFrame) -> pd.DataFrame:
     """Share of each part in an iteration, by loop, in percent."""
     return stacked(
         point(
-            100 * m.total(frame, part, arm) / m.total(frame, "wall", arm),
+            100 * m.total(frame, part, arm) / m.total(frame, "iteration", arm),
             panel="Share of an iteration (%)",
             group=part,
             arm=name,
@@ -164,7 +174,7 @@ def static_speeds(frame: pd.DataFrame) -> pd.DataFrame:
     names = {size: f"N = {size}" for size in TREES} | {"rule": "rule"}
     batches = levels(frame, "static", "rows")
     speeds = {(name, n): m.static_speed(frame, n, key) for key, name in names.items() for n in batches}
-    speeds |= {(PREDICTED, n): m.modelled(frame, n) for n in batches}
+    speeds |= {(PREDICTED, n): m.profiled(frame, "modelled", decoder="rule", rows=n) for n in batches}
     return stacked(
         point(speed, panel="Tokens per second, plain = 1", arm=name, step=n)
         for (name, n), speed in speeds.items()
@@ -271,6 +281,11 @@ FIGURES: dict[str, Figure] = {
             "Training end to end, over early termination",
             twin[twin["panel"].str.startswith("training") & (twin["group"] == "over early termination")],
         ),
+    ),
+    "long": Figure(
+        long_loops,
+        lines(f"{LADDER}; loops of two hundred iterations, four rows", width=4.4, fixed=COLOURS),
+        lambda twin: listed("Speed-up at the end", twin[twin["panel"] == FASTER].tail(1)),
     ),
     "fig1": Figure(
         shares,

@@ -6,7 +6,6 @@ legitimate because all arms sample from the same distribution, cheap because no 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -20,11 +19,11 @@ from transformers import PreTrainedModel
 from common.models.recipe import IGNORED, ModelShape, fit
 from common.speculative import pretraining
 from common.speculative.checkpoint import Checkpoint
-from common.speculative.costs import early_termination_speedup, interpolate
+from common.speculative.clock import clock_of
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
+from common.speculative.measured import termination_speedup
 from common.speculative.networks import DraftNetwork
-from common.speculative.profile import forward_seconds
 from common.speculative.scheduler import ConcurrencyAwareScheduler, Scheduler, StaticScheduler
 from common.speculative.target import Target
 from common.speculative.texts import read_texts
@@ -290,6 +289,7 @@ def replay(
     """
     params = SamplingParams(longest, eos_ids=(tokenizer().eos_token_id,))
     model.eval()
+    now = clock_of(model.device)
     decoders = {name: arm.engine(model, drafts) for name, arm in arms.items()}
     for decoder in decoders.values():  # the first generation allocates and is not timed
         decoder.generate(rounds[0][:1], SamplingParams(4), generator=torch.Generator().manual_seed(0))
@@ -299,26 +299,16 @@ def replay(
         turn = rotated(decoders, seed + number * len(decoders) // len(rounds))
         for index, (name, decoder) in enumerate(turn):
             draws = torch.Generator().manual_seed(1_000_003 * seed + 1_009 * number + index)
-            clock = time.perf_counter()
+            begin = now()
             generation = decoder.generate(prompts, params, samples, generator=draws)
-            seconds, stats = time.perf_counter() - clock, generation.stats
+            seconds, stats = now() - begin, generation.stats
             for key, value in zip(
                 sums[name], (seconds, stats.tokens, stats.cycles, sum(stats.active)), strict=True
             ):
                 sums[name][key] += value
             if name == "et":
-                predictions.append(predicted_speedup(generation, model, len(prompts[0])))
+                predictions.append(termination_speedup(generation, model, len(prompts[0])))
     for total in sums.values():
         total["tau"] = total["tokens"] / total.pop("active")
     sums["et"]["predicted"] = float(np.mean(predictions))
     return sums
-
-
-@torch.inference_mode()
-def predicted_speedup(generation: Generation, model: PreTrainedModel, context: int) -> float:
-    """Speed-up of early termination from these lengths and medians of one-token passes timed now."""
-    lengths = np.array([len(row) for row in generation.tokens])
-    sizes = sorted({size for size in (1, 2, 4, 8, 16, 32) if size <= len(lengths)} | {len(lengths)})
-    target, context = Target(model), context + int(lengths.mean()) // 2
-    table = {size: float(np.median(forward_seconds(target, size, 1, context, 5))) for size in sizes}
-    return early_termination_speedup(lengths, interpolate(table))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,21 +15,21 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from common.models.recipe import build_model
-from common.speculative.costs import Costs, candidates, interpolate, oracle_schedule, regret
+from common.speculative.costs import Costs, candidates, oracle_schedule, regret, surface
 from common.speculative.drafts import FeatureDraft
 from common.speculative.generate import Generation, SpeculativeGenerator
+from common.speculative.latency import latency_knee, timed_passes
+from common.speculative.measured import accepted_tokens, draft_seconds, timed_phases
 from common.speculative.networks import DraftNetwork
-from common.speculative.profile import knee, latency_table
 from common.speculative.scheduler import ConcurrencyAwareScheduler, Scheduler, StaticScheduler
 from common.speculative.target import Target
 from common.speculative.texts import Probe
-from common.speculative.tree import TreePolicy, path_log_probs
+from common.speculative.tree import TreePolicy
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
 from common.tasks import ladder
 from common.tasks.ladder import LadderConfig
-from common.tasks.ladder.warm_start import encode, load, policy_folder, tokenizer
+from common.tasks.ladder.warm_start import DATA_SEED, encode, load, policy_folder, tokenizer
 from papers.fastgrpo.runs.drafts import (
     PROBE_TREE,
     STATIC,
@@ -49,18 +47,22 @@ from papers.fastgrpo.runs.drafts import (
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128)
 LARGEST_PASS = 1024  # tokens of the largest pass that is timed
-CURVE = (1, 4, 16, 32, 64, 96, 128, 192, 256)
-"""Batch sizes of the single-token passes whose throughput shows the knee."""
+CURVE = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 256)
+"""Batch sizes of the single-token passes whose time shows the knee."""
 BATCHES = (1, 8, 64)
 BUDGETS = (4, 8, 16, 32)
 """Tokens of a row in the passes of the static schedules at fixed batches."""
+REST = (1, 4, 16)
+"""Tokens of a row in the cycles whose verdict and commit are timed."""
+TIMED = 15
+"""Generations whose median is held against the cost model."""
+AGAIN = 5
+"""Timings of the cost model's parts for each of `profile_repeats`: medians of two scatter by a sixth."""
 TOP_KS, DEPTHS = (1, 2, 4, 8), (1, 2, 3, 4, 5)
 KEPT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 GRID = candidates(KEPT, TOP_KS, DEPTHS)
 ALPHAS = (0.5, 0.75, 1.0, 1.5)
-DRAFT_ROWS, DRAFT_DEPTHS = (1, 8, 64), (1, 4)
-LAYERS = (8, 16, 28)
-"""Depths of a target whose passes are timed beside one and the same draft; the paper's 1.5B model has 28."""
+DRAFT_DEPTHS = (1, 4)
 
 
 def bench(config: Mapping[str, Any]) -> tuple[PreTrainedModel, DraftNetwork, Target]:
@@ -72,14 +74,14 @@ def bench(config: Mapping[str, Any]) -> tuple[PreTrainedModel, DraftNetwork, Tar
 def profile(job: Job, _workspace: Path) -> Record:
     """Entry point: seconds of a pass by rows and tokens, the throughput curve, its knee, and the oracle.
 
-    Emits ``c_peak``, and by the columns `rows`, `tokens`, `layers` and `schedule` of its parts ``seconds``,
-    ``throughput``, ``regret``, ``oracle/...``, ``gain`` and ``best``.
+    Emits ``c_peak``, and by the columns `rows`, `tokens`, `schedule` and `decoder` of its parts ``seconds``,
+    ``throughput``, ``regret``, ``oracle/...``, ``measured`` and ``modelled``.
     """
     config = job.config
     _, network, target = bench(config)
-    context, repeats = config["profile_context"], config["profile_repeats"]
-    table = timed_passes(target, ROWS, repeats, context)
-    curve = latency_table(target, CURVE, (1,), context, repeats=2 * repeats)
+    context, repeats = config["profile_context"], AGAIN * config["profile_repeats"]
+    table = timed_passes(target, ROWS, TOKENS, context, repeats, LARGEST_PASS)
+    curve = timed_passes(target, CURVE, (1,), context, 2 * repeats)
     curve = curve.assign(throughput=curve["rows"] / curve["seconds"])
     costs = measured_costs(config, job.seeds[0], target, network, table)
     parts = [
@@ -87,9 +89,9 @@ def profile(job: Job, _workspace: Path) -> Record:
         *parts_of(curve, ["rows"], ["throughput"]),
         *parts_of(regrets(costs, config["c_peak"]), ["schedule"], ["regret"]),
         *parts_of(best_trees(costs), ["rows"], ["oracle/tokens", "oracle/top_k", "oracle/depth"]),
-        *parts_of(by_depth(config, costs), ["layers", "rows"], ["gain", "best"]),
+        *parts_of(held_against(config, job.seeds[0], costs), ["rows", "decoder"], ["measured", "modelled"]),
     ]
-    return replace(scalars({"c_peak": float(knee(curve))}), parts=parts)
+    return replace(scalars({"c_peak": float(latency_knee(curve))}), parts=parts)
 
 
 def parts_of(table: pd.DataFrame, labels: Sequence[str], names: Sequence[str]) -> Iterator[Part]:
@@ -98,95 +100,58 @@ def parts_of(table: pd.DataFrame, labels: Sequence[str], names: Sequence[str]) -
         yield {label: line[label] for label in labels}, scalars({name: line[name] for name in names})
 
 
-def timed_passes(target: Target, sizes: Sequence[int], repeats: int, context: int) -> pd.DataFrame:
-    """Latency by rows and tokens a row, up to `LARGEST_PASS` tokens."""
-    parts = [
-        latency_table(target, [rows], [n for n in TOKENS if rows * n <= LARGEST_PASS], context, repeats)
-        for rows in sizes
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
 def measured_costs(
     config: Mapping[str, Any], seed: int, target: Target, network: DraftNetwork, table: pd.DataFrame
 ) -> Costs:
-    """Seconds of a pass by its tokens, seconds of the draft, and expected acceptance tree by tree."""
-    seconds = draft_seconds(target, network, config["profile_repeats"], config["profile_context"])
-    accepted = accepted_table(config, seed, target, network)
-
-    @cache
-    def propose(rows: int, top_k: int, depth: int) -> float:
-        def level(levels: int) -> float:
-            by_width = {
-                width: interpolate({size: seconds[size, width, levels] for size in DRAFT_ROWS})(rows)
-                for width in TOP_KS
-            }
-            return interpolate(by_width)(top_k)
-
-        shallow, deep = map(level, DRAFT_DEPTHS)
-        return shallow + (deep - shallow) * (depth - DRAFT_DEPTHS[0]) / (DRAFT_DEPTHS[1] - DRAFT_DEPTHS[0])
-
-    @cache
-    def expected(top_k: int, depth: int, kept: int) -> float:
-        return interpolate({width: accepted[width, depth](kept) for width in TOP_KS})(top_k)
-
-    return Costs(verification(table), propose, expected)
-
-
-def verification(table: pd.DataFrame) -> Callable[[int, int], float]:
-    """Seconds of a pass by rows and tokens a row, by lines between the measured ones."""
-    lines = {
-        int(cast("int", rows)): interpolate(dict(zip(part["tokens"], part["seconds"], strict=True)))
-        for rows, part in table.groupby("rows")
-    }
-    return cache(lambda rows, tokens: interpolate({size: line(tokens) for size, line in lines.items()})(rows))
-
-
-@torch.inference_mode()
-def draft_seconds(
-    target: Target, network: DraftNetwork, repeats: int, context: int
-) -> dict[tuple[int, int, int], float]:
-    """Median seconds in which a draft proposes, by rows, top-k and depth."""
-    medians = {}
-    for rows in DRAFT_ROWS:
-        ids = torch.arange(context).expand(rows, -1) % target.vocabulary
-        features = torch.randn(rows, context - 1, network.feature_size)
-        for top_k, depth in itertools.product(TOP_KS, DRAFT_DEPTHS):
-            policy = TreePolicy(depth, top_k, min(64, top_k + (depth - 1) * top_k**2))
-            draft = FeatureDraft(network)
-            draft.begin(ids[:, 0], context + draft.slots(policy))
-            draft.extend(features, ids[:, 1:], torch.full((rows,), context - 1))
-            seconds = []
-            for _ in range(repeats + 1):
-                clock = time.perf_counter()
-                draft.propose(policy)
-                seconds.append(time.perf_counter() - clock)
-            medians[rows, top_k, depth] = float(np.median(seconds[1:]))
-    return medians
-
-
-@torch.inference_mode()
-def accepted_table(
-    config: Mapping[str, Any], seed: int, target: Target, network: DraftNetwork
-) -> Mapping[tuple[int, int], Callable[[float], float]]:
-    """Expected accepted draft tokens by top-k and depth, as a function of the tokens kept.
-
-    The trees are grown to their full size once; a smaller one consists of its nodes of largest cumulative
-    draft probability, so its expectation is a sum over those.
-    """
+    """Seconds of a pass, of the draft and of the rest of a cycle, and expected acceptance tree by tree."""
+    context, repeats = config["profile_context"], AGAIN * config["profile_repeats"]
+    passes = {(rows, tokens): seconds for rows, tokens, seconds in table.itertuples(index=False)}
+    shapes = itertools.product(BATCHES, TOP_KS, DRAFT_DEPTHS)
     probe = Probe.of(*rollouts(config, seed, SpeculativeGenerator(target)))
-    accepted = {}
-    for top_k, depth in itertools.product(TOP_KS, DEPTHS):
-        trees, scores = probe.trees(network, target, TreePolicy(depth, top_k, max(KEPT)))
-        reached = path_log_probs(trees, scores.log_p).exp()
-        order = path_log_probs(trees, trees.log_q).argsort(dim=1, descending=True, stable=True)
-        sums = reached.gather(1, order).cumsum(dim=1).mean(dim=0)
-        sizes = [size for size in KEPT if size <= len(sums)]
-        # Beyond the last node that a tree can have nothing more is accepted: np.interp stays constant there.
-        accepted[top_k, depth] = partial(
-            np.interp, xp=[0, *sizes], fp=[0.0, *(float(sums[n - 1]) for n in sizes)]
-        )
-    return accepted
+    return Costs(
+        surface(passes),
+        draft_seconds(target, network, shapes, context, repeats),
+        accepted_tokens(probe, target, network, TOP_KS, DEPTHS, KEPT),
+        surface(rest_seconds(config, seed)),
+    )
+
+
+def rest_seconds(config: Mapping[str, Any], seed: int) -> dict[tuple[int, int], float]:
+    """Seconds that a cycle spends on neither the draft's trees nor the target's pass, by rows and tokens.
+
+    No row is dropped, so that a cycle has all of them.
+    """
+    found = {}
+    for rows, tokens in itertools.product(BATCHES, REST):
+        schedule = StaticScheduler(tree_of(tokens)) if tokens > 1 else None
+        engine, prompts = fixed_length(config, schedule, rows, early_termination=False)
+        timed = (timed_phases(engine, prompts, config["static_tokens"], seed) for _ in range(AGAIN))
+        rests = [(seconds["verify"] + seconds["update"]) / stats.cycles for stats, seconds in timed]
+        found[rows, tokens] = float(np.median(rests))
+    return found
+
+
+def held_against(config: Mapping[str, Any], seed: int, costs: Costs) -> pd.DataFrame:
+    """Speed-up over plain decoding, measured and by the cost model from the rows of every cycle."""
+    four, rule = tree_of(4), ConcurrencyAwareScheduler(config["c_peak"])
+    schedules: dict[str, Scheduler | None] = {"plain": None, "4": StaticScheduler(four), "rule": rule}
+    trees: dict[str, Callable[[int], TreePolicy | None]] = {
+        "plain": lambda _: None,
+        "4": lambda _: four,
+        "rule": rule,
+    }
+    found = []
+    for rows in BATCHES:
+        scenes = {name: fixed_length(config, each, rows) for name, each in schedules.items()}
+        paces: dict[str, list[tuple[float, float]]] = {name: [] for name in schedules}
+        for turn in range(TIMED):
+            for name, (engine, prompts) in rotated(scenes, turn):
+                stats, seconds = timed_phases(engine, prompts, config["static_tokens"], seed + turn)
+                model = sum(costs.cycle(active, trees[name](active)) for active in stats.active)
+                paces[name].append((sum(seconds.values()) / stats.tokens, model / stats.tokens))
+        medians = {name: np.median(each, axis=0) for name, each in paces.items()}
+        found += [(rows, name, *(medians["plain"] / medians[name])) for name in schedules if name != "plain"]
+    return pd.DataFrame(found, columns=["rows", "decoder", "measured", "modelled"])
 
 
 def rollouts(
@@ -223,24 +188,6 @@ def best_trees(costs: Costs) -> pd.DataFrame:
     return pd.DataFrame(shapes, columns=["rows", "oracle/tokens", "oracle/top_k", "oracle/depth"])
 
 
-def by_depth(config: Mapping[str, Any], costs: Costs) -> pd.DataFrame:
-    """Gain of the rule and of the best tree over plain decoding, by depth of the target and rows.
-
-    Drafting and acceptance are those of the trained policy and its draft; only the passes are another
-    target's, whose weights do not matter for their time.
-    """
-    gains, rule = [], ConcurrencyAwareScheduler(config["c_peak"])
-    for layers in LAYERS:
-        model = build_model(replace(recipe(config).shape, layers=layers), tokenizer(), seed=0)
-        timings = config["profile_repeats"], config["profile_context"]
-        deep = replace(costs, verify=verification(timed_passes(Target(model), DRAFT_ROWS, *timings)))
-        for rows in DRAFT_ROWS:
-            plain = deep.throughput(rows, None)
-            best = max(deep.throughput(rows, policy) for policy in GRID)
-            gains.append((layers, rows, deep.throughput(rows, rule(rows)) / plain, best / plain))
-    return pd.DataFrame(gains, columns=["layers", "rows", "gain", "best"])
-
-
 def static(job: Job, _workspace: Path) -> Record:
     """Entry point: tokens per second at fixed batches, of static trees, the rule and plain decoding.
 
@@ -249,9 +196,6 @@ def static(job: Job, _workspace: Path) -> Record:
     """
     (seed,) = job.seeds
     config = job.config
-    model, network, target = bench(config)
-    sums = LadderConfig(seed=seed, size=max(BATCHES), terms=8)
-    prompts = [encode(item.prompt) for item in ladder.items(sums)]
     schedulers: dict[str, Scheduler | None] = {
         "plain": None,
         **{str(size): StaticScheduler(tree_of(size)) for size in BUDGETS},
@@ -260,22 +204,24 @@ def static(job: Job, _workspace: Path) -> Record:
     parts: list[Part] = []
     for rows in BATCHES:
         for name, scheduler in rotated(schedulers, seed):
-            draft = FeatureDraft(network) if scheduler else None
-            decoder = SpeculativeGenerator(target if draft else Target(model), draft, scheduler)
-            speed = tokens_per_second(decoder, prompts[:rows], config["static_tokens"], seed)
-            parts.append(({"rows": rows, "schedule": name}, scalars({"speed": speed})))
+            engine, prompts = fixed_length(config, scheduler, rows)
+            stats, seconds = timed_phases(engine, prompts, config["static_tokens"], seed)
+            speed = scalars({"speed": stats.tokens / sum(seconds.values())})
+            parts.append(({"rows": rows, "schedule": name}, speed))
     return Record(parts=parts)
 
 
-def tokens_per_second(
-    decoder: SpeculativeGenerator, prompts: list[Int[Tensor, " T"]], tokens: int, seed: int
-) -> float:
-    """Speed of a generation in which every row writes as many tokens."""
-    draws = torch.Generator().manual_seed(seed)
-    decoder.generate(prompts, SamplingParams(4), generator=draws)
-    clock = time.perf_counter()
-    decoder.generate(prompts, SamplingParams(tokens), generator=draws)
-    return len(prompts) * tokens / (time.perf_counter() - clock)
+def fixed_length(
+    config: Mapping[str, Any], scheduler: Scheduler | None, rows: int, early_termination: bool = True
+) -> tuple[SpeculativeGenerator, list[Int[Tensor, " T"]]]:
+    """The warm start's engine, and prompts of eight terms."""
+    model, network, target = bench(config)
+    sums = LadderConfig(seed=DATA_SEED + 2000, size=rows, terms=8)
+    draft = FeatureDraft(network) if scheduler else None
+    engine = SpeculativeGenerator(
+        target if draft else Target(model), draft, scheduler, early_termination=early_termination
+    )
+    return engine, [encode(item.prompt) for item in ladder.items(sums)]
 
 
 def still(job: Job, _workspace: Path) -> Record:

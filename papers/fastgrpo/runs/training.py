@@ -8,7 +8,6 @@ time is kept apart.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,14 @@ import torch
 from datasets import Dataset
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, set_seed
 
 from common.rl import harness
 from common.rl.advantages import group_mean, mixed_groups
 from common.rl.config import batching
 from common.rl.rollout import Rollout
 from common.rl.run import Run
+from common.speculative.clock import StepClock
 from common.speculative.generate import Generation
 from common.speculative.texts import Probe
 from common.study.jobs import Job, Record
@@ -67,7 +67,7 @@ TIMES: Mapping[str, str] = {
     "seconds/generation": "generation",
     "seconds/draft": "learn",
     "seconds/rollout": "rollout",
-    "step_time": "wall",
+    "step_time": "iteration",
 }
 """What a loop on mathematics logs."""
 GENERIC = TraceLaw(terse=1.0, corruption=0.5)
@@ -170,7 +170,7 @@ def train(job: Job, workspace: Path) -> Record:
     if fast and watched:
         prepare(config, model, seed)
     watching = observers(config, model) if fast and watched else {}
-    clock = Clock()
+    clock = StepClock(model.device)
     trainer = ObservedTrainer(
         model=model,
         reward_funcs=reward_of(items),
@@ -200,16 +200,16 @@ def train(job: Job, workspace: Path) -> Record:
     return replace(scalars(evaluation), series=series, parts=parts)
 
 
-def iterations(trainer: ObservedTrainer, clock: Clock) -> dict[str, Float[np.ndarray, "1 T"]]:
+def iterations(trainer: ObservedTrainer, clock: StepClock) -> dict[str, Float[np.ndarray, "1 T"]]:
     """Logged values and seconds of every part, by iteration; what observers took is left out."""
     entries = [entry for entry in trainer.state.log_history if "reward" in entry]
     series = {
         name: np.array([float(entry.get(key, 0.0)) for entry in entries]) for key, name in LOGGED.items()
     }
-    series["wall"] = clock.seconds - series["extra"]
+    series["iteration"] = clock.seconds - series["extra"]
     rollout = series.pop("rollout") - series["extra"]
     series["scoring"] = rollout - series["generation"] - series["learn"]
-    series["update"] = series["wall"] - rollout
+    series["update"] = series["iteration"] - rollout
     return {name: values[None] for name, values in series.items()}
 
 
@@ -250,24 +250,24 @@ class ObservedTrainer(FastGRPOTrainer):
     def after_generation(self, generation: Generation, prompt_ids: list[list[int]]) -> None:
         """Keep the rollouts; measure every draft on them."""
         super().after_generation(generation, prompt_ids)
-        clock = time.perf_counter()
+        begin = self.clock()
         if self.every and self._iteration % self.every == 0:
             probe = Probe.of(generation, prompt_ids)
             for observer in self.observers.values():
                 observer.curve.append(probe.measure(observer.network, self.target, PROBE_TREE))
         self._iteration += 1
-        self._extra += time.perf_counter() - clock
+        self._extra += self.clock() - begin
 
     def teach_draft(self, mixed: Bool[Tensor, " B"]) -> float:
         """The method's step, then the observers'."""
-        clocks = [time.perf_counter()]
+        clocks = [self.clock()]
         loss = super().teach_draft(mixed)
-        clocks.append(time.perf_counter())
+        clocks.append(self.clock())
         self.log_metric("draft/used", mixed.float().mean().item())
         for observer in self.observers.values():
             if observer.learner is not None:
                 self._observe(observer, mixed)
-        clocks.append(time.perf_counter())
+        clocks.append(self.clock())
         self.log_metric("seconds/learn", clocks[1] - clocks[0])
         self._extra += clocks[2] - clocks[1]
         return loss
@@ -285,26 +285,6 @@ class ObservedTrainer(FastGRPOTrainer):
         rollout = super().rollout(prompts)
         self.log_metric("seconds/extra", self._extra)
         return rollout
-
-
-class Clock(TrainerCallback):
-    """Seconds of every iteration, from the end of one optimizer step to the end of the next."""
-
-    def __init__(self) -> None:
-        self.marks: list[float] = []
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        """Start."""
-        self.marks = [time.perf_counter()]
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        """One optimizer step per iteration."""
-        self.marks.append(time.perf_counter())
-
-    @property
-    def seconds(self) -> Float[np.ndarray, " T"]:
-        """Of each iteration."""
-        return np.diff(self.marks)
 
 
 # Loops on mathematics

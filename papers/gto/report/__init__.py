@@ -8,14 +8,12 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
 from common.plotting.draw import dots, lines
 from common.plotting.point import listed, span
-from common.plotting.style import GREY, HUES, REFERENCE, STYLE, caption, label, panels
+from common.plotting.style import GREY, HUES, STYLE, caption, label, panels
 from common.statistics import Interval
-from common.study.card import load_card
 from common.study.frame import (
     ESTIMATE,
     curve,
@@ -23,6 +21,7 @@ from common.study.frame import (
     exact,
     levels,
     long_table,
+    points,
     rows,
     scalar,
     stacked,
@@ -39,8 +38,9 @@ from papers.gto.report.measures import (
     SHAPES,
     discordance,
     gain,
-    gradient_spread,
+    late,
     main,
+    present,
     tabular,
     tabular_gain,
     theory,
@@ -51,6 +51,7 @@ __all__ = ["CLAIMS", "COLOURS", "FIGURES", "PREMISES", "TABLES"]
 Cell = tuple[str, str, Interval]
 Select = Callable[[str], pd.Series]
 """Name of a scalar, e.g. ``tau1/all``, to its values of one arm."""
+UNIFORM = "GTO, advantage 1"
 COLOURS = {
     "EAGLE-2": HUES["brown"],
     "EAGLE-3": GREY,
@@ -58,9 +59,12 @@ COLOURS = {
     "GTO": HUES["vermilion"],
     NAMES["shuffled"]: HUES["purple"],
     NAMES["flipped"]: HUES["blue"],
+    UNIFORM: HUES["green"],
+    "token loss": HUES["sky"],
     NAMES["continual"]: HUES["sky"],
     NAMES["continual_time"]: HUES["pink"],
-    "node sum": HUES["green"],
+    "node sum": HUES["brown"],
+    "group of a prefix": HUES["pink"],
     "best found": HUES["orange"],
     "target as its own draft": HUES["orange"],
     "greedy path": HUES["yellow"],
@@ -68,19 +72,37 @@ COLOURS = {
 
 # Tables
 
+TREES_SCORED = ("gto", "shuffled", "flipped")
+LOGGED = {
+    "loss": "GTO's loss",
+    "reward": "reward over the reference's",
+    "lowered": "accepted paths made less likely (share)",
+    "outside_clip": "ratios outside the clip range (share)",
+    "grad_norm": "gradient norm",
+}
 TAU = {"τ T=0": "tau0", "τ T=1": "tau1"}
 PLACES = (*DOMAINS, "all")
 COMPARED = ("untuned", "continual", "gto")
-MILLISECONDS = {
-    "target, 1 token": "one",
-    "target, root and tree": "tree",
-    "draft, tree": "draft",
-    "training step, token loss": "token_step",
-    "training step, GTO": "gto_step",
+REAL_STYLES = ("code", "arithmetic", "chat")
+REAL_DECODERS = {
+    "generate": "transformers' generate",
+    "plain": "plain decoding, our loop",
+    "lookup": "prompt lookup",
+    "eagle3": "EAGLE-3, 4,096 tokens",
+    "both": "lookup where the text repeats, else EAGLE-3",
+}
+REAL_MEASURES = {
+    "speed_up": "speed-up",
+    "cpu": "speed-up (CPU)",
+    "bound": "bound",
+    "tau": "τ",
+    "same": "share of tokens as plain",
 }
 TABULAR = {
     "cross_entropy": "cross-entropy",
-    **{arm: arm for arm in ("continual", "gto", "shuffled", "flipped", "max", "average", "node_sum")},
+    **{arm: arm for arm in ("continual", "gto", "shuffled", "flipped", "uniform")},
+    "prefix": "several trees of a prefix as the group",
+    **{arm: arm for arm in ("max", "average", "node_sum")},
     "best": "best found",
     "target": "target as its own draft",
 }
@@ -136,8 +158,6 @@ def every_draft(frame: pd.DataFrame) -> dict[str, Select]:
     """Every arm, and the target as its own draft."""
     return {
         **{name: partial(main, frame, arm) for arm, name in NAMES.items()},
-        "EAGLE-2": partial(main, frame, "untuned", sweep="eagle"),
-        "EAGLE, static tree, fewer prefixes": lambda key: main(frame, "untuned", f"{key}@static", "eagle"),
         "target as its own draft, fewer prefixes": partial(scalar, frame, "oracle"),
     }
 
@@ -155,20 +175,16 @@ def decoded(frame: pd.DataFrame) -> Iterator[Cell]:
             yield row, column, estimate(main(frame, arm, name, "speed"))
 
 
-def debiasing(frame: pd.DataFrame) -> Iterator[Cell]:
-    """Exact τ, and the variance of the gradient norm, with and without debiasing."""
-    for row, where in {"with": ("main", "gto"), "without": ("debias", "no debiasing")}.items():
-        sweep, arm = where
-        yield from taus(row, partial(main, frame, arm, sweep=sweep))
-        yield row, "variance of the gradient norm", estimate(gradient_spread(frame, *where))
+def debiasing(frame: pd.DataFrame) -> dict[str, Select]:
+    """Rows of Table 5."""
+    without = partial(main, frame, "no debiasing", sweep="debias")
+    return {"with": partial(main, frame, "gto"), "without": without}
 
 
 def orders(frame: pd.DataFrame) -> Iterator[Cell]:
     """Shares of pairs in which reward and expected length disagree, and the counterexample."""
     for mode, name in AGGREGATORS.items():
         yield name, "random trees: wrong way", estimate(discordance(frame, mode))
-        for column, order in {"wrong way": "discordant", "Kendall τ": "kendall"}.items():
-            yield name, f"before and after GTO: {column}", estimate(main(frame, "gto", order, mode=mode))
     for tree in ("A", "A+", "B"):
         for column, kind in {"reward": "reward", "expected length": "expected"}.items():
             value = theory("counterexample", kind, tree=tree)(frame)[0]
@@ -186,16 +202,11 @@ def target(frame: pd.DataFrame) -> Iterator[Cell]:
         yield row, column, exact(scalar(frame, "target", name).iloc[0])
 
 
-def latency(frame: pd.DataFrame) -> Iterator[Cell]:
-    """Milliseconds of the parts, and SR = τ t(1) / (t(tree) + t(draft)) at the exact τ."""
-    parts = {name: scalar(frame, "speed", f"latency/{key}") for name, key in MILLISECONDS.items()}
-    for name, seconds in parts.items():
-        yield name, "milliseconds", estimate(1000 * seconds)
-    one, tree, draft = (parts[name] for name in list(MILLISECONDS)[:3])
-    for arm in COMPARED:
-        for column, key in TAU.items():
-            predicted = (main(frame, arm, f"{key}/all") * one / (tree + draft)).dropna()
-            yield f"{NAMES[arm]}, {column}", "predicted SR", estimate(predicted)
+def real_decoders(frame: pd.DataFrame) -> Iterator[Cell]:
+    """SmolLM2 by the clock: every decoder's measures, which are one number each."""
+    for decoder, name in REAL_DECODERS.items():
+        for measure, column in REAL_MEASURES.items():
+            yield name, column, estimate(scalar(frame, "real_speed", measure, decoder=decoder))
 
 
 TABLES: dict[str, Twin] = {
@@ -203,12 +214,16 @@ TABLES: dict[str, Twin] = {
     "table2": tau_table(from_others),
     "table3": tau_table(aggregators),
     "table4": tau_table(group_sizes),
-    "table5": table(debiasing),
+    "table5": tau_table(debiasing),
     "table6": tau_table(
         lambda f: {
             NAMES[arm]: partial(main, f, arm) for arm in ("untuned", "continual", "continual_time", "gto")
         }
     ),
+    "real": tau_table(
+        lambda f: {NAMES[arm]: partial(main, f, arm, sweep="real") for arm in COMPARED}, *REAL_STYLES, "all"
+    ),
+    "real_speed": table(real_decoders),
     "table7": lambda f: long_table(
         (row, f"{NAMES[arm]} {column}", estimate(main(f, arm, f"{key}/all@{shape}")))
         for shape, row in SHAPES.items()
@@ -220,10 +235,15 @@ TABLES: dict[str, Twin] = {
     "tabular": lambda f: long_table(
         (name, f"rank {rank:g}", estimate(tabular(f, arm, rank)))
         for arm, name in TABULAR.items()
+        if arm in present(f, "tabular")
         for rank in levels(f, "tabular", "rank")
     ),
     "target": table(target),
-    "latency": table(latency),
+    "phase_two": lambda f: long_table(
+        (NAMES[arm], column, estimate(late(f, name, arm)))
+        for arm in TREES_SCORED
+        for name, column in LOGGED.items()
+    ),
 }
 
 # Figures
@@ -234,14 +254,18 @@ DRAFT = {
     "has": {"to": 0.95, "been": 0.05},
 }
 GREEDY, ACCEPTED, BUDGET = (("is",), ("is", "a")), ("is", "the"), 3
-REWARD, AGAINST = "every arm", "GTO minus a control"
+LOSS, REWARD = "GTO's loss", "reward over the reference's"
 AGREES, PRUNED = "accepted", "pruned"
 TREE, PATH, OWN = "EAGLE-3", "greedy path", "target as its own draft"
 PLAIN, PAIRED = "over plain", "over EAGLE-3, paired"
-BLOCK = 5  # steps that one point of the reward is the mean of: a step has 32 prefixes of its own
+BLOCK = 100  # steps that one point is the mean of: a step has 32 prefixes of its own
+RANK = "draft of rank"
+SLOPES = {"token": "token loss", "gto": NAMES["gto"], "shuffled": NAMES["shuffled"], "uniform": UNIFORM}
 ROOM = ("too small to equal its target", "large enough")
 OVER_CONTINUAL = {
-    **{arm: NAMES[arm] for arm in ("gto", "shuffled", "flipped")},
+    **{arm: NAMES[arm] for arm in TREES_SCORED},
+    "uniform": UNIFORM,
+    "prefix": "group of a prefix",
     "node_sum": "node sum",
     "best": "best found",
 }
@@ -318,17 +342,15 @@ def speed_ups(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def phase_two(frame: pd.DataFrame) -> pd.DataFrame:
-    """The reward of GTO and its controls in blocks of steps, and the paired differences."""
-    series = {}
-    for arm in ("gto", "shuffled", "flipped"):
-        part = rows(frame, "main", "reward", arm=arm)
-        blocks = (BLOCK * (part["step"] // BLOCK + 1)).astype(float)
-        series[REWARD, arm] = part.assign(step=blocks).groupby(["seed", "step"])["value"].mean()
-    for arm in ("shuffled", "flipped"):
-        series[AGAINST, arm] = series[REWARD, "gto"] - series[REWARD, arm]
-    return stacked(
-        curve(part.reset_index(), panel=panel, arm=NAMES[arm]) for (panel, arm), part in series.items()
-    )
+    """What the optimizer lowers, and the reward that this is for, in blocks of steps."""
+    parts = []
+    for panel, name in {LOSS: "loss", REWARD: "reward"}.items():
+        for arm in TREES_SCORED:
+            part = rows(frame, "main", name, arm=arm)
+            blocks = (BLOCK * (part["step"] // BLOCK + 1)).astype(float)
+            means = part.assign(step=blocks).groupby(["seed", "step"])["value"].mean()
+            parts.append(curve(means.reset_index(), panel=panel, arm=NAMES[arm]))
+    return stacked(parts)
 
 
 def gaps(frame: pd.DataFrame) -> pd.DataFrame:
@@ -343,6 +365,16 @@ def gaps(frame: pd.DataFrame) -> pd.DataFrame:
         )
         for rank in ranks
         for arm, name in OVER_CONTINUAL.items()
+        if arm in present(frame, "tabular")
+    )
+
+
+def slopes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rise of the expected accepted length down the gradients of four losses, by rank."""
+    return points(
+        (f"{RANK} {rank:g}", name, estimate(scalar(frame, "tabular", "slope", arm=arm, rank=rank)))
+        for rank in levels(frame, "tabular", "rank")
+        for arm, name in SLOPES.items()
     )
 
 
@@ -374,22 +406,13 @@ def tree_picture(data: pd.DataFrame, reported: Mapping[str, float]) -> Plot:
     return figure
 
 
-def margin(axes: Mapping[str, Axes], _data: pd.DataFrame, _reported: Mapping[str, float]) -> None:
-    """What the reward has to reach, and the flipped one on the other side."""
-    least = float(load_card("gto").premises["reward_rises"].test.greater or 0.0)
-    for axis in axes.values():
-        axis.set_ylim(-1.8 * least, 1.8 * least)
-    for height in (least, -least):
-        axes[REWARD].axhline(height, ls="--", label="margin of the premises", **REFERENCE)
-
-
-LAPTOP = "target of 0.8 M parameters, draft of 0.1 M"
+POCKET = "target and draft of at most 0.8 M and 0.1 M parameters"
 beside = partial(dots, x="group", fixed=COLOURS)
 FIGURES: dict[str, Figure] = {
     "gains": Figure(
         gains,
         beside(
-            f"paired by seed, exact at held-out prefixes; {LAPTOP}; paper: LLaMA-3.1-8B",
+            f"paired by seed, exact at held-out prefixes; {POCKET}; paper: LLaMA-3.1-8B",
             y="acceptance length, over EAGLE-3's",
             width=4.6,
             level=0.0,
@@ -409,7 +432,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "fig2a": Figure(
         greedy_paths,
-        beside(f"T=0; {LAPTOP}; the target drafts once for all seeds", y="share of greedy paths (%)"),
+        beside(f"T=0; {POCKET}; the target drafts once for all seeds", y="share of greedy paths (%)"),
         lambda twin: (
             f"What is accepted lies on EAGLE-3's greedy path at {span(twin, AGREES, TREE)}% of the prefixes; "
             f"re-ranking prunes that path at {span(twin, PRUNED, TREE)}%, at "
@@ -418,7 +441,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "fig2b": Figure(
         paths_and_trees,
-        beside(f"EAGLE-3, exact at held-out prefixes; {LAPTOP}", y="acceptance length τ"),
+        beside(f"EAGLE-3, exact at held-out prefixes; {POCKET}", y="acceptance length τ"),
         lambda twin: (
             f"At temperature 1 the tree is accepted for {span(twin, 'T=1', TREE)} tokens, "
             f"the greedy path for {span(twin, 'T=1', PATH)}."
@@ -426,7 +449,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "fig2c": Figure(
         speed_ups,
-        beside(f"one thread, arms in turn; {LAPTOP}; paper: LLaMA-3.1-8B", y="speed-up"),
+        beside(f"one thread, arms in turn; {POCKET}; paper: LLaMA-3.1-8B", y="speed-up"),
         lambda twin: listed(
             "Speed over EAGLE-3's at temperature 0",
             twin[(twin["panel"] == PAIRED) & (twin["group"] == "T=0")],
@@ -435,18 +458,27 @@ FIGURES: dict[str, Figure] = {
     "training": Figure(
         phase_two,
         lines(
-            f"Phase II from EAGLE-3, means of {BLOCK} steps; {LAPTOP}",
+            f"Phase II from EAGLE-3, before the step, means of {BLOCK} steps; paired in the table",
             x="step",
-            y="reward over the reference's",
+            y="on texts new to the draft",
             width=4.2,
             fixed=COLOURS,
             level=0.0,
-            finish=margin,
         ),
         lambda twin: listed(
             f"Reward over the reference's, last {BLOCK} steps",
             twin[(twin["panel"] == REWARD) & (twin["step"] == twin["step"].max())],
         ),
+    ),
+    "slopes": Figure(
+        slopes,
+        dots(
+            "central differences of the smoothed expected length, where GTO has led the draft",
+            y="accepted tokens per unit step",
+            fixed=COLOURS,
+            level=0.0,
+        ),
+        lambda twin: listed("Rank 1, down the gradient", twin[twin["panel"] == f"{RANK} 1"]),
     ),
     "gap": Figure(
         gaps,

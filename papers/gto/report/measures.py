@@ -50,19 +50,40 @@ def main(
     return scalar(frame, sweep, name, arm=arm, **labels)
 
 
+def present(frame: pd.DataFrame, sweep: str) -> set[str]:
+    """Arms that a run has of a sweep."""
+    return set(frame.loc[frame["sweep"] == sweep, "arm"].dropna())
+
+
 # Measures: one number per seed
 
 
 def gain(frame: pd.DataFrame, arm: str, over: str, name: str = "tau1/all") -> pd.Series:
-    """Difference of two arms of `main`."""
-    return main(frame, arm, name) - main(frame, over, name)
+    """Difference of two arms of `main`, on the seeds of both."""
+    return paired(main(frame, arm, name), main(frame, over, name))
 
 
-def late_reward(frame: pd.DataFrame, arm: str, sweep: str = "main", **labels: str) -> pd.Series:
-    """Reward over the reference's that Phase II logs, mean of the last quarter of its steps."""
-    part = rows(frame, sweep, "reward", arm=arm, **labels)
-    late = part[part["step"] >= 0.75 * (int(part["step"].max()) + 1)]
-    return late.groupby("seed")["value"].mean()
+def late(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
+    """What Phase II logs before each step, on texts new to it; mean of the last quarter of the steps."""
+    part = rows(frame, "main", name, arm=arm)
+    last = part[part["step"] >= 0.75 * (int(part["step"].max()) + 1)]
+    return last.groupby("seed")["value"].mean()
+
+
+def late_loss(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """GTO's loss, with its own advantages, over that where advantages are shuffled."""
+    return paired(late(frame, "loss", arm), late(frame, "loss", "shuffled"))
+
+
+def squared_norm(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Squared norm of the gradient, mean of all steps."""
+    part = rows(frame, "main", "grad_norm", arm=arm)
+    return (part["value"] ** 2).groupby(part["seed"]).mean()
+
+
+def head_room(frame: pd.DataFrame) -> pd.Series:
+    """Exact τ of the target's own trees minus that of EAGLE-3's, T=1."""
+    return float(scalar(frame, "oracle", "tau1/all").iloc[0]) - main(frame, "untuned")
 
 
 def speed_ratio(frame: pd.DataFrame, temperature: int) -> pd.Series:
@@ -81,21 +102,18 @@ def domain_gain(frame: pd.DataFrame, arm: str, over: str) -> pd.DataFrame:
     return by_domain(frame, arm, "tau1") - by_domain(frame, over, "tau1")
 
 
-def oracle(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """A share of the target's own trees, one column per domain, the same for every seed of `main`."""
+def share(frame: pd.DataFrame, arm: str, name: str) -> pd.DataFrame:
+    """A share of EAGLE-3's trees, one column per domain, or of the target's own: the same for every seed."""
+    if arm != "oracle":
+        return by_domain(frame, arm, name)
     seeds = main(frame, "untuned").index
     shares = {domain: scalar(frame, "oracle", f"{name}/{domain}").iloc[0] for domain in DOMAINS}
-    return pd.DataFrame({domain: pd.Series(float(share), index=seeds) for domain, share in shares.items()})
+    return pd.DataFrame({domain: pd.Series(float(value), index=seeds) for domain, value in shares.items()})
 
 
 def tree_over_path(frame: pd.DataFrame, shape: str = "") -> pd.DataFrame:
     """τ of a tree over τ of the greedy path, by domain; other shapes on a quarter of the prefixes."""
     return by_domain(frame, "untuned", "tau1", shape) / by_domain(frame, "untuned", "chain1")
-
-
-def tree_excess(frame: pd.DataFrame, arm: str) -> pd.Series:
-    """Gain over continual training with trees minus the gain with chains."""
-    return gain(frame, arm, "continual") - gain(frame, arm, "continual", "chain1/all")
 
 
 def gains_from_others(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -119,18 +137,6 @@ def around_eight(frame: pd.DataFrame) -> pd.DataFrame:
     eight = main(frame, "gto")
     ends = {"1": main(frame, "continual"), "32": main(frame, "m=32", sweep="sizes")}
     return pd.DataFrame({size: eight - end for size, end in ends.items()}).dropna()
-
-
-def gradient_spread(frame: pd.DataFrame, sweep: str, arm: str) -> pd.Series:
-    """Variance of the gradient norm over the second half of Phase II."""
-    part = rows(frame, sweep, "grad_norm", arm=arm)
-    late = part[part["step"] >= (int(part["step"].max()) + 1) // 2]
-    return late.groupby("seed")["value"].var(ddof=1)
-
-
-def spread_ratio(frame: pd.DataFrame, one: tuple[str, str], two: tuple[str, str]) -> pd.Series:
-    """`gradient_spread` of one (sweep, arm) over that of another."""
-    return (gradient_spread(frame, *one) / gradient_spread(frame, *two)).dropna()
 
 
 def on_shapes(frame: pd.DataFrame, arm: str, *over: str) -> pd.DataFrame:
@@ -170,6 +176,11 @@ def tabular_gain(frame: pd.DataFrame, rank: float, arm: str, over: str) -> pd.Se
     return tabular(frame, arm, rank) - tabular(frame, over, rank)
 
 
+def slope(frame: pd.DataFrame, arm: str) -> pd.Series:
+    """Rise of the smoothed expected length of the rank-1 draft down the gradient of a loss."""
+    return scalar(frame, "tabular", "slope", arm=arm, rank=1)
+
+
 def theory(analysis: str, *names: str, **labels: str) -> Callable[[pd.DataFrame], Errors]:
     """Values of an exact check."""
     return lambda frame: values(frame, "theory", *names, analysis=analysis, **labels)
@@ -204,12 +215,11 @@ def proportional_rows(_frame: pd.DataFrame) -> Errors:
 
 
 PREMISES: dict[str, Measure] = {
-    "plateau": lambda f: main(f, "continual_time") / main(f, "untuned") - 1,
-    "reward_rises": lambda f: late_reward(f, "gto"),
-    "flipped_falls": lambda f: late_reward(f, "flipped"),
-    "others_rise": lambda f: pd.DataFrame(
-        {kind: late_reward(f, "gto", "inits", kind=kind) for kind in KINDS}
-    ).min(axis=1),
+    "plateau": lambda f: (gain(f, "continual_time", "untuned") / main(f, "untuned")).dropna(),
+    "head_room": head_room,
+    "unequal": lambda f: late(f, "equal_groups", "gto"),
+    "within_clip": lambda f: late(f, "outside_clip", "gto"),
+    "felt": lambda f: squared_norm(f, "gto") / squared_norm(f, "continual") - 1,
 }
 CLAIMS: dict[str, Measure] = {
     "c1": lambda f, arm="gto": domain_gain(f, arm, "untuned"),
@@ -217,21 +227,17 @@ CLAIMS: dict[str, Measure] = {
     "c1_speed": lambda f: pd.DataFrame({f"T={t}": speed_ratio(f, t) for t in (0, 1)}),
     "c2_steps": lambda f, arm="gto": gain(f, arm, "continual"),
     "c2_time": lambda f, arm="gto": gain(f, arm, "continual_time"),
+    "loss": lambda f, arm="gto": late_loss(f, arm),
+    "reward": lambda f, arm="gto": late(f, "reward", arm),
     "flip": lambda f, arm="flipped": gain(f, "continual", arm),
-    "chain": lambda f, arm="gto": tree_excess(f, arm),
-    "c3_pruned": lambda f: by_domain(f, "untuned", "pruned"),
-    "c3_pruned_oracle": lambda f: oracle(f, "pruned"),
-    "c3_agrees": lambda f: by_domain(f, "untuned", "agrees"),
-    "c3_agrees_oracle": lambda f: oracle(f, "agrees"),
-    "c3_tree": tree_over_path,
-    "c3_tree_small": lambda f: tree_over_path(f, f"@{AS_MANY}"),
+    "c3_pruned": lambda f, arm="untuned": share(f, arm, "pruned"),
+    "c3_agrees": lambda f, arm="untuned": share(f, arm, "agrees"),
+    "c3_tree": lambda f, arm="": tree_over_path(f, f"@{AS_MANY}" if arm == "small" else ""),
     "c4": lambda f, arm="gto": gains_from_others(f, arm),
     "c5": aggregator_order,
     "c6": around_eight,
     "c7": lambda f: paired(main(f, "gto"), main(f, "no debiasing", sweep="debias")),
     "c7_null": lambda f: gain(f, "shuffled", "continual"),
-    "c7_spread": lambda f: spread_ratio(f, ("main", "gto"), ("debias", "no debiasing")),
-    "c7_spread_max": lambda f: spread_ratio(f, ("aggregators", "max"), ("main", "gto")),
     "c8": lambda f: on_shapes(f, "gto", "untuned", "continual"),
     "c8_continual": lambda f: on_shapes(f, "continual", "untuned"),
     "c9_bounds": theory("bounds", "violation"),
@@ -246,6 +252,8 @@ CLAIMS: dict[str, Measure] = {
     "tab_gap": lambda f: tabular_gain(f, 1, "best", "cross_entropy"),
     "tab_gap_full": lambda f: tabular_gain(f, 4, "best", "cross_entropy"),
     "tab_gto": lambda f, arm="gto": tabular_gain(f, 1, arm, "continual"),
+    "tab_slope": lambda f, arm="gto": slope(f, arm),
+    "tab_uniform": lambda f, arm="uniform": tabular_gain(f, 1, arm, "continual"),
     "tab_full": lambda f: tabular_gain(f, 4, "gto", "continual"),
     "audit_averages": lambda f: np.concatenate(
         [

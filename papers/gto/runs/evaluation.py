@@ -21,19 +21,18 @@ from common.speculative.drafts import Draft, FeatureDraft, PromptLookupDraft, Sm
 from common.speculative.generate import SpeculativeGenerator
 from common.speculative.networks import DraftNetwork
 from common.speculative.packed import score_packed_trees
-from common.speculative.profile import latency_table, median_seconds, timed_in_turn
+from common.speculative.profile import timed_in_turn
 from common.speculative.scheduler import StaticScheduler
 from common.speculative.target import Target
-from common.speculative.texts import ScoredTrees, grow_trees, read_texts, score_trees, target_trees
-from common.speculative.tree import EAGLE_TREE, TreePolicy, TreeShape, expected_accept_length, shared_prefix
+from common.speculative.texts import ScoredTrees, read_texts, score_trees, target_trees
+from common.speculative.tree import EAGLE_TREE, TreePolicy, TreeShape, shared_prefix
 from common.speculative.verify import SamplingParams
-from common.study.jobs import Job, Record, Scalar
+from common.study.jobs import Job, Record
 from common.tasks.tridomain import DOMAINS, items
 from common.tasks.tridomain.evaluation import Prefixes, domain_means, heldout_prefixes, learnt
 from common.tasks.tridomain.warm_start import TargetRecipe, corpus, encode, load, tokenizer
-from papers.gto.method import collate
-from papers.gto.runs.training import TuneRecipe, read_recipe, target_for, trained, training_rows, tuned
-from papers.gto.tree_reward import MODES, Mode, draft_tree_reward, longest_accepted_path
+from papers.gto.runs.training import TuneRecipe, read_recipe, target_for, trained, tuned
+from papers.gto.tree_reward import longest_accepted_path
 
 PROMPT_SEED = 4_000_000
 LOOKUP, CHAIN = TreePolicy(8, 1, 8), TreePolicy(4, 1, 4)  # of PLD and SPS
@@ -48,12 +47,10 @@ def evaluate(job: Job, _workspace: Path) -> Record:
     """Entry point: one arm with one seed, evaluated at held-out prefixes.
 
     Config: `arm` (``untuned`` is Phase I alone), the recipe (`read_recipe`), `conversations` and `positions`
-    of the held-out set, `shapes` ("depth:top_k:budget,…", further tree shapes; "static" is EAGLE's), `paths`
-    (Figure 2), `compare` (order of trees against the untuned draft).
+    of the held-out set, `shapes` ("depth:top_k:budget,…", further tree shapes), `paths` (Figure 2).
 
     Emits `acceptance`, with suffix ``@<shape>`` for further shapes, on a quarter of the prefixes; the log of
-    training; with `compare` the share ``differ`` of prefixes at which the expectations do, and `concordance`
-    as parts by `mode`.
+    training.
     """
     torch.set_num_threads(1)
     config, recipe = job.config, read_recipe(job.config, job.seeds[0])
@@ -63,16 +60,10 @@ def evaluate(job: Job, _workspace: Path) -> Record:
     few = heldout_prefixes(max(1, config["conversations"] // 4), config["positions"])
     values = acceptance(draft.network, target, prefixes, recipe.tree, config["paths"])
     for shape in filter(None, config["shapes"].split(",")):
-        tree = EAGLE_TREE if shape == "static" else TreePolicy(*map(int, shape.split(":")))
-        other = acceptance(draft.network, target, few, tree)
+        other = acceptance(draft.network, target, few, TreePolicy(*map(int, shape.split(":"))))
         values |= {f"{name}@{shape}": value for name, value in other.items()}
-    parts: list[tuple[Mapping[str, Scalar], Record]] = []
-    if config["compare"]:
-        change = changes(trained(recipe.draft), draft.network, target, prefixes, recipe.tree)
-        values["differ"] = float(differing(change).double().mean())
-        parts = [({"mode": mode}, _record(concordance(change, mode))) for mode in MODES]
     series = {name: np.array([curve]) for name, curve in draft.log.items()}
-    return Record(_record(values).scalars, series, parts)
+    return Record(_record(values).scalars, series)
 
 
 def oracle(job: Job, _workspace: Path) -> Record:
@@ -171,40 +162,6 @@ def greedy_shares(own: ScoredTrees, chain: Int[Tensor, "n J"]) -> Values:
     return {"pruned": (shared_prefix(own.tree, chain) < depth).float(), "agrees": same.all(dim=1).float()}
 
 
-def changes(
-    before: DraftNetwork, after: DraftNetwork, target: Target, prefixes: Sequence[Prefixes], shape: TreeShape
-) -> Values:
-    """Change of every reward, and of the expected accepted length, from one draft's trees to another's."""
-
-    def worth(own: ScoredTrees) -> Values:
-        log_p = own.scores.log_p.double()
-        rewards: Values = {mode: draft_tree_reward(own.tree, log_p, mode) for mode in MODES}
-        return rewards | {"expected": expected_accept_length(own.tree, log_p)}
-
-    parts: list[Values] = []
-    for part in prefixes:
-        where = part.ids, read_texts(target, part.ids).features, part.roots
-        first, second = (worth(score_trees(draft, target, *where, shape)) for draft in (before, after))
-        parts.append({name: second[name] - first[name] for name in first})
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def differing(change: Values) -> Tensor:
-    """Prefixes at which the expected accepted lengths differ."""
-    return change["expected"].abs() > 1e-6
-
-
-def concordance(change: Values, mode: Mode) -> Measures:
-    """Does a reward order two trees of a prefix as the expected accepted length does?
-
-    Returns:
-        Among the prefixes that `differing` names: ``discordant``, the share with changes of opposite signs,
-        and ``kendall``, concordant minus discordant shares.
-    """
-    sign = (change[mode] * change["expected"])[differing(change)].sign()
-    return {"discordant": float((sign < 0).double().mean()), "kendall": float(sign.mean())}
-
-
 # Decoded
 
 
@@ -230,7 +187,7 @@ def engines(recipe: TuneRecipe, continual: TuneRecipe, sps: TargetRecipe) -> dic
     }
 
 
-def speed(job: Job, workspace: Path) -> Record:
+def speed(job: Job, _workspace: Path) -> Record:
     """Entry point: every arm on held-out prompts, prompt by prompt in turn, batch size 1, on one thread.
 
     Config: the recipe of GTO, `continual_rate` (learning rate of the continual arm), `sps_layers`,
@@ -238,7 +195,7 @@ def speed(job: Job, workspace: Path) -> Record:
 
     Emits parts by `arm`: ``speed<T>/<domain>`` (tokens per second over the sum of the prompts' median
     seconds), ``sr<T>/…`` (relative to plain decoding), ``tau<T>/…`` for T of 0 and 1, and ``…/all``, the mean
-    of the domains; and ``latency/…`` in seconds.
+    of the domains.
     """
     torch.set_num_threads(1)
     (seed,) = job.seeds
@@ -250,8 +207,7 @@ def speed(job: Job, workspace: Path) -> Record:
     for temperature in (0, 1):
         for arm, own in decoded(arms, job, temperature).items():
             values[arm] |= own
-    parts = [({"arm": arm}, _record(own)) for arm, own in values.items()]
-    return Record(_record(latencies(recipe, workspace)).scalars, parts=parts)
+    return Record(parts=[({"arm": arm}, _record(own)) for arm, own in values.items()])
 
 
 def decoded(arms: Mapping[str, SpeculativeGenerator], job: Job, temperature: int) -> dict[str, Measures]:
@@ -275,26 +231,3 @@ def decoded(arms: Mapping[str, SpeculativeGenerator], job: Job, temperature: int
             over = [own[f"{kind}{temperature}/{domain}"] for domain in DOMAINS]
             own[f"{kind}{temperature}/all"] = float(np.mean(over))
     return values
-
-
-def latencies(recipe: TuneRecipe, workspace: Path) -> Measures:
-    """Seconds of a target forward of 1 and of N + 1 tokens, of a draft's tree, and of a training step."""
-    trainer = recipe.trainer(workspace)
-    trainer.log = lambda *_: None  # type: ignore[method-assign]
-    target, network, nodes = trainer.target, trainer.model, recipe.tree.nodes + 1
-    table = latency_table(target, (1,), (1, nodes)).set_index("tokens")["seconds"]
-    batch = collate(training_rows(recipe.draft.data)[: recipe.batch])
-    text = read_texts(target, batch["ids"])
-    root = batch["supervised"][:1].nonzero()[:1, 1:]
-    first = text.ids[:1], text.features[:1], root
-
-    def token_step() -> None:
-        trainer.token_loss(network, read_texts(target, batch["ids"]), batch["supervised"]).backward()
-
-    return {
-        "latency/one": float(table[1]),
-        "latency/tree": float(table[nodes]),
-        "latency/draft": median_seconds(lambda: grow_trees(network, *first, recipe.tree), 15),
-        "latency/token_step": median_seconds(token_step, 5),
-        "latency/gto_step": median_seconds(lambda: trainer.compute_loss(network, batch).backward(), 5),
-    }

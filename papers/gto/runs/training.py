@@ -24,7 +24,7 @@ from papers.gto.method import GTOConfig, GTOTrainer, collate
 from papers.gto.tree_reward import Mode
 
 DATA_SEED = 3_000_000
-LOGGED = ("loss", "grad_norm", "gto/reward", "gto/reward_std", "gto/equal_groups", "gto/outside_clip")
+LOGGED = ("grad_norm", "gto/loss", "gto/reward", "gto/equal_groups", "gto/outside_clip", "gto/lowered")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class DraftRecipe:
 
 @dataclass(frozen=True)
 class TuneRecipe:
-    """Everything that decides a tuned draft's weights; the seed is the draft's.
+    """Everything that decides a tuned draft's weights.
 
     Attributes:
         draft: Where Phase II starts, and the frozen reference.
@@ -72,6 +72,7 @@ class TuneRecipe:
         debias: Subtract the reference's reward.
         control: Negative control.
         depth, top_k, budget: Trees.
+        seed: Of the order of the data and of the groups.
     """
 
     draft: DraftRecipe = field(default_factory=DraftRecipe)
@@ -87,6 +88,7 @@ class TuneRecipe:
     depth: int = 5
     top_k: int = 4
     budget: int = 24
+    seed: int = 0
 
     @property
     def tree(self) -> TreePolicy:
@@ -106,7 +108,7 @@ class TuneRecipe:
             adam_beta2=0.95,
             weight_decay=0.0,
             max_grad_norm=0.5,
-            seed=self.draft.seed,
+            seed=self.seed,
             gto_omega=self.omega,
             gto_groups=self.groups,
             gto_group_size=self.group_size,
@@ -177,12 +179,17 @@ def tuned(recipe: TuneRecipe) -> Checkpoint:
 
 
 def read_recipe(config: Mapping[str, Any], seed: int) -> TuneRecipe:
-    """The recipe in a job's flat configuration: ``target_…``, ``draft_…`` and the fields of `TuneRecipe`."""
+    """The recipe in a job's flat configuration: ``target_…``, ``draft_…`` and the fields of `TuneRecipe`.
+
+    With `warm_starts` seeds share so many drafts of Phase I in turn; else each has its own.
+    """
 
     def part(kind: type, prefix: str = "") -> dict[str, Any]:
         names = {item.name for item in fields(kind)}
         return {name: config[prefix + name] for name in names if prefix + name in config}
 
-    target = TargetRecipe(**part(TargetRecipe, "target_"))
-    draft = DraftRecipe(target=target, seed=seed, **part(DraftRecipe, "draft_"))
-    return TuneRecipe(draft=draft, **part(TuneRecipe))
+    target, shared = TargetRecipe(**part(TargetRecipe, "target_")), config.get("warm_starts", 0)
+    # Those of judged seeds are not those of development seeds, which lie in another thousand.
+    first = seed // 1000 * 1000 + seed % shared if shared else seed
+    draft = DraftRecipe(target=target, seed=first, **part(DraftRecipe, "draft_"))
+    return TuneRecipe(draft=draft, seed=seed, **part(TuneRecipe))

@@ -1,40 +1,16 @@
 """A draft of SmolLM2 with a small model in its place: it trains, and every decoder writes the same."""
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
-import pytest
 import torch
 
 from common.speculative import real, real_evaluation
-from common.speculative.real import RealDraftRecipe, Texts
+from common.speculative.real import RealDraftRecipe
 from common.speculative.reduced import ReducedEagle3Network
 from common.speculative.target import Target
 from common.speculative.tree import TreePolicy
-from tests.common.speculative.conftest import VOCABULARY, make_model
+from tests.common.speculative.conftest import written
 
 TREE = TreePolicy(depth=2, top_k=2, budget=4)
-
-
-def written(_recipe: object = None) -> Texts:
-    draws = torch.Generator().manual_seed(5)
-    sizes = torch.tensor([14, 11, 13, 12])
-    ids = torch.randint(0, VOCABULARY, (int(sizes.sum()),), generator=draws)
-    return Texts(ids, sizes, torch.tensor([5, 4, 6, 5]))
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Target:
-    """A float32 decoder as SmolLM2, texts that it might have written."""
-    monkeypatch.setenv("REPRISE_STORE", str(tmp_path / "store"))
-    target = Target(make_model("llama").float().requires_grad_(False), ReducedEagle3Network.taps(6))
-    for module in (real, real_evaluation):
-        monkeypatch.setattr(module, "smollm2", lambda dtype=None: target)
-        monkeypatch.setattr(module, "texts", written)
-    monkeypatch.setattr(real_evaluation, "tokenizer", lambda: SimpleNamespace(eos_token_id=2, pad_token_id=0))
-    monkeypatch.setattr(real_evaluation, "encoded", lambda *_: [written().ids[:6]])
-    return target
 
 
 def test_rows_are_supervised_where_the_target_chose_the_next_token() -> None:

@@ -45,9 +45,9 @@ def made_up(job: Job) -> Record:
             yield from profile_parts(noise)
 
     series, scalars = {}, {}
-    if job.sweep in ("loops", "variants"):
+    if job.sweep in ("loops", "variants", "end_to_end"):
         steps = 4 if job.labels["arm"] == "vanilla" else ITERATIONS
-        series = noise(*PARTS, "wall", "reward", "length", "longest", "tau", steps=steps).series
+        series = noise(*PARTS, "iteration", "reward", "length", "longest", "tau", steps=steps).series
         scalars = noise("heldout/accuracy", "heldout/verbose", "heldout/length").scalars
     return Record(scalars, series, list(parts()))
 
@@ -61,14 +61,14 @@ def profile_parts(noise: Callable[..., Record]) -> Iterator[Part]:
     for rows in sizes:
         yield {"rows": rows}, noise("oracle/tokens", "oracle/top_k", "oracle/depth", "throughput")
     yield from (({"schedule": name}, noise("regret")) for name in SCHEDULES)
-    for layers, rows in itertools.product((8, 16, 28), (1, 8, 64)):
-        yield {"layers": layers, "rows": rows}, noise("gain", "best")
+    for decoder, rows in itertools.product(("4", "rule"), (1, 8, 64)):
+        yield {"decoder": decoder, "rows": rows}, noise("measured", "modelled")
 
 
 @pytest.fixture(scope="session")
 def study_frame() -> pd.DataFrame:
     """All sweeps with seeds 0, 1, 2; the exact checks are real but for the policy's texts."""
-    seeds = dict.fromkeys(("loop_seeds", "variant_seeds", "speed_seeds"), 3)
+    seeds = dict.fromkeys(("loop_seeds", "end_to_end.seeds", "variant_seeds", "speed_seeds"), 3)
     config = Config().changed(PROFILES["smoke"] | seeds | {"draws": 20})
     frames = []
     for job in jobs(config, SEEDS):

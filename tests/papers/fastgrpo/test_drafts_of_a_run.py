@@ -63,7 +63,7 @@ def test_a_stop_leaves_no_trace_in_policy_and_draft(tmp_path: Path, half: bool) 
 def test_every_checkpoint_and_the_saved_model_hold_the_draft(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("papers.fastgrpo.method.measure_c_peak", lambda _: (24, None))
+    monkeypatch.setattr("papers.fastgrpo.method.measure_latency_knee", lambda _: (24, None))
     trainer = make(tmp_path, c_peak=0, **SAVED)
     trainer.train()
     trainer.save_model(str(tmp_path / "final"))

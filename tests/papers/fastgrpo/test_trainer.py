@@ -94,7 +94,7 @@ def test_plain_decodes_in_the_same_loop_without_a_draft(tmp_path: Path) -> None:
 def test_the_knee_is_measured_if_it_is_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
     monkeypatch.setattr(
-        "papers.fastgrpo.method.measure_c_peak", lambda target: (measured.append(target), (24, None))[1]
+        "papers.fastgrpo.method.measure_latency_knee", lambda target: (measured.append(target), (24, None))[1]
     )
     trainer = make(tmp_path, c_peak=0, max_steps=8)
     trainer.train()

@@ -44,11 +44,11 @@ def test_the_methods_loop_records_everything(tmp_path):
     assert all(
         {f"replay/{name}" for name in ("seconds", "tokens", "tau")} <= set(arms[arm].scalars) for arm in arms
     )
-    for name in (*PARTS, "wall", "reward", "length", "tau"):
+    for name in (*PARTS, "iteration", "reward", "length", "tau"):
         assert record.series[name].shape == (1, TINY.loop.iterations)
         assert np.isfinite(record.series[name]).all()
     parts = sum(record.series[name] for name in PARTS)
-    np.testing.assert_allclose(parts, record.series["wall"], rtol=1e-6)
+    np.testing.assert_allclose(parts, record.series["iteration"], rtol=1e-6)
     assert set(drafts) == set(DRAFTS)
     curves = {draft: part.series["acceptance"] for draft, part in drafts.items()}
     for curve in curves.values():

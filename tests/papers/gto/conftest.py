@@ -17,7 +17,6 @@ from common.tasks.tridomain import DOMAINS, TriDomainConfig, items
 from common.tasks.tridomain.warm_start import texts, tokenizer
 from papers.gto.experiment import PROFILES, Config, Seeds, exact_jobs, jobs
 from papers.gto.report.measures import DECODERS
-from papers.gto.tree_reward import MODES
 
 SHAPE = ModelShape(hidden=32, layers=3, heads=2, kv_heads=1, head_dim=16, ffn=64, context=512, tied=True)
 FAST = ("theory", "tabular", "lossless")
@@ -59,9 +58,6 @@ def invented(job: Job) -> Record:
     for shape in filter(None, str(job.config.get("shapes", "")).split(",")):
         names += [f"{kind}/{place}@{shape}" for kind in kinds[:2] for place in places]
     parts = []
-    if job.config.get("compare"):
-        orders = ("discordant", "kendall")
-        parts = [({"mode": mode}, noise(rng, orders)) for mode in MODES]
     if job.sweep == "target":
         names = [f"{k}/{d}" for k in ("accuracy", "entropy", "verified") for d in DOMAINS] + ["parameters"]
     if job.sweep == "speed":
@@ -69,8 +65,8 @@ def invented(job: Job) -> Record:
             f"{kind}{t}/{place}" for kind in ("speed", "sr", "tau") for t in (0, 1) for place in places
         ]
         parts = [({"arm": arm}, noise(rng, decoded)) for arm in DECODERS]
-        names = [f"latency/{part}" for part in ("one", "tree", "draft", "token_step", "gto_step")]
-    logged = ("loss", "grad_norm", "reward", "reward_std", "equal_groups", "outside_clip")
+        names = []
+    logged = ("grad_norm", "loss", "reward", "equal_groups", "outside_clip", "lowered")
     series = {name: rng.random((1, 8)) for name in logged}
     return Record(noise(rng, names).scalars, series, parts)
 

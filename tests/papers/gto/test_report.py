@@ -8,7 +8,6 @@ import torch
 from common.speculative.tree import TreePolicy
 from common.study.card import load_card
 from papers.gto import report
-from papers.gto.report.measures import gradient_spread
 
 
 @pytest.mark.parametrize("name", ["c9_bounds", "c9_monotone", "c9_slack", "c10_greedy", "c10_sampled", "c11"])
@@ -37,28 +36,31 @@ def test_gains_are_paired_by_seed_and_have_the_right_sign():
     assert report.CLAIMS["c7"](frame).to_dict() == {1: 0.5}
 
 
-def test_the_spread_is_that_of_the_second_half():
-    steps = pd.array(range(6), dtype="Int32")
-    part = pd.DataFrame({"seed": 1, "name": "grad_norm", "step": steps, "value": [9.0, 0, 9, 1, 2, 3]})
-    frame = part.assign(sweep="main", arm="gto")
-    assert gradient_spread(frame, "main", "gto").to_dict() == {1: pytest.approx(1.0)}
-
-
-def test_premises_read_the_last_quarter_and_the_plateau():
+def test_premises_and_the_loss_read_what_they_say():
     steps = pd.array(range(8), dtype="Int32")
-    logged = pd.DataFrame({"seed": 1, "name": "reward", "step": steps, "value": [9.0] * 6 + [0.2, 0.4]})
+
+    def logged(name: str, arm: str, last: float) -> pd.DataFrame:
+        values = [9.0] * 6 + [last - 0.1, last + 0.1]
+        part = pd.DataFrame({"seed": 1, "name": name, "step": steps, "value": values})
+        return part.assign(sweep="main", arm=arm)
+
+    norms = {"gto": [2.0] * 8, "continual": [1.0] * 4 + [1.7320508] * 4}
     frame = pd.concat(
         [
-            *(logged.assign(sweep="main", arm=name, kind="eagle3") for name in ("gto", "flipped")),
-            logged.assign(sweep="inits", arm="gto", kind="hass"),
-            logged.assign(sweep="inits", arm="gto", kind="griffin", value=logged["value"] - 1),
+            *(logged("loss", a, last) for a, last in {"gto": 0.3, "flipped": 1.3, "shuffled": 0.8}.items()),
+            logged("equal_groups", "gto", 0.4),
+            logged("outside_clip", "gto", 0.2),
+            *(logged("grad_norm", a, 0.0).assign(value=norm) for a, norm in norms.items()),
             arm("tau1/all", {1: 4.0}, sweep="main", arm="untuned"),
             arm("tau1/all", {1: 4.1}, sweep="main", arm="continual_time"),
+            arm("tau1/all", {1: 4.5}, sweep="oracle", arm="oracle"),
         ]
     )
     found = {name: measure(frame).to_dict()[1] for name, measure in report.PREMISES.items()}
-    expected = {"plateau": 0.025, "reward_rises": 0.3, "flipped_falls": 0.3, "others_rise": -0.7}
+    expected = {"plateau": 0.025, "head_room": 0.5, "unequal": 0.4, "within_clip": 0.2, "felt": 1.0}
     assert found == pytest.approx(expected)
+    assert report.CLAIMS["loss"](frame).to_dict() == pytest.approx({1: -0.5})
+    assert report.CLAIMS["loss"](frame, arm="flipped").to_dict() == pytest.approx({1: 0.5})
 
 
 def test_the_counterexample_is_read_with_its_sign(study_frame):
