@@ -129,11 +129,11 @@ MAIN = "ppo,pgpo,shuffle"
 POCKET: dict[str, Any] = {
     "run.model": "pocket",
     "run.learning_rate": 3e-4,
-    "run.batch": 64,
-    "run.mini_batch": 32,
+    "run.batch": 128,
+    "run.mini_batch": 64,
     "run.group_size": 8,
-    "run.iterations": 25,
-    "run.curve_every": 25,
+    "run.iterations": 24,
+    "run.curve_every": 24,
     "run.training_rows": 0,
     "run.scoring_batch": 64,
     "run.vllm": False,
@@ -143,10 +143,11 @@ POCKET: dict[str, Any] = {
     "objective.pgpo_critic_rate": 1e-2,
     "objective.pgpo_critic_steps": 8,
     "leads.task": "qed_hard",
-    "leads.train_leads": 48,
-    "leads.test_leads": 24,
+    "leads.train_leads": 96,
+    "leads.test_leads": 48,
     "leads.hardness": 8,
-    "leads.budget": 25,
+    "leads.budget": 10,
+    "tuning.improving": 0.0,
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET
@@ -174,7 +175,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "desk": POCKET
     | {
         "run.iterations": 40,
-        "run.curve_every": 10,
+        "run.curve_every": 20,
         "arms": f"{MAIN},stepwise,unweighted,turns_only,dense,single",
     },
     "gpu": POCKET | {"run.iterations": 100, "leads.train_leads": 128, "leads.budget": 500},
