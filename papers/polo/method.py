@@ -8,7 +8,6 @@ its abstract follows the code of the same group's next paper, and what that code
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from torch.nn import functional
 
 from common.agents.critic import ValueHead, gae, on_last_tokens, value_loss
 from common.agents.trainer import AgentRollout, AgentTrainer
+from common.models.frozen import frozen_copy
 from common.rl.companions import Companion
 from common.rl.config import GroupConfig
 from common.rl.rollout import Batch, Rollout, derived_generator, loss_mask
@@ -308,7 +308,7 @@ class PGPOTrainer(AgentTrainer, name="PGPO", tags=("ppo", "pgpo")):
                 raise ValueError("pgpo_estimator='gae' keeps its critic in one process; use 'group'")
             rate, steps = self.args.pgpo_critic_rate, self.args.pgpo_critic_steps
             self.critic = Critic(policy.config.hidden_size, rate, steps, self.accelerator.device)
-        self.reference = copy.deepcopy(policy).eval().requires_grad_(False) if self.args.pgpo_weight else None
+        self.reference = frozen_copy(policy) if self.args.pgpo_weight else None
 
     def companions(self) -> Mapping[str, Companion]:
         """The critic is saved with the policy."""

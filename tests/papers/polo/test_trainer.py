@@ -123,3 +123,13 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(tmp_path):
 def test_a_bad_configuration_is_an_error_at_construction(tmp_path, fields, message):
     with pytest.raises(ValueError, match=message):
         PGPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **fields)
+
+
+def test_the_reference_stays_the_policy_that_training_began_with(tmp_path):
+    trainer = make(tmp_path, pgpo_weight=0.5, learning_rate=1e-2)
+    ids = torch.arange(4)[None]
+    policy = trainer.accelerator.unwrap_model(trainer.model)
+    before = policy.eval()(input_ids=ids).logits.detach().clone()
+    trainer.train()
+    assert torch.equal(trainer.reference(input_ids=ids).logits, before)
+    assert not torch.equal(policy.eval()(input_ids=ids).logits, before)
