@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn import functional
+from trl.trainer.utils import add_fused_lm_head
 
 from common.agents.critic import ValueHead, gae, on_last_tokens, value_loss
 from common.agents.trainer import AgentRollout, AgentTrainer
@@ -308,7 +309,11 @@ class PGPOTrainer(AgentTrainer, name="PGPO", tags=("ppo", "pgpo")):
                 raise ValueError("pgpo_estimator='gae' keeps its critic in one process; use 'group'")
             rate, steps = self.args.pgpo_critic_rate, self.args.pgpo_critic_steps
             self.critic = Critic(policy.config.hidden_size, rate, steps, self.accelerator.device)
-        self.reference = frozen_copy(policy) if self.args.pgpo_weight else None
+        self.reference: Any = None
+        if self.args.pgpo_weight:
+            self.reference = frozen_copy(policy)
+            heads = ("log_probs", "entropy")  # what TRL asks of the policy
+            add_fused_lm_head(self.reference, temperature=self.temperature, outputs=heads)
 
     def companions(self) -> Mapping[str, Companion]:
         """The critic is saved with the policy."""
