@@ -262,11 +262,11 @@ def drawn(data: pd.DataFrame, _reported: Mapping[str, float]) -> Plot:
     figure, axes = panels(min(3, len(data)), -(-len(data) // 3), width=2.9, height=2.6)
     for axis in axes[len(data) :]:
         axis.remove()
-    for axis, turn in zip(axes, data.itertuples(), strict=False):
-        axis.imshow(picture(turn.smiles))
+    for axis, turn in zip(axes, data.to_dict("records"), strict=False):
+        axis.imshow(picture(turn["smiles"]))
         axis.set(xticks=[], yticks=[])
-        title = f"after {turn.calls} calls" if turn.calls else "lead"
-        label(axis, title, x=f"similarity {turn.similarity:.2f}", y=f"QED {turn.qed:.3f}")
+        title = f"after {turn['calls']} calls" if turn["calls"] else "lead"
+        label(axis, title, x=f"similarity {turn['similarity']:.2f}", y=f"QED {turn['qed']:.3f}")
     caption(figure, f"{NOTE}; n = 1 seed; the test lead that PGPO improved most often")
     return figure
 

@@ -171,7 +171,7 @@ def codec(words: PreTrainedTokenizerBase) -> Codec:
 def rules(words: PreTrainedTokenizerBase, turns: int, temperature: float = 1.0) -> Rules:
     """A turn is at most a scaffold, three side chains and the closing token."""
     return Rules(
-        ends=(words.convert_tokens_to_ids(CLOSE),),
+        ends=(words.convert_tokens_to_ids(CLOSE),),  # type: ignore[arg-type]  # one id of one token
         turns=turns,
         turn_tokens=5,
         context=192,
