@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from common.agents.episodes import World
 from common.agents.ppo import with_critic
+from common.models.pocket import load_pocket
 from common.rl.config import batching
 from common.rl.harness import logged_series, unpublished
 from common.study.jobs import Job, Record
@@ -23,7 +24,6 @@ from common.tasks.text_games.warm_start import (
     RULES,
     CoinRecipe,
     demonstrations,
-    read,
     tokenizer,
     warm_start,
 )
@@ -75,7 +75,8 @@ def train(job: Job, workspace: Path) -> Record:
     changed = {field.name for field in fields(configuration)} & job.config.keys()
     arguments = _arguments(search, seed, workspace) | {name: job.config[name] for name in changed}
     set_seed(seed)
-    policy = read(warm_start(CoinRecipe(steps=search.imitation, noise=search.noise, seed=seed % STARTS)))
+    recipe = CoinRecipe(steps=search.imitation, noise=search.noise, seed=seed % STARTS)
+    policy, _ = load_pocket(warm_start(recipe))
     probe = Probe(demonstrations("test", PROBED, 0.0, 0), every=search.inner)
     trainer = with_critic(kind)(
         policy,

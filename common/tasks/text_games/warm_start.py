@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -14,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from common.agents.episodes import Codec, Rules
-from common.models.pocket import build_tokenizer, load_pocket
+from common.models.pocket import build_tokenizer
 from common.models.recipe import IGNORED, ModelShape, Policy, build_model, cached, fit, next_token_loss
 from common.tasks.text_games.coin import (
     BOS,
@@ -117,8 +116,3 @@ def train(recipe: CoinRecipe) -> Policy:
 def warm_start(recipe: CoinRecipe) -> Path:
     """Folder of the trained policy, made on first use."""
     return cached(recipe, lambda: train(recipe))
-
-
-def read(folder: Path) -> Any:
-    """The policy of such a folder."""
-    return load_pocket(folder)[0]
