@@ -22,8 +22,10 @@ import numpy as np
 from common.study.errors import StudyError
 from common.study.isolation import OPEN, cut_network, lowest_sandbox
 from common.study.jobs import Job
+from common.study.keys import covered
 from common.study.loading import entry_point, loaded, record_imports
 from common.study.logs import bound
+from common.study.sources import Sources
 from common.study.store import Cost, DamagedRecordError, Store
 from common.study.supervise import Ending, can_fork, run_apart
 
@@ -113,7 +115,10 @@ def _outcome(ending: Ending, recorded: bool) -> Outcome:
 
 
 def _import_entry(job: Job, limits: Limits) -> None:
-    """Import what the job needs, once for all jobs of this worker; the kernel ends it at the time limit."""
+    """Import what the job needs and parse what its key covers, once for all jobs of this worker.
+
+    Each job's own process would do it again. The kernel ends it at the time limit.
+    """
     module = job.entry.partition(":")[0]
     if module in sys.modules:
         return
@@ -122,6 +127,9 @@ def _import_entry(job: Job, limits: Limits) -> None:
     try:
         with _output_in(Path(os.devnull)):
             importlib.import_module(module)
+            if "torch" in sys.modules:  # its first optimizer would import this, for a second
+                importlib.import_module("torch._dynamo")
+            covered(job, Sources())  # texts are remembered by their content
     except BaseException:  # foreign code; the job's own process meets the same error and reports it
         return
     finally:
