@@ -29,7 +29,7 @@ ARMS: dict[str, dict[str, Scalar]] = {
     "unfiltered": {"filter_on": "nothing"},
 }
 """What an arm changes in the loop."""
-DIALS = {"usual": 0.6, "none": 0.6}
+DIALS = {"usual": 0.7, "none": 0.6}
 """Kinds of errors in the warm-up corpus, and the share of its solutions that carry one; see the card."""
 
 
@@ -75,6 +75,7 @@ class WarmStart(Settings):
     Attributes:
         solutions: Of the policy's corpus.
         critiques: Of the verifiers' corpus.
+        label_noise: Share of their verdicts on steps that are turned round.
         steps: Optimizer steps of the policy.
         critic_steps: Of each verifier.
         base_steps: Of the arm without a warm-up.
@@ -83,6 +84,7 @@ class WarmStart(Settings):
 
     solutions: int = paper(50_000, "section 3.2")
     critiques: int = 0
+    label_noise: float = 0.1
     steps: int = 600
     critic_steps: int = 600
     base_steps: int = 60

@@ -50,7 +50,9 @@ def recipe(config: Mapping[str, Any], kind: str, **corpus: Any) -> Recipe:
     """Of one of the models before the rounds."""
     own = Corpus(rate=config["rate"], dial=config["dial"], scenarios=SCENARIOS)
     base = own if kind == "policy" else VERIFIED  # verifiers know the usual errors at every dial
-    size = config["warm_solutions" if kind == "policy" else "warm_critiques"]
+    data: dict[str, Any] = {"size": config["warm_solutions"]}
+    if kind != "policy":
+        data = {"size": config["warm_critiques"], "label_noise": config["warm_label_noise"]}
     shape = ModelShape(
         hidden=config["warm_hidden"],
         layers=config["warm_layers"],
@@ -59,7 +61,7 @@ def recipe(config: Mapping[str, Any], kind: str, **corpus: Any) -> Recipe:
         context=CONTEXT,
     )
     steps = config["warm_steps" if kind == "policy" else "warm_critic_steps"]
-    return Recipe(kind, shape, replace(base, **{"size": size, **corpus}), steps)  # type: ignore[arg-type]  # one of three words
+    return Recipe(kind, shape, replace(base, **(data | corpus)), steps)  # type: ignore[arg-type]  # one of three words
 
 
 def held_out(config: Mapping[str, Any]) -> tuple[Item, ...]:
