@@ -29,7 +29,7 @@ HEATED = ("vanilla", "dirichlet", "top_k")
 WIDE = 8  # candidates of the arm with many
 HEAT = 1.3
 BONUS = 0.01  # of GRPO with an entropy bonus
-RATES: dict[str, float] = {}
+RATES: dict[str, float] = {"dirichlet": 1e-4, "shuffled": 1e-4}
 """Learning rates of arms that are best at another than the run's (see the card)."""
 
 
@@ -70,7 +70,7 @@ class Thought(Settings):
 
     tokens: int = paper(2, "official code")
     temperature: float = paper(0.9, "official code")
-    hot: float = 1.3
+    hot: float = 1.15
 
 
 class Theory(Settings):
@@ -123,7 +123,7 @@ POCKET: dict[str, Any] = {
     "run.scoring_batch": 64,
     "run.kl_coefficient": 0.02,
     "run.curve_every": 15,
-    "seeds": 10,
+    "seeds": 20,
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET

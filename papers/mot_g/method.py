@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from common.models.frozen import frozen_copy
 from common.models.hidden_states import State
 from common.models.stepwise import Step, decode
 from common.rl.config import GroupConfig
@@ -330,7 +331,7 @@ class MoTGTrainer(GroupTrainer, name="MoT-G", tags=("grpo", "mot-g")):
         super().__init__(*args, **others)
         own = self.args
         self.end_ids = self.tokenizer(own.motg_end, add_special_tokens=False)["input_ids"]
-        self.reference = _frozen(self.model) if own.mixes and own.motg_kl else None
+        self.reference = frozen_copy(self.model) if own.mixes and own.motg_kl else None
         if not own.mixes:
             return
         if self.accelerator.num_processes > 1 or own.optimizer_steps_per_rollout != 1:
@@ -424,14 +425,6 @@ class MoTGTrainer(GroupTrainer, name="MoT-G", tags=("grpo", "mot-g")):
         plain = mixture_log_prob(log_probs, written[..., None], "single", written)
         thought = mixture_log_prob(log_probs, batch["motg_candidates"], self.args.motg_surrogate, written)
         return torch.where(batch["motg_thinking"].bool(), thought, plain)
-
-
-def _frozen(model: Any) -> Any:
-    """The model as it is; not a deep copy, whose `forward`, wrapped by the trainer, would be the model's."""
-    with torch.random.fork_rng(devices=[]):
-        twin = type(model)(model.config).to(model.device, model.dtype)
-    twin.load_state_dict(model.state_dict())
-    return twin.requires_grad_(False).eval()
 
 
 def _wide(values: Tensor, width: int) -> Tensor:

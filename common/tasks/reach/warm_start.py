@@ -95,8 +95,8 @@ def _link(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
     """
     vectors, index = model.get_input_embeddings().weight, tokenizer.get_vocab()
     for edge in EDGES:
-        begin, end = (vectors[index[node]] for node in edge.split(">"))
-        vectors[index[edge]] = end + begin.roll(len(begin) // 2)
+        begin, end = (vectors[index[node]] for node in edge.split(">"))  # type: ignore[index]
+        vectors[index[edge]] = end + begin.roll(len(begin) // 2)  # type: ignore[operator]
     model.get_output_embeddings().weight.copy_(vectors)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -111,14 +112,14 @@ def surrogates(job: Job, _workspace: Path) -> Record:
 def _compared(rng: np.random.Generator, draws: int, size: int) -> dict[str, dict[str, np.ndarray]]:
     logits = SPREAD * rng.standard_normal((draws, size))
     rewards = rng.standard_normal((draws, 1 << size))
-    kinds = {name: {"surrogate": name} for name in SURROGATES}
+    kinds: dict[str, dict[str, Any]] = {name: {"surrogate": name} for name in SURROGATES}
     kinds["cold"] = {"surrogate": "plackett_luce", "temperature": SAMPLED_AT, "scored": 1.0}
     found: dict[str, dict[str, np.ndarray]] = {}
     for name, options in kinds.items():
         angles, errors = [], []
         for k in range(1, size):
             true = reward_gradient(logits, rewards, k, float(options.get("temperature", 1.0)))
-            own = surrogate_gradient(logits, rewards, k, **options)  # type: ignore[arg-type]  # by name
+            own = surrogate_gradient(logits, rewards, k, **options)
             angles.append(cosine(own, true))
             errors.append(np.linalg.norm(own - true, axis=1) / np.linalg.norm(true, axis=1))
         found[name] = {

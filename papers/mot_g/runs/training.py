@@ -80,7 +80,7 @@ def train(job: Job, workspace: Path) -> Record:
     if job.config["arm"] == "vanilla":
         modes["noise_"] = replace(args.mixing, tokens=2, read="noise")
     measured = Thoughts(task, modes)
-    curve = Curve(measured, run, seed, workspace, tokenizer)
+    curve = Curve(measured, run, seed, workspace, tokenizer)  # type: ignore[arg-type]  # it only evaluates
     training = make_trainer(MoTGTrainer, args, model, tokenizer, task, curve)
     training.train(resume_from_checkpoint=latest_complete_checkpoint(workspace))
     scalars = curve.point(run.iterations)
@@ -150,7 +150,7 @@ class Thoughts:
         graphs = [item for item in self.task.heldout for _ in range(samples)]
         encoded = tokenizer([item.prompt for item in graphs], return_tensors="pt", padding=True)
         generator = torch.Generator(model.device).manual_seed(seed)
-        end = tokenizer.convert_tokens_to_ids([END])
+        end = [tokenizer.get_vocab()[END]]
         last = int(model.config.num_hidden_layers)
         decoded = decode(
             model,
