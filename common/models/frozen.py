@@ -13,6 +13,6 @@ def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
     that the copy would answer with the weights of the policy, whatever they have become.
     """
     with torch.random.fork_rng(devices=[]):  # weights are drawn, then replaced
-        twin = type(policy)(policy.config).to(device=policy.device, dtype=policy.dtype)
+        twin = type(policy)(policy.config).to(device=policy.device, dtype=policy.dtype)  # type: ignore[call-arg]
     twin.load_state_dict(policy.state_dict())
     return twin.requires_grad_(False).eval()
