@@ -88,6 +88,11 @@ def start(frame: pd.DataFrame, sweep: str) -> pd.Series:
     return after(rows(frame, sweep, "curve/accuracy", arm="vanilla"), 0)
 
 
+def learned(frame: pd.DataFrame, sweep: str) -> pd.Series:
+    """Accuracy that GRPO has gained on its base policy, both on the same walks."""
+    return final(frame, "vanilla", sweep=sweep) - scalar(frame, sweep, "base/accuracy", arm="vanilla")
+
+
 def lost(frame: pd.DataFrame, arm: str) -> pd.Series:
     """Accuracy lost from the usual to the high temperature."""
     return final(frame, arm, sweep=usual(arm)) - final(frame, arm, sweep="heated")
@@ -116,6 +121,8 @@ def no_counterexample(frame: pd.DataFrame) -> Errors:
 
 PREMISES: dict[str, Measure] = {
     "ambiguous": lambda f: final(f, "vanilla"),
+    "learns": lambda f: learned(f, "reach"),
+    "learns_determined": lambda f: learned(f, "determined"),
     "first_hop": lambda f: final(f, "vanilla", "first_hop"),
     "delivered": lambda f: area(f, "different", "first_diversity"),
     "delivered_dirichlet": lambda f: area(f, "dirichlet", "first_diversity"),

@@ -63,7 +63,8 @@ def train(job: Job, workspace: Path) -> Record:
 
     Config: the fields of `Run`, `arm`, `tokens` (k), `temperature`, `entropy_bonus`.
 
-    Emits ``final/<name>`` and series ``curve/<name>`` over evaluation points, names as of `measure`; of
+    Emits ``final/<name>`` and series ``curve/<name>`` over evaluation points, names as of `measure`, and
+    ``base/accuracy``, that of the base policy on the final walks: same prompts, random numbers and number. Of
     GRPO also ``curve/noise_<name>`` (read with Gaussian noise as large as a mixture's displacement) and
     ``final/<mode>_accuracy`` for each of `MODES`. Series over rollout batches: ``reward``, ``grad_norm``.
 
@@ -80,6 +81,9 @@ def train(job: Job, workspace: Path) -> Record:
     if job.config["arm"] == "vanilla":
         modes["noise_"] = replace(args.mixing, tokens=2, read="noise")
     measured = Thoughts(task, modes)
+    base = Thoughts(task, {"": args.mixing}).evaluate(
+        model.eval(), tokenizer, run.evaluation_samples, seed * 1_000_003 + run.iterations
+    )
     curve = Curve(measured, run, seed, workspace, tokenizer)  # type: ignore[arg-type]  # it only evaluates
     training = make_trainer(MoTGTrainer, args, model, tokenizer, task, curve)
     training.train(resume_from_checkpoint=latest_complete_checkpoint(workspace))
@@ -90,7 +94,10 @@ def train(job: Job, workspace: Path) -> Record:
         found = final.evaluate(training.model.eval(), tokenizer, run.evaluation_samples, seed)
         scalars |= {name: value for name, value in found.items() if name.endswith("accuracy")}
     return Record(
-        {f"final/{name}": np.array([value]) for name, value in scalars.items()},
+        {
+            "base/accuracy": np.array([base["accuracy"]]),
+            **{f"final/{name}": np.array([value]) for name, value in scalars.items()},
+        },
         {**logged_series(training.state.log_history, LOGGED), **curve.series()},
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papers.mot_g.report import area, bias, lost, no_counterexample
+from papers.mot_g.report import area, bias, learned, lost, no_counterexample
 
 
 def frame(*parts):
@@ -35,6 +35,15 @@ def test_an_area_leaves_the_start_out_and_noise_is_a_way_to_read_grpo():
         ("bonus", {"arm": "bonus"}, "curve/entropy", [9.0, 4.0, 4.0]),
     )
     assert [area(own, arm, "entropy")[0] for arm in ("different", "noise", "bonus")] == [1.5, 4.0, 4.0]
+
+
+def test_what_grpo_learns_is_its_last_accuracy_minus_that_of_the_base_policy():
+    own = frame(
+        ("reach", {"arm": "vanilla"}, "base/accuracy", [0.3]),
+        ("reach", {"arm": "vanilla"}, "final/accuracy", [0.4]),
+        ("reach", {"arm": "different"}, "base/accuracy", [0.1]),
+    )
+    assert learned(own, "reach")[0] == pytest.approx(0.1)
 
 
 def test_what_heat_costs_is_usual_minus_heated():
