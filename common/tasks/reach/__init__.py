@@ -140,13 +140,13 @@ def stream(seed: int, slips: float) -> Iterator[tuple[Item, str]]:
 
     Args:
         seed: Of all that is drawn.
-        slips: Rate of slips where the walk is determined; a walk that has a choice goes wrong often enough.
+        slips: Rate of slips.
     """
     rng = np.random.default_rng((len(SPLITS), seed))
     while True:
-        for branches, rate in ((AMBIGUOUS, 0.0), (DETERMINED, slips)):
+        for branches in (AMBIGUOUS, DETERMINED):
             item = draw(branches, "train", rng)
-            yield item, write(item, rng, rate)
+            yield item, write(item, rng, slips)
 
 
 def answer(words: Sequence[str]) -> str | None:

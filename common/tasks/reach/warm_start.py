@@ -1,4 +1,6 @@
-"""Base policies for reach: pocket Qwen3 models that walk at random; one is committed.
+"""Base policies for reach: pocket Qwen3 models that walk at random and slip; one is committed.
+
+Training can teach such a policy not to slip, also where it cannot look ahead.
 
 ``python -m common.tasks.reach.warm_start`` rebuilds the committed checkpoint ``reach-0``.
 """
@@ -31,7 +33,7 @@ class BaseConfig:
 
     Attributes:
         model: Shape of the model.
-        slips: Rate of slips where the walk is determined.
+        slips: Rate at which a hop lands on a random node of its layer.
         steps: Optimizer steps, each on `batch` fresh walks.
         batch: Walks of a step.
         learning_rate: Peak of AdamW's cosine schedule.
@@ -39,7 +41,7 @@ class BaseConfig:
     """
 
     model: ModelShape = field(default_factory=lambda: ModelShape(hidden=64, layers=2, ffn=128))
-    slips: float = 0.2
+    slips: float = 0.25
     steps: int = 900
     batch: int = 64
     learning_rate: float = 3e-3
