@@ -19,7 +19,7 @@ TASKS = {
     "reach": "common.tasks.reach.training:Reach",
     "determined": "common.tasks.reach.training:Determined",
 }
-ARMS = ("vanilla", "different", "corrected", "dirichlet", "shuffled", "hot")
+ARMS = ("vanilla", "different", "corrected", "dirichlet", "shuffled", "visible", "hot")
 """Arms on reach; `papers.mot_g.runs.training.ARMS` says what each is."""
 DETERMINED = ("vanilla", "different")
 HALVES = ("vanilla", "different")
@@ -29,7 +29,7 @@ HEATED = ("vanilla", "dirichlet", "top_k")
 WIDE = 8  # candidates of the arm with many
 HEAT = 1.3
 BONUS = 0.01  # of GRPO with an entropy bonus
-RATES: dict[str, float] = {"dirichlet": 1e-4, "shuffled": 1e-4}
+RATES: dict[str, float] = {"vanilla": 1e-3, "hot": 1e-3, "bonus": 1e-3, "shuffled": 1e-4}
 """Learning rates of arms that are best at another than the run's (see the card)."""
 
 
@@ -70,7 +70,7 @@ class Thought(Settings):
 
     tokens: int = paper(2, "official code")
     temperature: float = paper(0.9, "official code")
-    hot: float = 1.15
+    hot: float = 1.3
 
 
 class Theory(Settings):

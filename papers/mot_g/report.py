@@ -40,6 +40,7 @@ NAMES = {
     "corrected": "Different Tokens, ordered likelihood",
     "dirichlet": "Dirichlet",
     "shuffled": "random partners",
+    "visible": "the visible token alone",
     "hot": "GRPO, matched entropy",
     "bonus": "GRPO, entropy bonus",
     "top_k": "GRPO on the top 2",
@@ -60,6 +61,7 @@ DECODED = {
     "different_": "Different Tokens",
     "dirichlet_": "Dirichlet",
     "soft_": "top 2, probability weights",
+    "visible_": "the visible token of Different Tokens alone",
 }
 SURROGATES = {
     "multi": "multi-token surrogate",
@@ -274,7 +276,7 @@ FIGURES: dict[str, Figure] = {
         CURVES,
     ),
     "controls": Figure(
-        lambda f: curves(f, "reach", ("vanilla", "different", "shuffled", "hot"), accuracy="accuracy"), CURVES
+        lambda f: curves(f, "reach", ("vanilla", "different", "shuffled", "visible", "hot"), accuracy="accuracy"), CURVES
     ),
     "entropy": Figure(
         lambda f: stacked(

@@ -45,14 +45,17 @@ ARMS: dict[str, dict[str, Any]] = {
         "motg_surrogate": "single",
     },
     "shuffled": {"motg_read": "random_partners"},
+    "visible": {"motg_read": "token", "motg_surrogate": "single"},
 }
 """Arms as fields of `MoTGConfig`: GRPO ("vanilla"), GRPO at a temperature that matches the entropy of
 Different Tokens ("hot") or with an entropy bonus, the variants, Different Tokens with the likelihood of
-ordered draws ("corrected"), GRPO on the top k, and mixtures whose partners are random tokens ("shuffled")."""
+ordered draws ("corrected"), GRPO on the top k, mixtures whose partners are random tokens ("shuffled"), and GRPO
+that draws its tokens as mixtures draw their visible one, which is sharper, and reads them alone ("visible")."""
 MODES: dict[str, dict[str, Any]] = {
     "different": {"tokens": 2},
     "dirichlet": {"tokens": 2, "selector": "top_k", "aggregator": "dirichlet"},
     "soft": {"tokens": 2, "selector": "top_k"},
+    "visible": {"tokens": 2, "read": "token"},
     "greedy": {"temperature": GREEDY},
 }
 """How the policy of GRPO is also decoded when it is trained: as mixtures that it was not trained on."""
