@@ -276,7 +276,10 @@ FIGURES: dict[str, Figure] = {
         CURVES,
     ),
     "controls": Figure(
-        lambda f: curves(f, "reach", ("vanilla", "different", "shuffled", "visible", "hot"), accuracy="accuracy"), CURVES
+        lambda f: curves(
+            f, "reach", ("vanilla", "different", "shuffled", "visible", "hot"), accuracy="accuracy"
+        ),
+        CURVES,
     ),
     "entropy": Figure(
         lambda f: stacked(
