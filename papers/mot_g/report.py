@@ -52,6 +52,7 @@ COLOURS = {
     NAMES["corrected"]: HUES["green"],
     NAMES["dirichlet"]: HUES["orange"],
     NAMES["shuffled"]: HUES["vermilion"],
+    NAMES["visible"]: HUES["sky"],
     NAMES["hot"]: HUES["purple"],
     NAMES["noise"]: HUES["brown"],
 }
@@ -64,10 +65,10 @@ DECODED = {
     "visible_": "the visible token of Different Tokens alone",
 }
 SURROGATES = {
-    "multi": "multi-token surrogate",
-    "single": "single-token surrogate",
+    "multi": "multi-token",
+    "single": "single-token",
     "plackett_luce": "ordered likelihood",
-    "cold": "ordered likelihood, scored at 1, drawn at 0.9",
+    "cold": "ordered, drawn at 0.9",
 }
 COUNTEREXAMPLE = 1 - 1e-6  # a cosine below it is no rounding
 
@@ -246,7 +247,7 @@ def curves(frame: pd.DataFrame, sweep: str, arms: tuple[str, ...], **panels: str
 def angles(frame: pd.DataFrame) -> pd.DataFrame:
     """Cosine of the expected gradients with the true one, over k."""
     return stacked(
-        curve(part.assign(step=part["step"] + 1), panel="cosine with the true gradient", arm=label)
+        curve(part.assign(step=part["step"] + 1), panel="cosine to the true gradient", arm=label)
         for surrogate, label in SURROGATES.items()
         for part in [rows(frame, "bias", "cosine", surrogate=surrogate)]
     )
@@ -264,7 +265,7 @@ def tradeoff(frame: pd.DataFrame) -> pd.DataFrame:
 MAIN = ("vanilla", "different", "corrected", "dirichlet")
 CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=("accuracy",))
 FIGURES: dict[str, Figure] = {
-    "bias": Figure(angles, lines("5 tokens, random rewards of sets", x="k", level=0.0)),
+    "bias": Figure(angles, lines("5 tokens, random rewards of sets", x="k", width=6.0, level=0.0)),
     "tradeoff": Figure(tradeoff, lines("5 tokens", x="k", fixed=COLOURS, rates=("coverage",))),
     "training": Figure(
         lambda f: stacked(
@@ -279,7 +280,7 @@ FIGURES: dict[str, Figure] = {
         lambda f: curves(
             f, "reach", ("vanilla", "different", "shuffled", "visible", "hot"), accuracy="accuracy"
         ),
-        CURVES,
+        lines(NOTE, x="RL step", width=7.5, fixed=COLOURS, rates=("accuracy",)),
     ),
     "entropy": Figure(
         lambda f: stacked(
