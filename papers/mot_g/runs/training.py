@@ -50,7 +50,7 @@ ARMS: dict[str, dict[str, Any]] = {
 """Arms as fields of `MoTGConfig`: GRPO ("vanilla"), GRPO at a temperature that matches the entropy of
 Different Tokens ("hot") or with an entropy bonus, the variants, Different Tokens with the likelihood of
 ordered draws ("corrected"), GRPO on the top k, mixtures whose partners are random tokens ("shuffled"), and GRPO
-that draws its tokens as mixtures draw their visible one, which is sharper, and reads them alone ("visible")."""
+that draws its tokens as mixtures draw their visible one, which is sharper, and reads them alone ("visible")."""  # noqa: E501
 MODES: dict[str, dict[str, Any]] = {
     "different": {"tokens": 2},
     "dirichlet": {"tokens": 2, "selector": "top_k", "aggregator": "dirichlet"},
