@@ -1,0 +1,142 @@
+"""Warm starts for ToolCall-Mini: supervised training on traces that go wrong at known rates.
+
+``python -m common.tasks.toolcall.warm_start`` rebuilds the committed checkpoints.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3ForCausalLM
+
+from common.models.pocket import POCKET_FOLDER, build_tokenizer, save_pocket
+from common.models.recipe import IGNORED, ModelShape, build_model, cosine, fit, next_token_loss
+from common.tasks import toolcall
+from common.tasks.toolcall import BOS, EOS, LEVELS, PAD, VOCABULARY, Noise
+from common.tasks.toolcall.evaluation import answer
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Recipe of a warm start.
+
+    Attributes:
+        model: Shape of the model.
+        noise: Rates at which the traces go wrong.
+        steps: Optimizer steps, each on `batch` fresh traces.
+        batch: Sequences per step.
+        learning_rate: Peak of AdamW's learning rate, after `warmup` steps, then a cosine to 0.
+        warmup: Steps of linear warm-up.
+    """
+
+    model: ModelShape = field(default_factory=lambda: ModelShape(context=192))
+    noise: Noise = field(default_factory=Noise)
+    steps: int = 1200
+    batch: int = 32
+    learning_rate: float = 3e-3
+    warmup: int = 50
+
+
+def batches(
+    config: WarmStart, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> Iterator[tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]]:
+    """Endless batches of (ids, labels), padded on the right; labels hold the response only."""
+    index = tokenizer.get_vocab()
+    steps = toolcall.stream(seed)
+    while True:
+        rows = []
+        for item, rng in islice(steps, config.batch):
+            prompt = item.prompt.split()
+            rows.append((len(prompt), [*prompt, *toolcall.trace(item, rng, config.noise)]))
+        width = max(len(tokens) for _, tokens in rows)
+        ids = torch.full((config.batch, width), tokenizer.pad_token_id)
+        labels = torch.full_like(ids, IGNORED)
+        for row, (start, tokens) in enumerate(rows):
+            ids[row, : len(tokens)] = torch.tensor([index[token] for token in tokens])
+            labels[row, start : len(tokens)] = ids[row, start : len(tokens)]
+        yield ids, labels
+
+
+def warm_start(
+    config: WarmStart, seed: int, progress: str = ""
+) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerBase, list[float]]:
+    """Train one policy; `seed` fixes initialisation and data.
+
+    Returns:
+        The model in evaluation mode, its tokenizer, and the loss of each step in nats.
+    """
+    tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
+    model = build_model(config.model, tokenizer, seed).train()
+    data = batches(config, tokenizer, seed)
+    losses = fit(
+        model.parameters(),
+        lambda _: next_token_loss(model, *next(data)),
+        config.steps,
+        config.learning_rate,
+        cosine(config.warmup, config.steps),
+        torch.optim.AdamW,
+        progress=progress,
+    )
+    return model.eval(), tokenizer, losses
+
+
+def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, size: int = 200) -> dict[str, Any]:
+    """Shares of right and of well-formed responses on held-out steps, sampled at temperature 1."""
+    found = {}
+    for level in LEVELS:
+        answers = answer(model, tokenizer, toolcall.heldout(level, size), temperature=1.0, seed=0)
+        found[level] = {
+            "right": round(float(answers.right.mean()), 4),
+            "formed": round(float(answers.formed.mean()), 4),
+        }
+    return found
+
+
+def build(config: WarmStart, seed: int, folder: Path) -> dict[str, Any]:
+    """Train one checkpoint, measure it, save it under `folder`, and return its card."""
+    model, tokenizer, losses = warm_start(config, seed, progress=folder.name)
+    card = {
+        "task": "toolcall",
+        "recipe": asdict(config),
+        "data_seed": seed,
+        "parameters": model.num_parameters(),
+        "final_loss_nats": round(sum(losses[-50:]) / len(losses[-50:]), 4),
+        "pass_rates": measure(model, tokenizer),
+    }
+    save_pocket(model, tokenizer, folder, card)
+    return card
+
+
+def committed_warm_start(seed: int) -> str:
+    """Name of the committed checkpoint of a seed; three take turns."""
+    return f"toolcall-{seed % 3}"
+
+
+def main() -> None:
+    """Rebuild the committed checkpoints."""
+    parser = argparse.ArgumentParser(
+        prog="python -m common.tasks.toolcall.warm_start", description=main.__doc__
+    )
+    parser.add_argument(
+        "--out", type=Path, default=POCKET_FOLDER, help="where the folders toolcall-<seed> go"
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="data seeds and initialisations"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed in arguments.seeds:
+        card = build(WarmStart(), seed, arguments.out / f"toolcall-{seed}")
+        print(f"toolcall-{seed}", card["pass_rates"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
