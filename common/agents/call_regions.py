@@ -27,7 +27,7 @@ _PARTS = {
 
 def call_regions(
     texts: Sequence[Sequence[str]], separator: str = "", every_call: bool = False
-) -> dict[Region, Bool[Tensor, "B T"]]:
+) -> dict[str, Bool[Tensor, "B T"]]:
     """Tokens of each of `REGIONS`.
 
     Only closed blocks count: a tag without its partner, and what follows it, are in no region.

@@ -27,7 +27,7 @@ OPERATORS = ("+", "-", "*", "@")
 NAMES = tuple(f'"n{index}"' for index in range(40))
 KEYS = tuple(f'"k{index}"' for index in range(20))
 DESCRIPTIONS = tuple(f"s{index}" for index in range(20))
-MARKS = (":", ",", ";", "(", ")", "=")
+MARKS = (":", ",", ";", "(", ")")
 # fmt: off
 VOCABULARY = (
     PAD, BOS, EOS, *TAGS, TOOLS, HISTORY, USER, ASSISTANT, OBSERVED, PREVIOUS, NONE, SORRY,
@@ -120,7 +120,7 @@ class Item:
         """What the policy reads, tokens separated by spaces."""
         tokens = [BOS, TOOLS]
         for tool in self.tools:
-            tokens += [tool.name, tool.description, "(", *tool.keys, ")"]
+            tokens += [tool.description, tool.name, "(", *tool.keys, ")"]
         if self.history:
             tokens.append(HISTORY)
         for called, observed in self.history:
@@ -129,7 +129,7 @@ class Item:
         for clause in self.clauses:
             tokens.append(clause.description)
             for key, chain in clause.values:
-                tokens += [key, "=", *chain.tokens]
+                tokens += [key, *chain.tokens]
             tokens.append(";")
         return " ".join([*tokens, ASSISTANT])
 
@@ -204,7 +204,7 @@ def trace(item: Item, rng: np.random.Generator, noise: Noise | None = None) -> t
         values = []
         for key, chain in clause.values:
             value = item.previous if chain.start is None else chain.start
-            thought += [key, ":", str(value)]
+            thought += [key, str(value)]
             for operator, operand in chain.steps:
                 value = _result(operator, value, operand, rng, noise)
                 thought += [operator, str(operand), str(value)]

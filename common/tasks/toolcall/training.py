@@ -12,7 +12,7 @@ from common.rl.run import Run
 from common.tasks import toolcall
 from common.tasks.toolcall import LEVELS, TURNS, VOCABULARY, Item, Mark, scored
 from common.tasks.toolcall.evaluation import answer, solved
-from common.tasks.toolcall.warm_start import committed_warm_start
+from common.tasks.toolcall.warm_start import pocket, sketch
 
 
 class ToolCalls:
@@ -21,7 +21,7 @@ class ToolCalls:
     `Run.evaluation_prompts` is the number of steps of each level; dialogues of a kind are a quarter.
     """
 
-    models: ClassVar[Mapping[str, Callable[[int], str]]] = {"pocket": committed_warm_start}
+    models: ClassVar[Mapping[str, Callable[[int], str]]] = {"pocket": pocket, "sketch": sketch}
 
     def __init__(self, run: Run, seed: int, _tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         self.run = run

@@ -1,27 +1,29 @@
-"""Warm starts for ToolCall-Mini: supervised training on traces that go wrong at known rates.
-
-``python -m common.tasks.toolcall.warm_start`` rebuilds the committed checkpoints.
-"""
+"""Warm starts for ToolCall-Mini: supervised training on traces that go wrong at known rates."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
-from common.models.pocket import POCKET_FOLDER, build_tokenizer, save_pocket
-from common.models.recipe import IGNORED, ModelShape, build_model, cosine, fit, next_token_loss
+from common.models.pocket import build_tokenizer
+from common.models.recipe import (
+    IGNORED,
+    ModelShape,
+    Policy,
+    build_model,
+    cached,
+    cosine,
+    fit,
+    next_token_loss,
+)
 from common.tasks import toolcall
-from common.tasks.toolcall import BOS, EOS, LEVELS, PAD, VOCABULARY, Noise
-from common.tasks.toolcall.evaluation import answer
+from common.tasks.toolcall import BOS, EOS, PAD, VOCABULARY, Noise
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,13 @@ class WarmStart:
 
     model: ModelShape = field(default_factory=lambda: ModelShape(context=192))
     noise: Noise = field(default_factory=Noise)
-    steps: int = 1200
+    steps: int = 1600
     batch: int = 32
     learning_rate: float = 3e-3
     warmup: int = 50
+
+
+SKETCH = WarmStart(steps=10, batch=8, warmup=2)
 
 
 def batches(
@@ -65,9 +70,7 @@ def batches(
         yield ids, labels
 
 
-def warm_start(
-    config: WarmStart, seed: int, progress: str = ""
-) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerBase, list[float]]:
+def warm_start(config: WarmStart, seed: int) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerBase, list[float]]:
     """Train one policy; `seed` fixes initialisation and data.
 
     Returns:
@@ -83,60 +86,20 @@ def warm_start(
         config.learning_rate,
         cosine(config.warmup, config.steps),
         torch.optim.AdamW,
-        progress=progress,
     )
     return model.eval(), tokenizer, losses
 
 
-def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, size: int = 200) -> dict[str, Any]:
-    """Shares of right and of well-formed responses on held-out steps, sampled at temperature 1."""
-    found = {}
-    for level in LEVELS:
-        answers = answer(model, tokenizer, toolcall.heldout(level, size), temperature=1.0, seed=0)
-        found[level] = {
-            "right": round(float(answers.right.mean()), 4),
-            "formed": round(float(answers.formed.mean()), 4),
-        }
-    return found
+def warm_started(recipe: WarmStart, seed: int) -> str:
+    """Folder of a seed's warm start, trained on first use; three take turns."""
+    return str(cached(recipe, lambda: Policy(*warm_start(recipe, seed % 3)[:2]), seed % 3))
 
 
-def build(config: WarmStart, seed: int, folder: Path) -> dict[str, Any]:
-    """Train one checkpoint, measure it, save it under `folder`, and return its card."""
-    model, tokenizer, losses = warm_start(config, seed, progress=folder.name)
-    card = {
-        "task": "toolcall",
-        "recipe": asdict(config),
-        "data_seed": seed,
-        "parameters": model.num_parameters(),
-        "final_loss_nats": round(sum(losses[-50:]) / len(losses[-50:]), 4),
-        "pass_rates": measure(model, tokenizer),
-    }
-    save_pocket(model, tokenizer, folder, card)
-    return card
+def pocket(seed: int) -> str:
+    """Folder of a seed's warm start."""
+    return warm_started(WarmStart(), seed)
 
 
-def committed_warm_start(seed: int) -> str:
-    """Name of the committed checkpoint of a seed; three take turns."""
-    return f"toolcall-{seed % 3}"
-
-
-def main() -> None:
-    """Rebuild the committed checkpoints."""
-    parser = argparse.ArgumentParser(
-        prog="python -m common.tasks.toolcall.warm_start", description=main.__doc__
-    )
-    parser.add_argument(
-        "--out", type=Path, default=POCKET_FOLDER, help="where the folders toolcall-<seed> go"
-    )
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="data seeds and initialisations"
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    for seed in arguments.seeds:
-        card = build(WarmStart(), seed, arguments.out / f"toolcall-{seed}")
-        print(f"toolcall-{seed}", card["pass_rates"], flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def sketch(seed: int) -> str:
+    """Folder of one that has seen a few traces: for trials of the machinery, it calls nothing rightly."""
+    return warm_started(SKETCH, seed)
