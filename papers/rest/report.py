@@ -87,8 +87,7 @@ def mean_of(frame: pd.DataFrame, name: str, arm: str) -> pd.Series:
 def roughness(frame: pd.DataFrame, arm: str) -> pd.Series:
     """Log of the standard deviation of the change of entropy from batch to batch."""
     changes = rows(frame, "training", "entropy", arm=arm).groupby("seed")["value"]
-    found: pd.Series = np.log(changes.agg(lambda values: values.diff().std()))
-    return found
+    return changes.agg(lambda values: float(np.log(values.diff().std())))
 
 
 def frozen(frame: pd.DataFrame, name: str, **labels: str) -> pd.Series:
