@@ -1,8 +1,8 @@
 """ToolCall-Mini: queries that a tool answers, with thoughts, calls in JSON, and an exact verifier.
 
 Tools and their parameters get new names in every item, so that a policy has to read. A query names what a
-tool does and gives each parameter as a chain of operations modulo 11, or as the last observation; a response
-works the chains out in a thought and copies the results into a call. Every symbol is one token. Where no tool
+tool does and gives each parameter as a chain of operations modulo 5, or as the last observation; a response
+names the tool and works the chains out in a thought, and copies both into a call. Every symbol is one token. Where no tool
 fits or a value is missing, the right response has words and no call. Dialogues are sequences of such steps.
 """
 
@@ -17,16 +17,16 @@ import numpy as np
 
 from common.tasks.toolcall.calls import TAGS, Call, Mark, mark
 
-MODULUS = 11
+MODULUS = 5
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 THINK, THOUGHT, CALL, CALLED, SAY, SAID = TAGS
 TOOLS, HISTORY, USER, ASSISTANT, OBSERVED = "[tools]", "[history]", "[user]", "[assistant]", "<obs>"
 PREVIOUS, NONE, SORRY = "prev", "none", "sorry"
 NAME, PARAMETERS, END = '{"name":', ',"parameters":{', "}}"
 OPERATORS = ("+", "-", "*", "@")
-NAMES = tuple(f'"n{index}"' for index in range(40))
-KEYS = tuple(f'"k{index}"' for index in range(20))
-DESCRIPTIONS = tuple(f"s{index}" for index in range(20))
+NAMES = tuple(f'"n{index}"' for index in range(16))
+KEYS = tuple(f'"k{index}"' for index in range(10))
+DESCRIPTIONS = tuple(f"s{index}" for index in range(10))
 MARKS = (":", ",", ";", "(", ")")
 # fmt: off
 VOCABULARY = (
@@ -41,12 +41,12 @@ Level = Literal["1", "2", "3"]
 LEVELS: tuple[Level, ...] = ("1", "2", "3")
 TURNS = ("base", "no_tool", "no_value", "long")
 """Dialogues: every step answerable; one step without its tool; one without a value; others before them."""
-LONGEST = 74
+LONGEST = 78
 """Tokens of a right response at most, two calls of two parameters with three operations each."""
 
 
 def apply(operator: str, a: int, b: int) -> int:
-    """Value of ``a operator b`` modulo 11; `@` is a+2b+3."""
+    """Value of ``a operator b`` modulo 5; `@` is a+2b+3."""
     values = {"+": a + b, "-": a - b, "*": a * b, "@": a + 2 * b + 3}
     return values[operator] % MODULUS
 
@@ -202,6 +202,7 @@ def trace(item: Item, rng: np.random.Generator, noise: Noise | None = None) -> t
     thought, called = [THINK], [CALL]
     for tool, clause in zip(item.chosen, item.clauses, strict=True):
         values = []
+        thought += [clause.description, tool.name]
         for key, chain in clause.values:
             value = item.previous if chain.start is None else chain.start
             thought += [key, str(value)]

@@ -54,7 +54,7 @@ def test_a_decoy_is_carried_on_consistently():
         if "@" in tokens[: tokens.index("</think>")]:
             place = tokens.index("@")
             a, b, result = (int(tokens[place + shift]) for shift in (-1, 1, 2))
-            assert result == (a + 2 * b) % 11
+            assert result == (a + 2 * b) % toolcall.MODULUS
 
 
 def test_values_are_chains_from_left_to_right_or_the_last_observation():
@@ -63,7 +63,7 @@ def test_values_are_chains_from_left_to_right_or_the_last_observation():
     values = {key: item.value(chain) for clause in item.clauses for key, chain in clause.values}
     previous = [key for clause in item.clauses for key, chain in clause.values if chain.start is None]
     assert all(values[key] == observed for key in previous)
-    assert toolcall.apply("@", 3, 4) == (3 + 8 + 3) % 11
+    assert toolcall.apply("@", 3, 4) == (3 + 8 + 3) % 5
 
 
 @pytest.mark.parametrize("kind", ["no_tool", "no_value"])
