@@ -2,8 +2,9 @@
 
 Tools and their parameters get new names in every item, so that a policy has to read. A query names what a
 tool does and gives each parameter as a chain of operations modulo 5, or as the last observation; a response
-names the tool and works the chains out in a thought, and copies both into a call. Every symbol is one token. Where no tool
-fits or a value is missing, the right response has words and no call. Dialogues are sequences of such steps.
+names the tool and works the chains out in a thought, and copies both into a call. Every symbol is one token.
+Where no tool fits or a value is missing, the right response has words and no call. Dialogues are sequences of
+such steps.
 """
 
 from __future__ import annotations
