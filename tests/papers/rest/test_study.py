@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 
+from common.rl.testing import rollout_of
 from common.study.card import load_card
 from common.study.cli import cli
 from common.study.errors import StudyError
@@ -67,6 +69,22 @@ def test_profiles_run_what_they_say():
     assert sweeps.to_dict() == {"training": 50, "frozen": 10, "theory": 3}
     desk = experiment.Config().changed(experiment.PROFILES["desk"])
     assert sum(job.sweep == "published" for job in experiment.jobs(desk, seeds)) == 10
+
+
+@pytest.mark.parametrize("name", training.ARMS)
+def test_an_arm_makes_its_configuration(name, tmp_path):
+    arm = training.ARMS[name]
+    run = experiment.Config().changed(experiment.PROFILES["laptop"] | {"run.kl_coefficient": arm.kl}).run
+    made = training.arguments(run, arm, 0, tmp_path)
+    assert made.weighting == arm.weighting
+    assert made.row_skipping == (made.beta == 0.0)
+    assert made.loss_type == ("dr_grpo" if arm.centred else "bnpo")
+
+
+def test_advantages_of_dr_grpo_keep_the_scale_of_rewards():
+    rewards = torch.tensor([1.0, 3.0, 0.0, float("nan")])
+    centred = training.CentredTrainer.advantages(None, rewards, rollout_of(rewards, 2))
+    assert centred.tolist() == [-1.0, 1.0, 0.0, 0.0]
 
 
 def test_an_unknown_arm_is_named(tmp_path):
