@@ -144,7 +144,7 @@ def told_apart(frame: pd.DataFrame) -> pd.Series:
 def solver_errors(frame: pd.DataFrame) -> Errors:
     """Differences of two solvers' optima, and of the proved makespan to the known one."""
     part = frame[(frame["sweep"] == "real_models") & (frame["name"] == "difference")]
-    return np.concatenate([part["value"].to_numpy(), values(frame, "real_models", "makespan")])
+    return np.sort([*part["value"], *values(frame, "real_models", "makespan")])
 
 
 def all_averages(frame: pd.DataFrame) -> Errors:
