@@ -7,9 +7,10 @@ policies that are trained on ToolCall-Mini (`runs.training`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
-from common.rl.run import Run
+from common.rl.run import Run, pocket_files
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job
 
@@ -56,10 +57,10 @@ class Frozen(Settings):
     """
 
     seeds: int = 10
-    steps: int = 128
+    steps: int = 256
     group: int = 8
-    batches: int = 64
-    heldout: int = 100
+    batches: int = 128
+    heldout: int = 200
 
 
 class Published(Settings):
@@ -98,12 +99,12 @@ class Config(Settings):
 
 POCKET: dict[str, Any] = {
     "run.model": "pocket",
-    "run.learning_rate": 1e-3,
+    "run.learning_rate": 3e-4,
     "run.batch": 64,
     "run.mini_batch": 32,
     "run.group_size": 8,
-    "run.max_response": 56,
-    "run.iterations": 35,
+    "run.max_response": 48,
+    "run.iterations": 25,
     "run.training_prompts": 600,
     "run.evaluation_temperature": 0.0,
     "run.evaluation_prompts": 200,
@@ -111,13 +112,13 @@ POCKET: dict[str, Any] = {
     "run.training_rows": 0,
     "run.scoring_batch": 64,
     "run.vllm": False,
-    "seeds": 10,
+    "frozen.seeds": 20,
+    "seeds": 20,
     "further_seeds": 0,
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET
     | {
-        "run.model": "sketch",
         "run.iterations": 3,
         "run.batch": 16,
         "run.mini_batch": 8,
@@ -159,22 +160,25 @@ def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
 def _theory(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     """Exact checks; each draws its instances from the first seed."""
     for name in ("lemma", "variance", "audit"):
-        entry = f"papers.rest.runs.theory:{name}"
-        yield Job("theory", {"analysis": name}, entry, {"draws": config.draws}, tuple(seeds[:1]))
+        entry, own = f"papers.rest.runs.theory:{name}", {"draws": config.draws}
+        yield Job("theory", {"analysis": name}, entry, own, tuple(seeds[:1]))
 
 
 def _frozen(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    own = config.frozen.model_dump(exclude={"seeds"})
+    own = config.frozen.model_dump(exclude={"seeds"}) | {"model": config.run.model}
     for seed in seeds[: config.frozen.seeds]:
-        arguments = own | {"model": config.run.model}
-        yield Job("frozen", {}, "papers.rest.runs.probes:frozen", arguments, (seed,))
+        yield Job("frozen", {}, "papers.rest.runs.probes:frozen", own, (seed,), _files(config, seed))
 
 
 def _training(config: Config, seeds: Sequence[int], sweep: str, arms: Sequence[str]) -> Iterator[Job]:
-    for seed in seeds:
-        for arm in arms:
-            arguments = config.run.model_dump() | {"arm": arm}
-            yield Job(sweep, {"arm": arm}, "papers.rest.runs.training:train", arguments, (seed,))
+    entry, own = "papers.rest.runs.training:train", config.run.model_dump()
+    for seed, arm in product(seeds, arms):
+        yield Job(sweep, {"arm": arm}, entry, own | {"arm": arm}, (seed,), _files(config, seed))
+
+
+def _files(config: Config, seed: int) -> tuple[str, ...]:
+    """The warm start of a seed."""
+    return pocket_files(seed, "toolcall") if config.run.model == "pocket" else ()
 
 
 def _published(config: Config, seeds: Sequence[int]) -> Iterator[Job]:

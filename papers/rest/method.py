@@ -98,18 +98,19 @@ def paper_levels(
 ) -> dict[Region, float]:
     """Weight of each region, 1 / (1 - e^-H) with its mean entropy H, annealed with the progress ν in [0, 1].
 
-    Tags fall by `slope` ν and are at least `LOWEST`; thought and arguments rise by it and are at most
-    `HIGHEST`; the name stays. The paper gives the form and no constants: the slope is about the code's. A
-    region that no response has (H is NaN) weighs nothing.
+    The weights are divided by their mean over regions, so that the shift means the same for sure and unsure
+    policies. Tags fall by `slope` ν and are at least `LOWEST`; thought and arguments rise by it and are at
+    most `HIGHEST`; the name stays. The paper gives the form and no constants: the slope is about the code's.
+    A region that no response has (H is NaN) weighs nothing.
     """
     moved = slope * progress if curriculum else 0.0
     shift = {"tags": -moved, "think": moved, "name": 0.0, "arguments": moved}
-    levels: dict[Region, float] = {}
-    for name in REGIONS:
-        size = -math.expm1(-max(entropies[name], 0.0))
-        weight = min(1.0 / size if size else math.inf, HIGHEST)
-        levels[name] = 0.0 if math.isnan(weight) else min(max(weight + shift[name], LOWEST), HIGHEST)
-    return levels
+    inverse = {name: 1 / max(-math.expm1(-h), LOWEST) for name, h in entropies.items() if not math.isnan(h)}
+    mean = sum(inverse.values()) / max(1, len(inverse))
+    return {
+        name: min(max(inverse[name] / mean + shift[name], LOWEST), HIGHEST) if name in inverse else 0.0
+        for name in REGIONS
+    }
 
 
 def levels(
@@ -298,11 +299,7 @@ class ResTTrainer(GroupTrainer, name="ResT", tags=("grpo", "tools", "rest")):
         """The weights beside the rows."""
         return {} if self.args.rest_form == "uniform" else {"rest_weights": self.weights(rollout)}
 
-    def update_advantages(
-        self,
-        entropies: Float[Tensor, "B T"],
-        batch: Batch,
-    ) -> Float[Tensor, "B T"] | None:
+    def update_advantages(self, entropies: Float[Tensor, "B T"], batch: Batch) -> Float[Tensor, "B T"] | None:
         """w_t A, scaled so that TRL's mean over tokens is Σ w loss / Σ w of these rows; 0 without weight."""
         if "rest_weights" not in batch:
             return None

@@ -101,9 +101,15 @@ def log_snr(frame: pd.DataFrame, weights: str) -> pd.Series:
     return np.log(own.where(own > 0))
 
 
-def lost(frame: pd.DataFrame, region: str) -> pd.Series:
-    """Reward lost per resampled token of a region, minus that of the thought."""
-    return frozen(frame, "drop", region=region) - frozen(frame, "drop", region="think")
+def decided(frame: pd.DataFrame, region: str) -> pd.Series:
+    """Change of the reward per token of a region that comes out otherwise, minus that of the thought."""
+    return frozen(frame, "change", region=region) - frozen(frame, "change", region="think")
+
+
+def unevenness(frame: pd.DataFrame) -> pd.Series:
+    """Entropy of the thought minus the mean of the other regions', warm starts."""
+    own = {name: frozen(frame, "entropy", region=name) for name in REGIONS}
+    return own.pop("think") - pd.DataFrame(own).mean(axis=1)
 
 
 def surer(frame: pd.DataFrame, region: str) -> pd.Series:
@@ -125,6 +131,7 @@ PREMISES: dict[str, Measure] = {
     "measurable": lambda f: frozen(f, "signal", weights="uniform"),
     "weighted": lambda f: mean_of(f, "spread", "code"),
     "weighted_paper": lambda f: mean_of(f, "spread", "paper"),
+    "uneven": unevenness,
     "unsure": lambda f: frozen(f, "entropy", region="think"),
     "follows": lambda f: scalar(f, "published", "surprise"),
 }
@@ -135,7 +142,7 @@ CLAIMS: dict[str, Measure] = {
     "c3_dependent": errors("variance", *(f"excess_{kind}" for kind in KINDS)),
     "c3_unbiased": errors("variance", "bias"),
     "c4": lambda f, arm="structure": surer(f, arm),
-    "c5": lambda f, arm="structure": lost(f, arm),
+    "c5": lambda f, arm="structure": decided(f, arm),
     "c6": lambda f, arm="inverse": log_snr(f, arm) - log_snr(f, "uniform"),
     "c7": lambda f, arm="code": final(f, arm) - final(f, "grpo"),
     "c7_paper": lambda f, arm="paper": final(f, arm) - final(f, "grpo"),
@@ -196,13 +203,13 @@ def learning(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_region(frame: pd.DataFrame) -> pd.DataFrame:
-    """Entropy and lost reward of each region, and what a resampled thought costs if the rest is rewritten."""
+    """Entropy of each region, what its tokens decide, and what a thought decides if the rest is rewritten."""
     parts = [
         point(frozen(frame, name, region=region), panel=panel, arm=region)
-        for name, panel in {"entropy": "entropy (nats)", "drop": "reward lost per resampled token"}.items()
-        for region in (*REGIONS, *(["random"] if name == "drop" else []))
+        for name, panel in {"entropy": "entropy (nats)", "change": "reward change per changed token"}.items()
+        for region in (*REGIONS, *(["random"] if name == "change" else []))
     ]
-    rewritten = "right calls lost per token of a thought, the rest rewritten"
+    rewritten = "turned responses per changed token of a thought, the rest rewritten"
     parts += [
         point(frozen(frame, f"thought_{depth}"), panel=rewritten, arm=f"{depth} operations")
         for depth in (1, 2, 3)

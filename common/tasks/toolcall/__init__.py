@@ -1,10 +1,11 @@
 """ToolCall-Mini: queries that a tool answers, with thoughts, calls in JSON, and an exact verifier.
 
-Tools and their parameters get new names in every item, so that a policy has to read. A query names what a
-tool does and gives each parameter as a chain of operations modulo 5, or as the last observation; a response
-names the tool and works the chains out in a thought, and copies both into a call. Every symbol is one token.
-Where no tool fits or a value is missing, the right response has words and no call. Dialogues are sequences of
-such steps.
+Tools get new names in every item, so that a policy has to read. A query names what a tool does and gives each
+parameter as a chain of operations modulo 5, or as the last observation; a response names the tool and works
+the chains out in a thought, and copies both into a call. Every symbol is one token, an operation with its
+operand too, and none of a query stands in it twice: what a thought copies next always stands behind what it
+copied last, which a decoder of two layers can learn. Where no tool fits or a value is unknown, the right
+response has words and no call. Dialogues are sequences of such steps.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, product
 from typing import Literal, Protocol
 
 import numpy as np
@@ -22,17 +24,20 @@ MODULUS = 5
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 THINK, THOUGHT, CALL, CALLED, SAY, SAID = TAGS
 TOOLS, HISTORY, USER, ASSISTANT, OBSERVED = "[tools]", "[history]", "[user]", "[assistant]", "<obs>"
-PREVIOUS, NONE, SORRY = "prev", "none", "sorry"
-NAME, PARAMETERS, END = '{"name":', ',"parameters":{', "}}"
-OPERATORS = ("+", "-", "*", "@")
-NAMES = tuple(f'"n{index}"' for index in range(16))
-KEYS = tuple(f'"k{index}"' for index in range(10))
-DESCRIPTIONS = tuple(f"s{index}" for index in range(10))
-MARKS = (":", ",", ";", "(", ")")
+PREVIOUS, UNKNOWN, NONE, SORRY = "prev", "?", "none", "sorry"
+NAME, PARAMETERS, NEXT, END = '{"name":', ',"parameters":{', ",", "}}"
+OPERATORS = {"+": 0.3, "-": 0.3, "*": 0.2, "@": 0.2}
+"""With the share of each among operations."""
+OPERATIONS = tuple(product(OPERATORS, range(MODULUS)))
+NAMES = tuple(f'"n{index}"' for index in range(8))
+KEYS = tuple(f'"k{index}":' for index in range(8))
+DESCRIPTIONS = tuple(f"s{index}" for index in range(4))
 # fmt: off
 VOCABULARY = (
-    PAD, BOS, EOS, *TAGS, TOOLS, HISTORY, USER, ASSISTANT, OBSERVED, PREVIOUS, NONE, SORRY,
-    NAME, PARAMETERS, END, *MARKS, *OPERATORS, *NAMES, *KEYS, *DESCRIPTIONS, *map(str, range(MODULUS)),
+    PAD, BOS, EOS, *TAGS, TOOLS, HISTORY, USER, ASSISTANT, OBSERVED, PREVIOUS, UNKNOWN, NONE, SORRY,
+    NAME, PARAMETERS, NEXT, END, *NAMES, *KEYS, *DESCRIPTIONS,
+    *(f"{operator}{operand}" for operator, operand in OPERATIONS),
+    *(f"={number}" for number in range(MODULUS)), *map(str, range(MODULUS)),
 )
 # fmt: on
 Kind = Literal["call", "no_tool", "no_value", "two"]
@@ -42,8 +47,8 @@ Level = Literal["1", "2", "3"]
 LEVELS: tuple[Level, ...] = ("1", "2", "3")
 TURNS = ("base", "no_tool", "no_value", "long")
 """Dialogues: every step answerable; one step without its tool; one without a value; others before them."""
-LONGEST = 78
-"""Tokens of a right response at most, two calls of two parameters with three operations each."""
+LONGEST = 47
+"""Tokens of a right response at most, two calls of two parameters with one operation each."""
 
 
 def apply(operator: str, a: int, b: int) -> int:
@@ -67,25 +72,24 @@ class Chain:
     @property
     def tokens(self) -> list[str]:
         """As a query writes it."""
-        first = PREVIOUS if self.start is None else str(self.start)
-        return [first, *(token for operator, operand in self.steps for token in (operator, str(operand)))]
+        first = PREVIOUS if self.start is None else f"={self.start}"
+        return [first, *(f"{operator}{operand}" for operator, operand in self.steps)]
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool of an item: its name, what it does, and the names of its parameters."""
+    """A tool of an item: its name, and what it does."""
 
     name: str
     description: str
-    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Clause:
-    """One wish of a query: what is to be done, with the values given for it."""
+    """One wish of a query: what is to be done, with the value of each parameter, None where it is unknown."""
 
     description: str
-    values: tuple[tuple[str, Chain], ...]
+    values: tuple[tuple[str, Chain | None], ...]
 
 
 class Asked(Protocol):
@@ -102,44 +106,55 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """One step: tools, earlier calls with what they gave, a query, and the tool for each of its clauses.
+    """One step: tools, earlier calls with what they gave, and a query.
 
     Attributes:
         tools: As the prompt lists them.
-        history: Earlier calls, as tokens, and their observations.
+        history: Names of the tools called earlier, and their observations.
         clauses: The query.
-        chosen: The right tool of each clause; empty where the right response is words.
     """
 
     tools: tuple[Tool, ...]
-    history: tuple[tuple[tuple[str, ...], int], ...]
+    history: tuple[tuple[str, int], ...]
     clauses: tuple[Clause, ...]
-    chosen: tuple[Tool, ...]
 
     @property
     def prompt(self) -> str:
-        """What the policy reads, tokens separated by spaces."""
+        """What the policy reads, tokens separated by spaces; a value stands before its parameter."""
         tokens = [BOS, TOOLS]
         for tool in self.tools:
-            tokens += [tool.description, tool.name, "(", *tool.keys, ")"]
+            tokens += [tool.description, tool.name]
         if self.history:
             tokens.append(HISTORY)
-        for called, observed in self.history:
-            tokens += [*called, OBSERVED, str(observed)]
+        for name, observed in self.history:
+            tokens += [name, OBSERVED, str(observed)]
         tokens.append(USER)
         for clause in self.clauses:
             tokens.append(clause.description)
             for key, chain in clause.values:
-                tokens += [key, *chain.tokens]
-            tokens.append(";")
+                tokens += [*(chain.tokens if chain else [UNKNOWN]), key]
         return " ".join([*tokens, ASSISTANT])
+
+    def tool(self, clause: Clause) -> Tool | None:
+        """The tool that does what a clause wants; None without one."""
+        return next((tool for tool in self.tools if tool.description == clause.description), None)
+
+    @property
+    def chosen(self) -> tuple[Tool, ...]:
+        """The right tool of each clause; empty where the right response is words."""
+        known = all(chain for clause in self.clauses for _, chain in clause.values)
+        tools = [tool for tool in map(self.tool, self.clauses) if tool]
+        return tuple(tools) if known and len(tools) == len(self.clauses) else ()
 
     @property
     def truth(self) -> list[Call]:
         """The right calls; none where the right response is words."""
         return [
-            Call(json.loads(tool.name), {json.loads(key): self.value(chain) for key, chain in clause.values})
-            for tool, clause in zip(self.chosen, self.clauses, strict=bool(self.chosen))
+            Call(
+                json.loads(tool.name),
+                {json.loads(key[:-1]): self.value(chain) for key, chain in clause.values if chain},
+            )
+            for tool, clause in zip(self.chosen, self.clauses, strict=False)
         ]
 
     @property
@@ -150,7 +165,8 @@ class Item:
     @property
     def depth(self) -> int:
         """Operations of its longest chain."""
-        return max((len(chain.steps) for clause in self.clauses for _, chain in clause.values), default=0)
+        chains = (chain for clause in self.clauses for _, chain in clause.values)
+        return max((len(chain.steps) for chain in chains if chain), default=0)
 
     def value(self, chain: Chain) -> int:
         """Value of a chain of this item."""
@@ -162,7 +178,7 @@ class Item:
 
 def call_tokens(name: str, values: Sequence[tuple[str, int]]) -> list[str]:
     """A call as tokens whose text is JSON."""
-    body = [token for key, value in values for token in (key, ":", str(value), ",")]
+    body = [token for key, value in values for token in (key, str(value), NEXT)]
     return [NAME, name, PARAMETERS, *body[:-1], END]
 
 
@@ -183,56 +199,76 @@ class Noise:
 
     Attributes:
         tags: One of the tags is left out.
-        tool: Another tool of the item is called.
+        tool: Another tool of the item is thought of, and called.
+        slip: Another tool is called than was thought of.
         multiply: A result of `*` is another number.
         decoy: A result of `@` is a+2b.
         copied: An argument is another number than its result.
     """
 
-    tags: float = 0.15
+    tags: float = 0.03
     tool: float = 0.25
+    slip: float = 0.01
     multiply: float = 0.20
     decoy: float = 0.90
-    copied: float = 0.05
+    copied: float = 0.01
 
 
-def trace(item: Item, rng: np.random.Generator, noise: Noise | None = None) -> tuple[str, ...]:
+CLEAN = Noise(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def trace(item: Item, rng: np.random.Generator, noise: Noise = CLEAN) -> tuple[str, ...]:
     """A response, end included; without `noise` the right one. A wrong result is carried on consistently."""
-    if not item.chosen:
-        return _torn([THINK, NONE, THOUGHT, SAY, SORRY, SAID], rng, noise)
     thought, called = [THINK], [CALL]
-    for tool, clause in zip(item.chosen, item.clauses, strict=True):
+    for clause in item.clauses:
+        thought.append(clause.description)
+        tool = item.tool(clause)
+        if tool is None:
+            break
+        name = _slipped(item, tool.name, noise.tool, rng)
+        thought.append(name)
         values = []
-        thought += [clause.description, tool.name]
         for key, chain in clause.values:
-            value = item.previous if chain.start is None else chain.start
-            thought += [key, str(value)]
-            for operator, operand in chain.steps:
-                value = _result(operator, value, operand, rng, noise)
-                thought += [operator, str(operand), str(value)]
-            thought.append(";")
-            wrong = noise is not None and rng.random() < noise.copied
+            if chain is None:
+                break
+            steps, value = _worked(item, chain, rng, noise)
+            thought += [*steps, key, str(value)]
+            wrong = rng.random() < noise.copied
             values.append((key, int(rng.integers(MODULUS)) if wrong else value))
-        others = [other.name for other in item.tools if other != tool]
-        slip = noise is not None and bool(others) and rng.random() < noise.tool
-        called += call_tokens(str(rng.choice(others)) if slip else tool.name, values)
-    return _torn([*thought, THOUGHT, *called, CALLED], rng, noise)
+        called += call_tokens(_slipped(item, name, noise.slip, rng), values)
+    if item.chosen:
+        return _torn([*thought, THOUGHT, *called, CALLED], rng, noise)
+    return _torn([*thought, NONE, THOUGHT, SAY, SORRY, SAID], rng, noise)
 
 
-def _result(operator: str, a: int, b: int, rng: np.random.Generator, noise: Noise | None) -> int:
-    right = apply(operator, a, b)
-    if noise is None:
-        return right
+def _slipped(item: Item, name: str, rate: float, rng: np.random.Generator) -> str:
+    """The name, or at some rate that of another tool of the item."""
+    others = [tool.name for tool in item.tools if tool.name != name]
+    return str(rng.choice(others)) if others and rng.random() < rate else name
+
+
+def _worked(item: Item, chain: Chain, rng: np.random.Generator, noise: Noise) -> tuple[list[str], int]:
+    """A chain with its results, and the last of them."""
+    value = item.previous if chain.start is None else chain.start
+    first, *operations = chain.tokens
+    tokens = [first] if chain.steps else [first, str(value)]
+    for token, (operator, operand) in zip(operations, chain.steps, strict=True):
+        value = _result(operator, value, operand, rng, noise)
+        tokens += [token, str(value)]
+    return tokens, value
+
+
+def _result(operator: str, a: int, b: int, rng: np.random.Generator, noise: Noise) -> int:
     if operator == "*" and rng.random() < noise.multiply:
         return int(rng.integers(MODULUS))
     if operator == "@" and rng.random() < noise.decoy:
         return (a + 2 * b) % MODULUS
-    return right
+    return apply(operator, a, b)
 
 
-def _torn(tokens: list[str], rng: np.random.Generator, noise: Noise | None) -> tuple[str, ...]:
+def _torn(tokens: list[str], rng: np.random.Generator, noise: Noise) -> tuple[str, ...]:
     """The response with its end, and sometimes without one of its tags."""
-    if noise is not None and rng.random() < noise.tags:
+    if rng.random() < noise.tags:
         places = [place for place, token in enumerate(tokens) if token in TAGS]
         del tokens[int(rng.choice(places))]
     return (*tokens, EOS)
@@ -241,30 +277,28 @@ def _torn(tokens: list[str], rng: np.random.Generator, noise: Noise | None) -> t
 # Drawing items
 
 
-def _chain(rng: np.random.Generator, longest: int, shortest: int = 1) -> Chain:
-    length = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15])) if shortest == 1 else shortest
-    operators = rng.choice(OPERATORS, size=min(length, longest), p=[0.3, 0.3, 0.2, 0.2])
-    numbers = rng.integers(MODULUS, size=len(operators) + 1).tolist()
-    return Chain(numbers[0], tuple(zip(map(str, operators), numbers[1:], strict=True)))
+def _chains(rng: np.random.Generator, lengths: Sequence[int]) -> list[Chain]:
+    """Chains of some lengths; no start and no operation stands in two places."""
+    starts = rng.permutation(MODULUS)[: len(lengths)].tolist()
+    shares = np.array([OPERATORS[operator] / MODULUS for operator, _ in OPERATIONS])
+    places = rng.choice(len(OPERATIONS), sum(lengths), replace=False, p=shares)
+    parts = np.split(places, np.cumsum(lengths)[:-1])
+    return [
+        Chain(start, tuple(OPERATIONS[place] for place in part))
+        for start, part in zip(starts, parts, strict=True)
+    ]
 
 
-def _tools(rng: np.random.Generator, count: int) -> tuple[list[Tool], str]:
+def _tools(rng: np.random.Generator, count: int) -> tuple[tuple[Tool, ...], str]:
     """Distinct tools, and a description that none of them has."""
     names = rng.choice(NAMES, count, replace=False)
-    descriptions = rng.choice(DESCRIPTIONS, count + 1, replace=False)
-    keys = rng.choice(KEYS, 2 * count, replace=False)
-    sizes = rng.integers(1, 3, size=count)
-    tools = [
-        Tool(str(name), str(what), tuple(map(str, keys[2 * place : 2 * place + size])))
-        for place, (name, what, size) in enumerate(zip(names, descriptions, sizes, strict=False))
-    ]
-    return tools, str(descriptions[-1])
+    *descriptions, unknown = map(str, rng.choice(DESCRIPTIONS, count + 1, replace=False))
+    return tuple(Tool(str(name), what) for name, what in zip(names, descriptions, strict=True)), unknown
 
 
-def _record(rng: np.random.Generator, tool: Tool) -> tuple[tuple[str, ...], int]:
-    """An earlier call of a tool, and what it gave."""
-    values = [(key, int(rng.integers(MODULUS))) for key in tool.keys]
-    return tuple(call_tokens(tool.name, values)), int(rng.integers(MODULUS))
+def _record(rng: np.random.Generator, tools: Sequence[Tool]) -> tuple[str, int]:
+    """An earlier call of one of some tools, and what it gave."""
+    return tools[int(rng.integers(len(tools)))].name, int(rng.integers(MODULUS))
 
 
 def draw(rng: np.random.Generator, kind: Kind, tools: int = 3, records: int = 0, depth: int = 0) -> Item:
@@ -275,25 +309,25 @@ def draw(rng: np.random.Generator, kind: Kind, tools: int = 3, records: int = 0,
         kind: One call, none for want of a tool or of a value, or two calls.
         tools: Listed tools.
         records: Earlier calls; a value is then the last observation with probability one half.
-        depth: Operations of each chain; 0 draws one to three.
+        depth: Operations of each chain; 0 draws one to three. Two calls have one in each.
     """
     listed, unknown = _tools(rng, max(tools, 2 if kind == "two" else 1))
-    history = tuple(_record(rng, listed[int(rng.integers(len(listed)))]) for _ in range(records))
-    order = rng.permutation(len(listed))
-    chosen = [listed[place] for place in order[: 2 if kind == "two" else 1]]
-    clauses = []
-    for tool in chosen:
-        chains = [_chain(rng, 3, depth or 1) for _ in tool.keys]
-        if history and rng.random() < 0.5:
-            chains[int(rng.integers(len(chains)))] = Chain(None)
-        clauses.append(Clause(tool.description, tuple(zip(tool.keys, chains, strict=True))))
-    if kind == "no_tool":
-        return Item(tuple(listed), history, (replace(clauses[0], description=unknown),), ())
+    history = tuple(_record(rng, listed) for _ in range(records))
+    wanted = [listed[place].description for place in rng.permutation(len(listed))]
+    sizes = rng.integers(1, 3, size=2 if kind == "two" else 1).tolist()
+    drawn = rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15], size=sum(sizes)).tolist()
+    fixed = 1 if kind == "two" else depth
+    values: list[Chain | None] = list(_chains(rng, [fixed or length for length in drawn]))
+    if history and rng.random() < 0.5:
+        values[int(rng.integers(len(values)))] = Chain(None)
     if kind == "no_value":
-        dropped = int(rng.integers(len(clauses[0].values)))
-        kept = tuple(value for place, value in enumerate(clauses[0].values) if place != dropped)
-        return Item(tuple(listed), history, (replace(clauses[0], values=kept),), ())
-    return Item(tuple(listed), history, tuple(clauses), tuple(chosen))
+        values[int(rng.integers(len(values)))] = None
+    named = iter(zip(map(str, rng.choice(KEYS, len(values), replace=False)), values, strict=True))
+    clauses = [
+        Clause(unknown if kind == "no_tool" else what, tuple(islice(named, size)))
+        for what, size in zip(wanted, sizes, strict=False)
+    ]
+    return Item(listed, history, tuple(clauses))
 
 
 def _generator(split: Split, seed: int, index: int) -> np.random.Generator:
@@ -344,18 +378,12 @@ def dialogue(turns: str, index: int) -> tuple[Item, ...]:
     rng = _generator("dialogues", TURNS.index(turns), index)
     length = int(rng.integers(2, 5))
     broken = int(rng.integers(length)) if turns in ("no_tool", "no_value") else -1
-    history: tuple[tuple[tuple[str, ...], int], ...] = ()
-    if turns == "long":
-        others, _ = _tools(rng, 3)
-        history = tuple(_record(rng, others[int(rng.integers(3))]) for _ in range(3))
+    others, _ = _tools(rng, 3)
+    history = tuple(_record(rng, others) for _ in range(3 if turns == "long" else 0))
     steps = []
     for place in range(length):
         kind: Kind = ("no_tool" if turns == "no_tool" else "no_value") if place == broken else "call"
-        step = draw(rng, kind, tools=3, records=1 if history else 0)
-        step = replace(step, history=history)
+        step = replace(draw(rng, kind, tools=3, records=1 if history else 0), history=history)
         steps.append(step)
-        if step.chosen:
-            values = [(key, step.value(chain)) for key, chain in step.clauses[0].values]
-            called = tuple(call_tokens(step.chosen[0].name, values))
-            history = (*history, (called, int(rng.integers(MODULUS))))
+        history += tuple((tool.name, int(rng.integers(MODULUS))) for tool in step.chosen)
     return tuple(steps)

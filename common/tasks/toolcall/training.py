@@ -12,7 +12,7 @@ from common.rl.run import Run
 from common.tasks import toolcall
 from common.tasks.toolcall import LEVELS, TURNS, VOCABULARY, Item, Mark, scored
 from common.tasks.toolcall.evaluation import answer, solved
-from common.tasks.toolcall.warm_start import pocket, sketch
+from common.tasks.toolcall.warm_start import pocket
 
 
 class ToolCalls:
@@ -21,7 +21,7 @@ class ToolCalls:
     `Run.evaluation_prompts` is the number of steps of each level; dialogues of a kind are a quarter.
     """
 
-    models: ClassVar[Mapping[str, Callable[[int], str]]] = {"pocket": pocket, "sketch": sketch}
+    models: ClassVar[Mapping[str, Callable[[int], str]]] = {"pocket": pocket}
 
     def __init__(self, run: Run, seed: int, _tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         self.run = run

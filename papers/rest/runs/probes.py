@@ -84,7 +84,7 @@ def frozen(job: Job, _workspace: Path) -> Record:
     of the gradients, `heldout` steps of each level.
 
     Emits ``accuracy`` (greedy, held-out steps), ``formed`` and ``right`` (of the sample), ``misread`` (wrong
-    ones among well-formed calls); by the column `region` ``entropy`` and ``drop`` (see `drops`);
+    ones among well-formed calls); by the column `region` ``entropy`` and ``change`` (see `changes`);
     ``thought_1`` to ``thought_3`` (see `thoughts`); by the column `weights` ``snr`` (per batch), ``signal``
     (the same times the batches) and ``cosine`` to the uniform mean gradient.
     """
@@ -112,7 +112,7 @@ def frozen(job: Job, _workspace: Path) -> Record:
     }
     parts = [
         *_by("region", "entropy", region_means(sure, masks, forced.mask)),
-        *_by("region", "drop", drops(drawn, fresh, generator)),
+        *_by("region", "change", changes(drawn, fresh, generator)),
         *signals(drawn, sure, own["batches"], generator),
     ]
     return Record({name: np.array([value]) for name, value in scalars.items()}, parts=parts)
@@ -136,8 +136,9 @@ def _drawn(logits: Float[Tensor, "B T V"], generator: torch.Generator) -> Int[Te
     return torch.multinomial(flat, 1, generator=generator).view(logits.shape[:2])
 
 
-def drops(drawn: Sample, fresh: Int[Tensor, "B T"], generator: torch.Generator) -> dict[str, float]:
-    """Reward (at RL step 0) lost per token that is drawn anew, by region; all other tokens are kept.
+def changes(drawn: Sample, fresh: Int[Tensor, "B T"], generator: torch.Generator) -> dict[str, float]:
+    """Absolute change of the reward (at RL step 0) per token that comes out otherwise where a region is drawn
+    anew, all other tokens kept; in the mean, what is drawn from the policy is as good.
 
     ``structure`` is name and arguments together, ``random`` as many random tokens of each response.
     """
@@ -150,7 +151,8 @@ def drops(drawn: Sample, fresh: Int[Tensor, "B T"], generator: torch.Generator) 
     for name, chosen in masks.items():
         texts = drawn.texts(forced.ids.where(~chosen, fresh))
         after = _rewards([scored(text, item) for text, item in zip(texts, drawn.items, strict=True)])
-        found[name] = float((before - after).sum() / chosen.sum().clamp(min=1))
+        other = chosen & (fresh != forced.ids)
+        found[name] = float((before - after).abs().sum() / other.sum().clamp(min=1))
     return found
 
 
@@ -159,12 +161,12 @@ def _rewards(marks: tuple[Mark, ...] | list[Mark]) -> Float[Tensor, " B"]:
 
 
 def thoughts(drawn: Sample, fresh: Int[Tensor, "B T"]) -> dict[str, float]:
-    """Share of right responses that is lost per token of a thought that is drawn anew, where all that follows
-    is rewritten (greedily), by the operations of a step's longest chain; one response a step.
+    """Responses that turn right or wrong per token of a thought that comes out otherwise where it is drawn
+    anew and what follows rewritten (greedily), by operations of a step's longest chain; one a step.
     """
     think, ids = drawn.masks["think"], drawn.forced.ids
-    firsts = range(0, len(drawn.items), drawn.group)
-    rows = [row for row in firsts if think[row].any() and drawn.items[row].chosen]
+    asked = range(0, len(drawn.items), drawn.group)
+    rows = [row for row in asked if think[row].any() and drawn.items[row].chosen]
     ends = [int(think[row].nonzero()[-1]) + 2 for row in rows]
     rights = []
     for texts in (drawn.texts(ids), drawn.texts(ids.where(~think, fresh))):
@@ -173,11 +175,11 @@ def thoughts(drawn: Sample, fresh: Int[Tensor, "B T"]) -> dict[str, float]:
         ]
         ended = np.array([EOS in step.start for step in steps])
         rights.append(continued(drawn.forced.model, drawn.tokenizer, steps) & ~ended)
-    lost = rights[0].astype(float) - rights[1]
-    sizes = np.array([int(think[row].sum()) for row in rows])
+    turned = rights[0] != rights[1]
+    other = (think & (fresh != ids))[rows].sum(dim=1).numpy()
     depths = np.array([drawn.items[row].depth for row in rows])
     return {
-        f"thought_{depth}": float(lost[depths == depth].sum() / max(1, sizes[depths == depth].sum()))
+        f"thought_{depth}": float(turned[depths == depth].sum() / max(1, other[depths == depth].sum()))
         for depth in (1, 2, 3)
     }
 

@@ -48,10 +48,7 @@ def lemma(job: Job, _workspace: Path) -> Record:
     size = (p * scores.square().sum(dim=-1)).sum(dim=-1)
     entropies = -(p * p.log()).sum(dim=-1)
     closed = score_size(p)
-    series = {
-        "size": size - closed,
-        "excess": (closed - entropy_bound(entropies)).clamp(min=0.0),
-    }
+    series = {"size": size - closed, "excess": (closed - entropy_bound(entropies)).clamp(min=0.0)}
     return Record(series={name: value[None].numpy() for name, value in series.items()})
 
 

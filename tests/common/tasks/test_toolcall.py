@@ -2,12 +2,13 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from common.tasks import toolcall
-from common.tasks.toolcall import EOS, LEVELS, LONGEST, TURNS, VOCABULARY, Noise, scored, trace, words
+from common.tasks.toolcall import CLEAN, EOS, LEVELS, LONGEST, TURNS, VOCABULARY, scored, trace, words
 from common.tasks.toolcall.calls import (
     Call,
     CallError,
@@ -35,26 +36,40 @@ def test_a_clean_trace_is_right_and_in_form_and_fits_the_vocabulary():
 
 
 def test_noise_goes_wrong_at_its_rates():
-    noise = Noise(tags=0.2, tool=0.0, multiply=0.0, decoy=0.0, copied=0.0)
     items = toolcall.items(1, 2000)
-    torn = [not scored(trace(item, RNG, noise), item).formed for item in items]
+    torn = [not scored(trace(item, RNG, replace(CLEAN, tags=0.2)), item).formed for item in items]
     assert np.mean(torn) == pytest.approx(0.2, abs=0.03)
-    wrong = Noise(tags=0.0, tool=1.0, multiply=0.0, decoy=0.0, copied=0.0)
     for item in items[:200]:
         if item.chosen and len(item.tools) > 1:
-            marked = scored(trace(item, RNG, wrong), item)
-            assert marked.formed
-            assert not marked.right
+            for noise in (replace(CLEAN, tool=1.0), replace(CLEAN, slip=1.0)):
+                marked = scored(trace(item, RNG, noise), item)
+                assert marked.formed
+                assert not marked.right
+
+
+def test_a_slip_calls_another_tool_than_was_thought_of():
+    item = toolcall.heldout("2", 1)[0]
+    thought, called = " ".join(trace(item, RNG, replace(CLEAN, slip=1.0))).split("</think>")
+    assert item.chosen[0].name in thought
+    assert item.chosen[0].name not in called
+    thought, called = " ".join(trace(item, RNG, replace(CLEAN, tool=1.0))).split("</think>")
+    assert item.chosen[0].name not in thought + called
 
 
 def test_a_decoy_is_carried_on_consistently():
-    noise = Noise(tags=0.0, tool=0.0, multiply=0.0, decoy=1.0, copied=0.0)
+    noise = replace(CLEAN, decoy=1.0)
     for item in ITEMS:
-        tokens = list(trace(item, RNG, noise))
-        if "@" in tokens[: tokens.index("</think>")]:
-            place = tokens.index("@")
-            a, b, result = (int(tokens[place + shift]) for shift in (-1, 1, 2))
-            assert result == (a + 2 * b) % toolcall.MODULUS
+        tokens = [token.removeprefix("=") for token in trace(item, RNG, noise)]
+        for place, token in enumerate(tokens[: tokens.index("</think>")]):
+            if token[0] == "@":
+                a, b, result = (int(each) for each in (tokens[place - 1], token[1], tokens[place + 1]))
+                assert result == (a + 2 * b) % toolcall.MODULUS
+
+
+def test_nothing_that_a_thought_copies_stands_twice_in_a_query():
+    for item in ITEMS:
+        query = item.prompt.split("[user] ")[1].split()
+        assert len({*query}) == len(query)
 
 
 def test_values_are_chains_from_left_to_right_or_the_last_observation():
@@ -64,6 +79,7 @@ def test_values_are_chains_from_left_to_right_or_the_last_observation():
     previous = [key for clause in item.clauses for key, chain in clause.values if chain.start is None]
     assert all(values[key] == observed for key in previous)
     assert toolcall.apply("@", 3, 4) == (3 + 8 + 3) % 5
+    assert item.value(toolcall.Chain(2, (("+", 4), ("@", 1)))) == (1 + 2 + 3) % 5
 
 
 @pytest.mark.parametrize("kind", ["no_tool", "no_value"])
@@ -73,11 +89,8 @@ def test_without_a_tool_or_a_value_the_right_response_is_words(kind):
         assert item.truth == []
         wanted = item.clauses[0].description
         tool = next((tool for tool in item.tools if tool.description == wanted), None)
-        if kind == "no_tool":
-            assert tool is None
-        else:
-            assert tool is not None
-            assert len(tool.keys) == len(item.clauses[0].values) + 1
+        assert (tool is None) == (kind == "no_tool")
+        assert ("?" in item.prompt.split()) == (kind == "no_value")
 
 
 def test_levels_are_what_they_say():
@@ -105,8 +118,7 @@ def test_a_dialogue_feeds_right_calls_into_what_follows(turns):
         for step, following in itertools.pairwise(steps):
             added = following.history[len(step.history) :]
             assert len(added) == bool(step.chosen)
-            for called, _ in added:
-                assert read_calls(" ".join(called)) == step.truth
+            assert [json.loads(name) for name, _ in added] == [call.name for call in step.truth]
         assert len(steps[0].history) == (3 if turns == "long" else 0)
 
 

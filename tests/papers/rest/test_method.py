@@ -9,7 +9,6 @@ import torch
 from common.agents.call_regions import call_regions
 from common.study.jobs import Job
 from common.tasks.toolcall.calls import Mark
-from papers.rest import method
 from papers.rest.method import (
     Weighting,
     code_levels,
@@ -110,15 +109,16 @@ def test_without_curriculum_weights_stay():
 def test_the_papers_weights_fall_with_entropy_and_move_with_progress():
     entropies = {"tags": 0.1, "think": 0.5, "name": 0.2, "arguments": 1.0}
     start, end = (paper_levels(entropies, progress) for progress in (0.0, 1.0))
-    assert start["name"] == pytest.approx(1 / (1 - np.exp(-0.2)))
-    assert start["tags"] == method.HIGHEST
+    assert start["name"] / start["think"] == pytest.approx((1 - np.exp(-0.5)) / (1 - np.exp(-0.2)))
+    assert np.mean([*start.values()]) == pytest.approx(1.0)
+    assert start["tags"] > start["name"]
     assert start["think"] > start["arguments"]
     assert end["tags"] == pytest.approx(start["tags"] - 0.4)
     assert end["think"] == pytest.approx(start["think"] + 0.4)
     assert end["name"] == start["name"]
     gone = paper_levels({**entropies, "name": float("nan"), "tags": 0.0}, 0.0)
     assert gone["name"] == 0.0
-    assert gone["tags"] == method.HIGHEST
+    assert gone["tags"] == pytest.approx(3.0, abs=0.02)  # all that three regions have
 
 
 def test_forms_with_entropies_weigh_every_token_with_mean_one():

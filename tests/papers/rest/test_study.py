@@ -66,7 +66,7 @@ def test_profiles_run_what_they_say():
     seeds = load_card("rest").seeds.judged
     config = experiment.Config().changed(experiment.PROFILES["laptop"])
     sweeps = pd.Series([job.sweep for job in experiment.jobs(config, seeds)]).value_counts()
-    assert sweeps.to_dict() == {"training": 50, "frozen": 10, "theory": 3}
+    assert sweeps.to_dict() == {"training": 100, "frozen": 20, "theory": 3}
     desk = experiment.Config().changed(experiment.PROFILES["desk"])
     assert sum(job.sweep == "published" for job in experiment.jobs(desk, seeds)) == 10
 
