@@ -18,6 +18,8 @@ COMPARED = ("grpo", "code", "permuted", "paper", "no_thought")
 """Arms of `laptop`."""
 FURTHER = ("no_curriculum", "no_schedule", "kl", "strong_kl", "plain", "dr_grpo")
 """Arms of `gpu` besides; `papers.rest.runs.training.ARMS` says what each is."""
+BEST = {"code": 1e-4}
+"""Learning rates of pocket policies where an arm's best on development seeds is not `run.learning_rate`."""
 
 
 class PaperRun(Run):
@@ -173,7 +175,9 @@ def _frozen(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
 def _training(config: Config, seeds: Sequence[int], sweep: str, arms: Sequence[str]) -> Iterator[Job]:
     entry, own = "papers.rest.runs.training:train", config.run.model_dump()
     for seed, arm in product(seeds, arms):
-        yield Job(sweep, {"arm": arm}, entry, own | {"arm": arm}, (seed,), _files(config, seed))
+        rate = BEST.get(arm, own["learning_rate"]) if config.run.model == "pocket" else own["learning_rate"]
+        arguments = own | {"arm": arm, "learning_rate": rate}
+        yield Job(sweep, {"arm": arm}, entry, arguments, (seed,), _files(config, seed))
 
 
 def _files(config: Config, seed: int) -> tuple[str, ...]:

@@ -65,8 +65,6 @@ DEPTHS = {f"depth_{depth}": f"{depth} operations" for depth in (1, 2, 3)}
 BOUNDS = {"excess": "exact beta", "excess_entropy": "beta from entropy"}
 KINDS = ("uniform", "inverse", "random")
 
-# Measures: one number per seed
-
 
 def final(frame: pd.DataFrame, arm: str, what: str = "all") -> pd.Series:
     """Share of right steps of a level or depth, or of solved dialogues of a kind, after training."""
@@ -156,8 +154,6 @@ CLAIMS: dict[str, Measure] = {
     "c12": errors("audit", "code"),
 }
 
-# Tables
-
 
 def trained(frame: pd.DataFrame) -> list[str]:
     """Arms that this run has trained."""
@@ -188,8 +184,6 @@ TABLES: dict[str, Twin] = {
     "table_a1": lambda f: shares(f, {"all": "overall"}),
     "weights": lambda f: long_table(gradients(f)),
 }
-
-# Figures
 
 
 def learning(frame: pd.DataFrame) -> pd.DataFrame:
