@@ -42,8 +42,8 @@ class WarmStart:
 
     model: ModelShape = field(default_factory=lambda: ModelShape(context=96))
     noise: Noise = field(default_factory=Noise)
-    clean: int = 1100
-    steps: int = 1600
+    clean: int = 1500
+    steps: int = 2000
     batch: int = 32
     learning_rate: float = 3e-3
     warmup: int = 100
