@@ -14,6 +14,7 @@ from common.rl.run import Run, pocket_files
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job
 
+STARTS = 2  # committed base policies, which take turns
 COMPARED = ("grpo", "code", "permuted", "paper", "no_thought")
 """Arms of `laptop`."""
 FURTHER = ("no_curriculum", "no_schedule", "kl", "strong_kl", "plain", "dr_grpo")
@@ -182,7 +183,7 @@ def _training(config: Config, seeds: Sequence[int], sweep: str, arms: Sequence[s
 
 def _files(config: Config, seed: int) -> tuple[str, ...]:
     """The warm start of a seed."""
-    return pocket_files(seed, "toolcall") if config.run.model == "pocket" else ()
+    return pocket_files(seed % STARTS, "toolcall") if config.run.model == "pocket" else ()
 
 
 def _published(config: Config, seeds: Sequence[int]) -> Iterator[Job]:

@@ -1,7 +1,7 @@
 """Warm starts for ToolCall-Mini: supervised training on traces that go wrong at known rates.
 
-``python -m common.tasks.toolcall.warm_start`` rebuilds the committed checkpoints ``toolcall-<seed>``: same
-recipe, three data seeds and initialisations. One thread, about two minutes each.
+``python -m common.tasks.toolcall.warm_start`` rebuilds the committed checkpoints ``toolcall-0`` and ``-1``: same
+recipe, two of the data seeds and initialisations. One thread, about two minutes each.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ from common.models.recipe import IGNORED, ModelShape, build_model, cosine, fit, 
 from common.tasks import toolcall
 from common.tasks.toolcall import BOS, CLEAN, EOS, LEVELS, PAD, VOCABULARY, Noise
 from common.tasks.toolcall.evaluation import answer
+
+
+DATA_SEEDS = (0, 2)
+"""Of the checkpoints. With seed 1 the recipe has not learned in its steps which name belongs to a description: .11
+of the steps of level 3 are right, .35 to .40 with the two others."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,8 @@ def build(config: WarmStart, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def pocket(seed: int) -> str:
-    """Name of the committed checkpoint of a seed; three take turns."""
-    return f"toolcall-{seed % 3}"
+    """Name of the committed checkpoint of a seed; two take turns."""
+    return f"toolcall-{seed % len(DATA_SEEDS)}"
 
 
 def main() -> None:
@@ -127,12 +132,11 @@ def main() -> None:
         prog="python -m common.tasks.toolcall.warm_start", description=main.__doc__
     )
     parser.add_argument("--out", type=Path, default=POCKET_FOLDER, help="where the folders go")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of data and initialisation")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for seed in arguments.seeds:
-        card = build(WarmStart(), seed, arguments.out / pocket(seed))
-        print(pocket(seed), card["final_loss_nats"], card["right"], flush=True)
+    for place, seed in enumerate(DATA_SEEDS):
+        card = build(WarmStart(), seed, arguments.out / pocket(place))
+        print(pocket(place), card["final_loss_nats"], card["right"], flush=True)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_a_dialogue_is_solved_if_all_its_steps_are():
 
 
 def test_a_warm_start_is_built_with_its_card(tmp_path):
-    card = build(TINY, 0, tmp_path / pocket(3))
+    card = build(TINY, 0, tmp_path / pocket(2))
     assert (tmp_path / "toolcall-0" / "card.json").is_file()
     assert set(card["right"]["greedy"]) == {*toolcall.LEVELS, "formed"}
 

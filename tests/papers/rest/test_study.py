@@ -13,6 +13,7 @@ from common.study.card import load_card
 from common.study.cli import cli
 from common.study.errors import StudyError
 from common.study.jobs import Job
+from common.tasks.toolcall.warm_start import DATA_SEEDS
 from papers.rest import experiment, report
 from papers.rest.runs import training
 
@@ -34,6 +35,10 @@ def frame(sweep, **arms):
         for name, values in named.items()
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def test_the_base_policies_of_the_study_are_the_committed_ones():
+    assert experiment.STARTS == len(DATA_SEEDS)
 
 
 def test_dialogues_are_the_mean_over_their_kinds():
