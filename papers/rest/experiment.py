@@ -19,7 +19,7 @@ COMPARED = ("grpo", "code", "permuted", "paper", "no_thought")
 """Arms of `laptop`."""
 FURTHER = ("no_curriculum", "no_schedule", "kl", "strong_kl", "plain", "dr_grpo")
 """Arms of `gpu` besides; `papers.rest.runs.training.ARMS` says what each is."""
-BEST = {"code": 1e-4}
+BEST = {"no_thought": 1e-4}
 """Learning rates of pocket policies where an arm's best on development seeds is not `run.learning_rate`."""
 
 
