@@ -101,7 +101,7 @@ def measure(
     answers = {
         level: answer(model, tokenizer, toolcall.heldout(level, size), temperature, 0) for level in LEVELS
     }
-    found = {level: float(each.right.mean()) for level, each in answers.items()}
+    found: dict[str, float] = {level: float(each.right.mean()) for level, each in answers.items()}
     formed = sum(float(each.formed.mean()) for each in answers.values()) / len(answers)
     return {name: round(share, 4) for name, share in {**found, "formed": formed}.items()}
 
