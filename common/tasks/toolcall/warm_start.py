@@ -1,7 +1,7 @@
 """Warm starts for ToolCall-Mini: supervised training on traces that go wrong at known rates.
 
-``python -m common.tasks.toolcall.warm_start`` rebuilds the committed checkpoints ``toolcall-0`` and ``-1``: same
-recipe, two of the data seeds and initialisations. One thread, about two minutes each.
+``python -m common.tasks.toolcall.warm_start`` rebuilds the committed checkpoints ``toolcall-0`` and ``-1``:
+same recipe, two data seeds and initialisations. One thread, about two minutes each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from common.models.recipe import IGNORED, ModelShape, build_model, cosine, fit, 
 from common.tasks import toolcall
 from common.tasks.toolcall import BOS, CLEAN, EOS, LEVELS, PAD, VOCABULARY, Noise
 from common.tasks.toolcall.evaluation import answer
-
 
 DATA_SEEDS = (0, 2)
 """Of the checkpoints. With seed 1 the recipe has not learned in its steps which name belongs to a description: .11

@@ -38,7 +38,7 @@ def frame(sweep, **arms):
 
 
 def test_the_base_policies_of_the_study_are_the_committed_ones():
-    assert experiment.STARTS == len(DATA_SEEDS)
+    assert len(DATA_SEEDS) == experiment.STARTS
 
 
 def test_dialogues_are_the_mean_over_their_kinds():
