@@ -25,7 +25,7 @@ from common.tasks.toolcall import BOS, CLEAN, EOS, LEVELS, PAD, VOCABULARY, Nois
 from common.tasks.toolcall.evaluation import answer
 
 DATA_SEEDS = (0, 2)
-"""Of the checkpoints. With seed 1 the recipe has not learned in its steps which name belongs to a description:
+"""Of the checkpoints. With seed 1 the recipe has not learned which name belongs to a description:
 .11 of the steps of level 3 are right, .36 to .40 with these two."""
 
 
