@@ -183,7 +183,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "desk": POCKET
     | {
         "seeds": 10,
-        "ablations": "",
+        "ablations": "no_sft,frozen,unweighted,reference,oracle",
         "evaluation.picks": "own",
     },
     "gpu": POCKET | {"seeds": 10, "quality_seeds": 10},
