@@ -30,6 +30,7 @@ ARMS: dict[str, dict[str, Scalar]] = {
 }
 """What an arm changes in the loop."""
 COMPARED = ("full", "outcome", "shuffled")
+DESK_ABLATIONS = "no_sft,frozen,unweighted,reference,oracle"
 DIALS = {"usual": 0.7, "none": 0.6}
 """Kinds of errors in the warm-up corpus, and the share of its solutions that carry one; see the card."""
 
@@ -152,7 +153,6 @@ POCKET: dict[str, Any] = {
     "warm.critiques": 8000,
     "warm.critic_steps": 900,
     "evaluation.problems": 300,
-    "seeds": 0,
     "quality_seeds": 0,
 }
 TINY: dict[str, Any] = {
@@ -169,7 +169,6 @@ TINY: dict[str, Any] = {
     "evaluation.problems": 6,
     "evaluation.samples": 2,
     "evaluation.trials": 5,
-    "seeds": 1,
     "arms": "full",
     "ablations": "",
     "dials": "usual",
@@ -178,14 +177,8 @@ TINY: dict[str, Any] = {
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET | TINY,
-    "laptop": POCKET
-    | {"seeds": 1, "arms": "full", "ablations": "", "dials": "usual", "evaluation.picks": "none"},
-    "desk": POCKET
-    | {
-        "seeds": 10,
-        "ablations": "no_sft,frozen,unweighted,reference,oracle",
-        "evaluation.picks": "own",
-    },
+    "laptop": POCKET | {"arms": "full", "ablations": "", "dials": "usual", "evaluation.picks": "none"},
+    "desk": POCKET | {"seeds": 10, "ablations": DESK_ABLATIONS, "evaluation.picks": "own"},
     "gpu": POCKET | {"seeds": 10, "quality_seeds": 10},
     "paper": {},
 }
