@@ -48,6 +48,7 @@ NAMES = (
 )
 COLOURS = {NAMES[arm]: HUES[hue] for arm, hue in SHOWN.items()} | {"unsteered": GREY}
 TUNED = ("rl", "final", "sap", "recontrol")
+TRADED = ("rl", "final", "recontrol", "random", "always", "shuffled")
 COMPARED = ("rl", "final", "recontrol", "sap", "probe", "bag", "prompt", "shuffled")
 
 # Measures: one number per seed
@@ -270,20 +271,17 @@ FIGURES: dict[str, Figure] = {
     "fig2": Figure(compared, dots(NOTE, fixed=COLOURS, rates=("AUROC", "accuracy"))),
     "approach": Figure(
         approach,
-        lines(
-            f"{NOTE}; risk by dynamic programming",
-            x="tokens before unsafe text",
-            fixed=COLOURS,
-            rates=("risk",),
-        ),
+        lines(f"{NOTE}, exact risk", x="tokens before unsafe text", fixed=COLOURS, rates=("risk",)),
     ),
-    "earliness": Figure(leads, lines(NOTE, x="k*, the lead that gamma allows", fixed=COLOURS, log="x")),
+    "earliness": Figure(
+        leads, lines(NOTE, x="k*, the lead that gamma allows", fixed=COLOURS, log="x", width=5.0)
+    ),
     "frontier": Figure(
         frontier,
         lines(NOTE, x="radius over norm of a state", fixed=COLOURS, rates=("unsafe", "intact"), log="x"),
     ),
     "traded": Figure(
-        lambda f: traded(f, tuple(CONTROLS), "steering"), dots(NOTE, fixed=COLOURS, level=0.0, width=4.2)
+        lambda f: traded(f, TRADED, "steering"), dots(NOTE, fixed=COLOURS, level=0.0, width=4.2)
     ),
     "turned": Figure(
         lambda f: traded(f, REAL_CONTROLS, "turns"),
