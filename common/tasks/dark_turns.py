@@ -46,7 +46,7 @@ WHERE = (
     "in the old house", "at the station", "in the city", "on the bridge", "in a quiet valley",
     "in the garden",
 )  # fmt: skip
-WHEN = ("One morning,", "Late one evening,", "In the spring,", "On the way home,", "At last,")
+WHEN = ("One morning,", "Late one evening,", "But then,", "On the way home,", "At last,")
 SHAPE = (len(WHO), len(DOES), len(WHERE), len(WHEN))
 OPENINGS = int(np.prod(SHAPE))
 
