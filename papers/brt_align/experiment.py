@@ -108,7 +108,7 @@ class Stories(Settings):
     seeds: int = 0
     layer: int = 20
     pool: int = 3000
-    tokens: int = 24
+    tokens: int = 32
     train: int = 2000
     validation: int = 400
     test: int = 600
