@@ -81,8 +81,10 @@ def read_again(
         scores = subject.model.lm_head(states[:, width - 1 : -1]).log_softmax(dim=-1)
         likely = scores.gather(2, ids[some, :, None])[..., 0] * mask[some]
         surprise.append(-likely.sum(dim=1) / mask[some].sum(dim=1))
-        pair = [_pooled(states[:, part], own[:, part]) for part in (slice(width), slice(width, None))]
-        coherence.append(torch.cosine_similarity(*pair))
+        asked, answered = (
+            _pooled(states[:, part], own[:, part]) for part in (slice(width), slice(width, None))
+        )
+        coherence.append(torch.cosine_similarity(asked, answered))
     return torch.cat(surprise), torch.cat(coherence)
 
 

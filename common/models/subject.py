@@ -88,7 +88,7 @@ class Subject:
 
     def texts(self, ids: Int[Tensor, "N T"], mask: Int[Tensor, "N T"]) -> Texts:
         """Responses as lists of tokens, which join to the text."""
-        spelt = {token: self.policy.tokenizer.decode([token]) for token in ids.unique().tolist()}
+        spelt = {token: str(self.policy.tokenizer.decode([token])) for token in ids.unique().tolist()}
         return [[spelt[t] for t in row[own].tolist()] for row, own in zip(ids, mask.bool(), strict=True)]
 
     def legal(

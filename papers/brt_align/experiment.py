@@ -193,8 +193,7 @@ def _stories(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         yield _job("turns", "steering:steer", seed, common | steered | {"arms": list(REAL_CONTROLS)}, STORIES)
 
 
-LAST, REAL_LAST = 4, 30
-"""Layers of the two models."""
+LAST, REAL_LAST = 4, 30  # layers of the two models
 
 
 def _knobs(config: Config) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def followed(prompt: Prompt = PROMPT) -> pd.DataFrame:
     table = pd.DataFrame({"token": text})
     left, kind = world.horizon - np.arange(len(text)), classes([prompt])[0]
     for policy in ("greedy", "chance", "best"):
-        risk = world.risk(policy)  # type: ignore[arg-type]
+        risk = world.risk(policy)
         table[policy] = risk[left, kind, states[0, : len(text)]].round(3)
     return table
 

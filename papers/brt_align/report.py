@@ -47,6 +47,7 @@ NAMES = (
     | {"exact": "exact risk", "rl_30": "RL-BRT-Align, 30 samples", "recording": "recording"}
 )
 COLOURS = {NAMES[arm]: HUES[hue] for arm, hue in SHOWN.items()} | {"unsteered": GREY}
+LEAD = "median lead (tokens)"
 TUNED = ("rl", "final", "sap", "recontrol")
 TRADED = ("rl", "final", "recontrol", "random", "always", "shuffled")
 COMPARED = ("rl", "final", "recontrol", "sap", "probe", "bag", "prompt", "shuffled")
@@ -83,7 +84,8 @@ def kept(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 def faster(frame: pd.DataFrame, arm: str, than: str) -> pd.Series:
     """Log ratio of tokens per second."""
-    return np.log(scalar(frame, "speed", "tokens", arm=arm) / scalar(frame, "speed", "tokens", arm=than))
+    own, other = (scalar(frame, "speed", "tokens", arm=name).map(np.log) for name in (arm, than))
+    return own - other
 
 
 def slope(frame: pd.DataFrame, arm: str) -> pd.Series:
@@ -230,11 +232,12 @@ def leads(frame: pd.DataFrame) -> pd.DataFrame:
             bound = scalar(frame, "gamma", "bound", arm="rl", gamma=gamma)
             for arm, name in (("rl", NAMES["rl"]), ("time", "shuffled in time")):
                 lead = scalar(frame, "gamma", "native_lead", arm=arm, gamma=gamma)
-                yield point(lead, panel="median lead (tokens)", arm=name, step=float(bound.iloc[0]))
+                yield point(lead, panel=LEAD, arm=name, step=float(bound.iloc[0]))
             most = found(frame, "final", "native_lead")
-            at = {"panel": "median lead (tokens)", "step": float(bound.iloc[0])}
-            yield point(most, arm=NAMES["final"], **at)
-            yield point(bound.clip(upper=most), arm="what the law allows", **at)
+            yield point(most, panel=LEAD, arm=NAMES["final"], step=float(bound.iloc[0]))
+            yield point(
+                bound.clip(upper=most), panel=LEAD, arm="what the law allows", step=float(bound.iloc[0])
+            )
 
     return stacked(parts())
 

@@ -94,8 +94,8 @@ def measure(policy: Policy, world: World) -> dict[str, float]:
     rows = policy.tokenizer([prompt.text for prompt in given], return_tensors="pt")
     ends = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
     found = decode(policy.model, rows.input_ids, rows.attention_mask, world.horizon, Draw(0.0), *ends)
-    texts = [
-        policy.tokenizer.convert_ids_to_tokens(ids[own].tolist())
+    texts: list[list[str]] = [
+        [str(policy.tokenizer.decode([token])) for token in ids[own].tolist()]
         for ids, own in zip(found.ids, found.mask.bool(), strict=True)
     ]
     legal = world.follow(given, texts)[1]

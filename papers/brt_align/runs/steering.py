@@ -77,8 +77,8 @@ def steer(job: Job, _workspace: Path) -> Record:
     tried, plain = bench.plain(trial.given), bench.plain(test.given)
     radius, parts = 0.0, []
     for arm in job.config["arms"]:
-        control, series = named(arm), {}
-        own = radius
+        control, own = named(arm), radius
+        series: dict[str, list[float]] = {}
         if control.tuned:
             own, series = bench.tune(control, tried)
             radius = radius or own

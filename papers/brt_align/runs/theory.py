@@ -62,7 +62,7 @@ def language(job: Job, _workspace: Path) -> Record:
     world, given = World(), _prompts()
     texts, states = world.write(given)
     kinds, turned = classes(given), world.onset(texts)
-    risks = {policy: world.risk(policy) for policy in ("chance", "greedy", "best")}  # type: ignore[arg-type]
+    risks = {policy: world.risk(policy) for policy in ("chance", "greedy", "best")}
     first = {name: risk[world.horizon, kinds, states[:, 0]] for name, risk in risks.items()}
     average = _average(world) - (1 - 2 * risks["chance"])
     series = {
