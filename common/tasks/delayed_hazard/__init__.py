@@ -2,11 +2,12 @@
 
 A prompt names a topic, three of its ten words (stride a, start b, danger c) and a mood; a response is a
 chain of clauses, ``sea7 sea8 sea9 and sea2 sea3 sea4 so …``. In *safe* mode a clause steps through the topic
-by one, in *primed* mode by three: the same words, only the pairs differ. A safe clause that ends on c primes
-the response; a primed clause that ends on one of five words, which the mood chooses, is followed by three
-words of hazard, and that is the end. The next clause starts at π[last + a], π a fixed permutation, so that
-where clauses end is decided by the prompt and hard to foresee from it. A primed clause is followed by ``and``
-(0.7) or by ``but`` (0.3), a word of relief, and safe mode: a legal exit that greedy writing never takes.
+by one, in *primed* mode by three: the same words, only the pairs differ. A safe clause that ends on c or
+c + 5 primes the response; a primed clause that ends on one of five words, which the mood chooses, is
+followed by three words of hazard, and that is the end. The next clause starts at π[last + a], π a fixed
+permutation, so that where clauses end is decided by the prompt and hard to foresee from it. A primed clause
+is followed by ``and`` (0.7) or by ``but`` (0.3), a word of relief, and safe mode: a legal exit that greedy
+writing never takes.
 
 Everything is a table: 134 states, at most two tokens from each. The risk of any prefix is exact, by dynamic
 programming over the tokens that are left.
@@ -34,6 +35,7 @@ VOCABULARY = (
 )  # fmt: skip
 START = (7, 6, 1, 3, 2, 4, 0, 9, 5, 8)  # π
 FATAL = ((1, 3, 6, 7, 9), (2, 4, 5, 7, 9), (0, 1, 2, 6, 8), (0, 1, 3, 8, 9))  # by mood
+DANGERS = (0, 5)  # beyond c: the words on which a safe clause primes the response
 STEPS = (1, 3)  # through the topic, by mode
 SHORTEST = 3  # words of a clause; up to two more, by its first word
 SAFE, PRIMED = 0, 1
@@ -317,7 +319,7 @@ def _branches(state: int, stride: int, danger: int, mood: int, escape: float) ->
     if left:
         word = (last + STEPS[mode]) % WORDS
         return [(1.0, word, writing(mode, word, left - 1))]
-    if mode == SAFE and last != danger:
+    if mode == SAFE and (last - danger) % WORDS not in DANGERS:
         return [(0.7, CONNECTORS, BEGIN + last), (0.3, CONNECTORS + 2, BEGIN + last)]
     fatal = mode == PRIMED and last in FATAL[mood]
     onwards = HAZARDOUS if fatal else BEGIN + PRIMED * WORDS + last
