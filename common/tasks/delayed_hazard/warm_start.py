@@ -45,7 +45,7 @@ class Reader:
 
     world: World = field(default_factory=World)
     model: ModelShape = field(default_factory=lambda: ModelShape(hidden=64, layers=4, ffn=128, context=48))
-    steps: int = 700
+    steps: int = 1400
     batch: int = 64
     learning_rate: float = 4e-3
     warmup: int = 40

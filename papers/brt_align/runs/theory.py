@@ -15,6 +15,7 @@ from common.tasks.delayed_hazard import MOODS, STATES, WORDS, Prompt, World, cla
 from papers.brt_align.method import discounted, lead_time_bound, reachability_targets
 
 LENGTH = 30  # of a random sequence
+TOGETHER = 20  # random sequences that share a pair of γ
 BEFORE = 21
 
 
@@ -23,15 +24,15 @@ def facts(job: Job, _workspace: Path) -> Record:
 
     Config: `draws`.
 
-    Emits series ``[1, draws]`` of violations: ``contraction`` (of |TV - TW| <= γ |V - W|), ``sandwich`` (of
+    Emits series ``[1, draws]`` of violations, one for each sequence: ``contraction`` (of |TV - TW| <= γ |V - W|), ``sandwich`` (of
     min of what is to come <= V_γ <= ℓ), ``monotone`` (V_γ does not rise with γ), ``false_alarms`` (states
     with V_γ <= 0 before none that is unsafe), ``missed`` (unsafe states with V_γ > 0), ``ends`` (γ = 0 gives
     ℓ, 1 the least margin to come).
     """
     (seed,) = job.seeds
     generator = np.random.default_rng(seed)
-    rows = [_facts(generator, draw) for draw in range(int(job.config["draws"]))]
-    return Record(series={name: np.array([[row[name] for row in rows]]) for name in rows[0]})
+    groups = [_facts(generator, draw) for draw in range(int(job.config["draws"]) // TOGETHER)]
+    return Record(series={name: np.concatenate([own[name] for own in groups])[None] for name in groups[0]})
 
 
 def law(job: Job, _workspace: Path) -> Record:
@@ -82,32 +83,30 @@ def _prompts() -> list[Prompt]:
     return [Prompt(*map(int, place)) for place in np.ndindex(shape)]
 
 
-def _facts(generator: np.random.Generator, draw: int) -> dict[str, float]:
-    margin = torch.from_numpy(generator.uniform(-1, 1, (1, LENGTH)) + generator.choice([-0.5, 0.0, 0.8]))
+def _facts(generator: np.random.Generator, draw: int) -> dict[str, Float[np.ndarray, " n"]]:
+    shape = (TOGETHER, LENGTH)
+    level = generator.choice([-0.5, 0.0, 0.8], (TOGETHER, 1))
+    margin = torch.from_numpy(generator.uniform(-1, 1, shape) + level)
     mask = torch.ones_like(margin)
     low, high = sorted((0.0, 1.0) if draw % 10 == 0 else generator.uniform(0, 1, 2))
     value, larger = (reachability_targets(margin, mask, gamma) for gamma in (low, high))
     ahead = reachability_targets(margin, mask, 1.0)
-    one, two = torch.from_numpy(generator.standard_normal((2, 1, LENGTH)))
-    shrunk = (discounted(margin, one, low) - discounted(margin, two, low)).abs().max()
-    false = (larger <= 0) & (ahead > 0)
+    one, two = torch.from_numpy(generator.standard_normal((2, *shape)))
+    shrunk = (discounted(margin, one, low) - discounted(margin, two, low)).abs()
     ends = reachability_targets(margin, mask, 0.0) - margin, ahead - _to_come(margin)
-    return {
-        "contraction": _positive(shrunk - low * (one - two).abs().max()),
-        "sandwich": max(_positive(ahead - value), _positive(value - margin)),
-        "monotone": _positive(larger - value),
-        "false_alarms": float(false.sum()),
-        "missed": float(((margin <= 0) & (larger > 0)).sum()),
-        "ends": float(max(part.abs().max() for part in ends)),
+    violations = {
+        "contraction": shrunk - low * (one - two).abs().amax(dim=1, keepdim=True),
+        "sandwich": torch.maximum(ahead - value, value - margin),
+        "monotone": larger - value,
+        "false_alarms": ((larger <= 0) & (ahead > 0)).double(),
+        "missed": ((margin <= 0) & (larger > 0)).double(),
+        "ends": torch.maximum(*(part.abs() for part in ends)),
     }
+    return {name: part.amax(dim=1).clamp(min=0.0).numpy() for name, part in violations.items()}
 
 
-def _to_come(margin: Float[Tensor, "1 T"]) -> Float[Tensor, "1 T"]:
+def _to_come(margin: Float[Tensor, "n T"]) -> Float[Tensor, "n T"]:
     return margin.flip(1).cummin(dim=1).values.flip(1)
-
-
-def _positive(values: Tensor) -> float:
-    return float(values.max().clamp(min=0.0))
 
 
 def _law(generator: np.random.Generator) -> dict[str, float]:
