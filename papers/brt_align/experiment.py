@@ -49,7 +49,7 @@ REAL_MONITORS = ("rl", "final", "recontrol", "sap", "probe", "bag", "prompt", "s
 REAL_CONTROLS = ("rl", "random", "always", "classifier", "shuffled")
 GAMMAS = (0.8, 0.9, 0.93, 0.95, 0.99)
 RADII = (0.1, 0.25, 0.5, 1.0)
-"""What every arm of steering that chooses chooses from, in units of the median norm of a state."""
+"""Of balls that an arm of steering chooses from, in units of the median norm of a state."""
 STORIES = ("smollm2",)
 RUNS = "papers.brt_align.runs"
 
@@ -60,11 +60,13 @@ class Learning(Settings):
     Attributes:
         gamma: γ of RL-BRT-Align; 0.93 allows a lead of nine tokens where margins are symmetric.
         epochs: Passes over every second state of the training rollouts.
+        radii: Every arm of steering that chooses chooses from the first so many of `RADII`.
         decoding: Of all rollouts.
     """
 
     gamma: float = 0.93
     epochs: int = 8
+    radii: int = len(RADII)
     decoding: str = paper("greedy", "method section, after reviews")
 
 
@@ -79,6 +81,7 @@ class Hazard(Settings):
         tuning: Validation prompts on which radii are chosen.
         steered: Test prompts of steering.
         timed: Prompts that are timed together.
+        rounds: Of the clock.
     """
 
     seeds: int = 12
@@ -90,6 +93,7 @@ class Hazard(Settings):
     tuning: int = 100
     steered: int = 200
     timed: int = 32
+    rounds: int = 3
 
 
 class Stories(Settings):
@@ -128,6 +132,7 @@ class Config(Settings):
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {
         "learning.epochs": 1,
+        "learning.radii": 1,
         "hazard.seeds": 1,
         "hazard.models": 1,
         "hazard.train": 100,
@@ -136,6 +141,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "hazard.tuning": 8,
         "hazard.steered": 12,
         "hazard.timed": 4,
+        "hazard.rounds": 1,
     },
     "laptop": {},
     "desk": {"stories.seeds": 10},
@@ -163,7 +169,7 @@ def _hazard(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     common = {"subject": "hazard", "epochs": config.learning.epochs, "layers": [own.layer, LAST]}
     split = own.model_dump(include={"train", "validation", "test"})
     steered = split | {"test": own.steered, "tuning": own.tuning} | _knobs(config)
-    some = dict.fromkeys(split, own.timed) | {"train": 10 * own.timed} | _knobs(config)
+    some = dict.fromkeys(split, own.timed) | {"train": 10 * own.timed, "rounds": own.rounds}
     for seed in seeds:
         usual = common | {"model": f"{NAME}-{seed % own.models}", "escape": World().escape}
         closed = common | {"model": f"{NAME}-closed-0", "escape": 0.0}
@@ -173,7 +179,7 @@ def _hazard(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         yield _job("gamma", "detection:detect", seed, usual | split | _monitors(LAWFUL, *GAMMAS))
         yield _job("steering", "steering:steer", seed, usual | steered | {"arms": list(CONTROLS)})
         yield _job("no_exit", "steering:steer", seed, closed | steered | {"arms": list(NO_EXIT)})
-        yield _job("speed", "steering:speed", seed, usual | some | {"arms": list(TIMED)})
+        yield _job("speed", "steering:speed", seed, usual | some | _knobs(config) | {"arms": list(TIMED)})
 
 
 def _stories(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -197,7 +203,7 @@ LAST, REAL_LAST = 4, 30  # layers of the two models
 
 
 def _knobs(config: Config) -> dict[str, Any]:
-    return {"gamma": config.learning.gamma, "radii": list(RADII)}
+    return {"gamma": config.learning.gamma, "radii": list(RADII[: config.learning.radii])}
 
 
 def _monitors(arms: Iterable[str], *gammas: float) -> dict[str, Any]:

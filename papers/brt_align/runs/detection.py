@@ -147,12 +147,8 @@ def fit(own: Detector, train: Rollouts, states: Float[Tensor, "N T F"], job: Job
         order = torch.rand(wanted.shape, generator=generator).where(mask, torch.inf).argsort(dim=1)
         wanted = wanted.gather(1, order)
     chosen = mask & (torch.arange(mask.shape[1]) % EVERY == 0)
-    shown, loss, rows, batch = (
-        states[chosen],
-        squared(states[chosen], wanted[chosen]),
-        int(chosen.sum()),
-        BATCH,
-    )
+    shown, rows, batch = states[chosen], int(chosen.sum()), BATCH
+    loss = squared(shown, wanted[chosen])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         value = SafetyPolytope(shown) if own.loss == "hinge" else SafetyValueModel(shown, own.widths)

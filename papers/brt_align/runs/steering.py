@@ -25,7 +25,6 @@ from papers.brt_align.runs.detection import detector, fit
 from papers.brt_align.runs.rollouts import prepared
 
 ASCENT = 30  # steps of RE-Control
-ROUNDS = 3  # of the clock
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,9 @@ def steer(job: Job, _workspace: Path) -> Record:
 def speed(job: Job, _workspace: Path) -> Record:
     """Entry point: tokens per second of unsteered, recording and steered writing, timed in turn, by ``arm``.
 
-    Config: as `steer`; every arm has the largest radius.
+    Config: as `steer`, and `rounds` of the clock; every arm has the largest radius.
 
-    Emits the scalar ``tokens`` (per second of the thread's own time, the best of three rounds).
+    Emits the scalar ``tokens`` (per second of the thread's own time, the best of the rounds).
     """
     subject, (train, _, test) = prepared(job)
     bench, given = Bench(subject, train, job), test.given
@@ -103,7 +102,7 @@ def speed(job: Job, _workspace: Path) -> Record:
     fewer = replace(CONTROLS["rl"], samples=ASCENT)
     arms["rl_30"] = {"overrides": bench.overrides(fewer, job.config["radii"][-1])}
     now, best = clock_of(subject.model.device), dict.fromkeys(arms, 0.0)
-    for _ in range(ROUNDS):
+    for _ in range(int(job.config["rounds"])):
         for arm, options in arms.items():
             start = now()
             written = int(subject.write(given, **options).mask.sum())
@@ -138,10 +137,8 @@ class Bench:
         """The value that a control climbs."""
         layer = self.layer(control)
         if (control.detector, layer) not in self.values:
-            own, states = (
-                detector(control.detector, self.job.config["gamma"]),
-                self.train.hidden[layer].float(),
-            )
+            own = detector(control.detector, self.job.config["gamma"])
+            states = self.train.hidden[layer].float()
             self.values[control.detector, layer] = fit(own, self.train, states, self.job)
         return self.values[control.detector, layer]
 

@@ -24,10 +24,10 @@ def facts(job: Job, _workspace: Path) -> Record:
 
     Config: `draws`.
 
-    Emits series ``[1, draws]`` of violations, one for each sequence: ``contraction`` (of |TV - TW| <= γ |V - W|), ``sandwich`` (of
-    min of what is to come <= V_γ <= ℓ), ``monotone`` (V_γ does not rise with γ), ``false_alarms`` (states
-    with V_γ <= 0 before none that is unsafe), ``missed`` (unsafe states with V_γ > 0), ``ends`` (γ = 0 gives
-    ℓ, 1 the least margin to come).
+    Emits series ``[1, draws]`` of the largest violation of each sequence: ``contraction`` (of |TV - TW| <=
+    γ |V - W|), ``sandwich`` (of min of what is to come <= V_γ <= ℓ), ``monotone`` (V_γ does not rise with γ),
+    ``false_alarms`` (V_γ <= 0 before nothing unsafe), ``missed`` (unsafe states with V_γ > 0), ``ends`` (γ =
+    0 gives ℓ, 1 the least margin to come).
     """
     (seed,) = job.seeds
     generator = np.random.default_rng(seed)
@@ -117,9 +117,7 @@ def _law(generator: np.random.Generator) -> dict[str, float]:
     length = int(bound) + 5
     margin = torch.full((1, length + 1), float(safe), dtype=torch.float64)
     margin[:, -1] = -unsafe
-    value = reachability_targets(margin, torch.ones_like(margin), gamma)[0].flip(
-        0
-    )  # by tokens before the onset
+    value = reachability_targets(margin, torch.ones_like(margin), gamma)[0].flip(0)  # by tokens before
     closed = safe - gamma ** torch.arange(length + 1, dtype=torch.float64) * (safe + unsafe)
     return {
         "value": float((value - closed).abs().max()),

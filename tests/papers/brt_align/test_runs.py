@@ -85,7 +85,8 @@ def test_controls_of_one_seed_share_a_radius_or_choose_their_own(tmp_path):
 
 
 def test_the_clock_times_every_arm(tmp_path):
-    config = {"arms": ["recontrol"], "gamma": 0.93, "radii": [0.5], "train": 30, "validation": 4, "test": 4}
+    config = {"arms": ["recontrol"], "gamma": 0.93, "radii": [0.5], "rounds": 1}
+    config |= {"train": 30, "validation": 4, "test": 4}
     found = parts(steering.speed(job(**config), tmp_path))
     assert set(found) == {"none", "recording", "recontrol", "rl_30"}
     assert found["recontrol"]["tokens"] < found["none"]["tokens"]
