@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from common.models import pretrained
 from common.models.pocket import build_tokenizer
 from common.models.recipe import ModelShape, Policy, build_model
 from common.models.subject import Subject
 from common.study.errors import StudyError
+from common.study.example import execute
 from common.study.jobs import Job
 from common.tasks.dark_turns import Openings
 from papers.brt_align import experiment
@@ -92,12 +94,26 @@ def test_the_clock_times_every_arm(tmp_path):
     assert found["recontrol"]["tokens"] < found["none"]["tokens"]
 
 
-def test_rollouts_of_the_real_model_are_recorded_once_and_split_by_seed(tmp_path, monkeypatch):
-    texts = [prompt.text for prompt in Openings().prompts(8, np.random.default_rng(0xB27))]
-    vocabulary = ["<pad>", "<bos>", "<eos>", *sorted(set(" ".join(texts).split()))]
+def reader(given, layers: int) -> Policy:
+    """An untrained model that knows the words of some openings."""
+    vocabulary = ["<pad>", "<bos>", "<eos>", *sorted({word for own in given for word in own.text.split()})]
     words = build_tokenizer(vocabulary, *vocabulary[:3])
-    shape = ModelShape(hidden=16, layers=2, heads=2, ffn=16, context=64)
-    tiny = Subject(Policy(build_model(shape, words, 0), words), Openings(), 4, (1, 2), batch=3)
+    shape = ModelShape(hidden=16, layers=layers, heads=2, ffn=16, context=64)
+    return Policy(build_model(shape, words, 0), words)
+
+
+def test_the_example_of_the_readme_runs_as_it_stands(monkeypatch):
+    tiny = reader(Openings().prompts(200, np.random.default_rng(0)), 21)
+    monkeypatch.setattr(pretrained, "load_smollm2", lambda: (tiny.model, tiny.tokenizer))
+    made = execute("brt_align", {})
+    assert made["steered"].ids.shape[0] == 8
+    assert {"acted", "moved"} <= set(made["steered"].log)
+
+
+def test_rollouts_of_the_real_model_are_recorded_once_and_split_by_seed(tmp_path, monkeypatch):
+    tiny = Subject(
+        reader(Openings().prompts(8, np.random.default_rng(0xB27)), 2), Openings(), 4, (1, 2), batch=3
+    )
     asked = []
     monkeypatch.setattr(rollouts, "smollm2", lambda layers, tokens: asked.append((layers, tokens)) or tiny)
     monkeypatch.setenv("REPRISE_STORE", str(tmp_path / "store"))
