@@ -271,10 +271,10 @@ def traded(frame: pd.DataFrame, arms: tuple[str, ...], sweep: str) -> pd.DataFra
 
 NOTE = "pocket models in delayed_hazard"
 FIGURES: dict[str, Figure] = {
-    "fig2": Figure(compared, dots(NOTE, fixed=COLOURS, rates=("AUROC", "accuracy"))),
+    "fig2": Figure(compared, dots(NOTE, fixed=COLOURS, rates=("AUROC", "accuracy"), columns=2, width=5.6)),
     "approach": Figure(
         approach,
-        lines(f"{NOTE}, exact risk", x="tokens before unsafe text", fixed=COLOURS, rates=("risk",)),
+        lines(NOTE, x="tokens before unsafe text", fixed=COLOURS, rates=("risk",), width=5.4),
     ),
     "earliness": Figure(
         leads, lines(NOTE, x="k*, the lead that gamma allows", fixed=COLOURS, log="x", width=5.0)
