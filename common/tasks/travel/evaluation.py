@@ -12,9 +12,12 @@ from common.agents.episodes import Trajectory, World
 from common.agents.lockstep import play
 from common.rl.rollout import derived_generator
 from common.tasks.travel import PARTS, Query
-from common.tasks.travel.sandbox import Tools, TravelSandbox
+from common.tasks.travel.sandbox import CachedTools, Flaky, Tools, TravelSandbox, schedule
 from common.tasks.travel.verification import FAILED, Verdict, share
 from common.tasks.travel.warm_start import CODEC, RULES
+from common.tasks.travel.worlds import Asked, queries
+
+COOL = 0.3  # a second temperature: sampling at 1 hides how well facts are copied
 
 
 def travel(
@@ -28,6 +31,23 @@ def travel(
     worlds = [World(lambda: TravelSandbox(queries, tools), place) for place in range(len(queries))]
     generators = [derived_generator(seed, 0x7247, place) for place in range(len(queries))]
     return play(policy, worlds, CODEC, replace(RULES, temperature=temperature), generators)
+
+
+def held_out(
+    policy: PreTrainedModel, asked: Asked, count: int, seed: int
+) -> tuple[dict[str, float], list[Trajectory]]:
+    """`measured` on held-out queries, with ``cool/pass`` at the temperature `COOL` and ``noisy/pass`` without
+    a cache; and the episodes.
+    """
+    questions, tools = queries(asked, "test", count), schedule(asked.timetable("test"))
+    episodes = travel(policy, questions, CachedTools(tools), seed)
+    flaky = Flaky(tools, np.random.default_rng([seed, 0xF1A]))
+    others = {
+        "cool/pass": travel(policy, questions, CachedTools(tools), seed, COOL),
+        "noisy/pass": travel(policy, questions, flaky, seed),
+    }
+    passed = {name: measured(questions, played)["pass"] for name, played in others.items()}
+    return {**measured(questions, episodes), **passed}, episodes
 
 
 def verdict_of(trajectory: Trajectory) -> Verdict:

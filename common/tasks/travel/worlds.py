@@ -90,8 +90,11 @@ class Day:
         known = len(cities) == (2 if tool == FLIGHTS else 1) and set(cities) <= set(AIRPORTS)
         if tool not in (FLIGHTS, HOTELS, SIGHTS) or not known:
             return {}
-        ask = {FLIGHTS: self.flights, SIGHTS: self.sights}.get(tool)
-        found = ask(*cities) if ask else tuple((price,) for price in self.hotels(*cities))
+        found: tuple[tuple[int, ...], ...]
+        if tool == HOTELS:
+            found = tuple((price,) for price in self.hotels(*cities))
+        else:
+            found = self.flights(*cities) if tool == FLIGHTS else self.sights(*cities)
         return {f"{query.kinds(call)}{place}": numbers for place, numbers in enumerate(found)}
 
 
@@ -162,6 +165,18 @@ def _plan(query: Query, day: Day, leg: tuple[int, int, tuple[tuple[str, int], ..
     )
 
 
+def corrupted(plan: Plan, dice: np.random.Generator) -> Plan:
+    """The itinerary with one number moved by one to four."""
+    by = int(dice.choice([-4, -3, -2, -1, 1, 2, 3, 4]))
+    out, home, (hotel, price), (first, *others) = plan.outbound, plan.back, plan.hotel, plan.visits
+    return [
+        replace(plan, outbound=(out[0], out[1], max(0, out[2] + by))),
+        replace(plan, back=(home[0], max(0, home[1] + by), home[2])),
+        replace(plan, hotel=(hotel, max(1, price + by))),
+        replace(plan, visits=((first[0], max(0, first[1] + by)), *others)),
+    ][dice.integers(4)]
+
+
 # Queries
 
 
@@ -199,7 +214,7 @@ def _drawn(asked: Asked, day: Day) -> Query:
     hopeless, limited = dice.random() < asked.unsatisfiable, dice.random() < asked.limited
     pairs = day.timetable.pairs(day.world)
     while True:
-        origin, destination = pairs[dice.integers(len(pairs))]
+        origin, destination = pairs[int(dice.integers(len(pairs)))]
         sights = 1 + int(dice.choice(LONGEST, p=LENGTHS))
         query = Query(day.world, origin, destination, sights, int(dice.integers(2, PRICES + 1)))
         plan = oracle(query, day, dice)
