@@ -163,6 +163,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tabular.seeds": 2,
         "tabular.batches": 20,
         "tabular.process": 20,
+        "arms": "product",
         "seeds": 1,
     },
     "laptop": POCKET,

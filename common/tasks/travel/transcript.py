@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.tasks.travel import ANSWER, CALL, END, FLIGHTS, HOTELS, LABELS, PAD, SIGHTS
+from common.tasks.travel import ANSWER, BOS, CALL, END, FLIGHTS, HOTELS, LABELS, PAD, SIGHTS
 
 MADE_UP = "!"
 TOOLS = (FLIGHTS, HOTELS, SIGHTS)
@@ -23,7 +23,7 @@ def transcript(words: Sequence[str]) -> list[str]:
     for word in words:
         if word in (*TOOLS, ANSWER) and lines[-1]:
             lines.append([])
-        if word != PAD:
+        if word not in (PAD, BOS):
             lines[-1].append(word)
     told = {fact[0]: fact[1:] for line in lines if line[:1] != [ANSWER] for fact in facts(line)}
     return [_marked(line, told) if line[:1] == [ANSWER] else _call(line) for line in lines]

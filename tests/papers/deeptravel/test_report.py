@@ -79,7 +79,7 @@ def test_a_transcript_marks_what_no_tool_has_told():
         "PO BOS </call> V0 H5 H8 V1 H2 H4 <ans> O0 H2 H4 T1 P2 V0 H5 V1 H4 R0 H8 H10 </ans> <pad>"
     )
     lines = transcript(text.split())
-    assert lines[0] == "<bos> ATL BOS L2 P3 NOC"
+    assert lines[0] == "ATL BOS L2 P3 NOC"
     assert lines[1] == "TR ATL BOS: O0 H2 H4"
     assert lines[3] == "HT BOS: nothing"
     assert lines[-1] == "plan: O0 H2 H4, T1 P2!, V0 H5, V1 H4!, R0 H8 H10!"
