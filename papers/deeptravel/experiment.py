@@ -131,7 +131,7 @@ class Config(Settings):
 
 POCKET: dict[str, Any] = {
     "run.model": "pocket",
-    "run.learning_rate": 5e-4,
+    "run.learning_rate": 2e-4,
     "run.batch": 64,
     "run.mini_batch": 64,
     "run.iterations": 45,
