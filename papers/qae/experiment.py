@@ -331,12 +331,8 @@ def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         fresh = seeds[part.first :] or seeds  # of a run with few seeds, which is exploratory
         judged, search = fresh[: part.seeds], DEVELOPMENT[: part.search]
         for rate in numbers(part.learning_rates):
-            changes = {
-                "run.learning_rate": rate,
-                "run.iterations": part.iterations,
-                "run.batch": part.completions or config.run.batch,
-                "run.mix": part.mix,
-            }
+            changes = {"run.learning_rate": rate, "run.iterations": part.iterations, "run.mix": part.mix}
+            changes["run.batch"] = part.completions or config.run.batch
             runs, labels = config.changed(changes), {"learning_rate": rate}
             yield from _arms(runs, judged, sweep, part.control_seeds, purpose="judged", **labels)
             yield from _arms(runs.changed(UNSEEN), search, sweep, None, purpose="search", **labels)
@@ -354,16 +350,10 @@ def _arms(
 
 
 def _training(config: Config, sweep: str, base: str, baseline: str, seed: int, **more: Scalar) -> Job:
-    k = config.objective.quantile_k
+    k, clip = config.objective.quantile_k, config.objective.epsilon_high
     arms = {"quantile_k": k, "base": base, "baseline": baseline}
     arguments = config.run.model_dump() | config.objective.model_dump() | arms
-    labels: dict[str, Scalar] = {
-        "base": base,
-        "baseline": baseline,
-        "k": k,
-        "epsilon_high": config.objective.epsilon_high,
-        **more,
-    }
+    labels: dict[str, Scalar] = {"base": base, "baseline": baseline, "k": k, "epsilon_high": clip, **more}
     run = config.run
     return Job(
         sweep, labels, "papers.qae.runs.training:train", arguments, (seed,), run.inputs(seed), run.modules
