@@ -137,7 +137,7 @@ POCKET: dict[str, Any] = {
     "run.iterations": 45,
     "run.curve_every": 45,
     "run.training_prompts": 360,
-    "run.evaluation_prompts": 128,
+    "run.evaluation_prompts": 256,
     "run.training_rows": 0,
     "run.scoring_batch": 64,
     "run.save_every": 100,

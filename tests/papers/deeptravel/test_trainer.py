@@ -16,6 +16,7 @@ from common.agents.trainer import AgentTrainer
 from common.models.recipe import ModelShape, build_model
 from common.rl import testing
 from common.rl.config import GroupConfig
+from common.study.example import execute
 from common.tasks.travel.sandbox import TravelSandbox, schedule
 from common.tasks.travel.verification import Verdict
 from common.tasks.travel.warm_start import CODEC, CONTEXT, tokenizer
@@ -188,6 +189,20 @@ def test_in_the_sandbox_observations_are_masked_and_an_untrained_planner_gets_no
     for row, each in enumerate(rollout.trajectories):
         own = sum(len(turn.action) for turn in each.turns)
         assert int(rollout.mask[row].sum()) == own
+
+
+def test_the_example_of_the_readme_trains(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRISE_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    sizes = {
+        "Recipe(asked)": "Recipe(asked, demonstrations=16, lookups=1, sft_steps=1, sft_batch=4)",
+        '"train", 256': '"train", 8',
+        "prompts=8, num_generations=8": "prompts=2, num_generations=2",
+        "max_steps=32": "max_steps=2, save_strategy='no', use_cpu=True, bf16=False, report_to='none'",
+    }
+    trainer = execute("deeptravel", sizes)["trainer"]
+    assert trainer.state.global_step == 2
+    assert len(trainer.buffer.items) == 4
 
 
 @pytest.mark.parametrize(
