@@ -279,9 +279,7 @@ def over_batches(frame: pd.DataFrame, arms: tuple[str, ...], **named: str) -> pd
 
 def tabled(frame: pd.DataFrame) -> pd.DataFrame:
     """Pass rate of hard queries (of all where no hard one is ever solved), and groups that teach nothing."""
-    passed = {regime: ("hard", "hard queries") for regime in REGIMES} | {
-        "hopeless": ("overall", "all queries")
-    }
+    passed = dict.fromkeys(REGIMES, ("hard", "hard queries")) | {"hopeless": ("overall", "all queries")}
     silent = dict.fromkeys(REGIMES, ("silent", "silent groups"))
     return stacked(
         curve(rows(frame, "replay", name, regime=regime, arm=arm), panel=f"{panel}, {regime}", arm=label)
