@@ -17,7 +17,8 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 
 REPRISE = (sys.executable, "-m", "common.study.cli")
-COMMAND = (*REPRISE, "reproduce", "qae", "--profile", "smoke")
+PAPER = "_template" if ARGUMENTS.quick else "qae"
+COMMAND = (*REPRISE, "reproduce", PAPER, "--profile", "smoke")
 
 
 def call(folder: str, *command: str) -> None:
@@ -35,9 +36,8 @@ def call(folder: str, *command: str) -> None:
 
 def pair() -> tuple[float, float]:
     """Seconds of the second run and of the first."""
-    command = (*COMMAND, "--only", "c4,fig4b", "--seeds", "1") if ARGUMENTS.quick else COMMAND
     with tempfile.TemporaryDirectory() as folder:
-        cold, warm = (seconds(lambda: call(folder, *command)) for _ in range(2))
+        cold, warm = (seconds(lambda: call(folder, *COMMAND)) for _ in range(2))
     return warm, cold
 
 

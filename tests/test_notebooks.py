@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 from common.study.card import TEMPLATE, list_papers, load_card
 from common.study.paths import ROOT, papers_root
+from tests.common.study import commands
 
 pytestmark = pytest.mark.slow
 
@@ -37,13 +36,7 @@ def smoke(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
     places = {"REPRISE_STORE": str(root / "store"), "REPRISE_RESULTS": str(root / "results")}
     command = ("reproduce", request.param, "--profile", "smoke")
-    done = subprocess.run(
-        [sys.executable, "-m", "common.study.cli", *command],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **places},
-    )
+    done = commands.run(command, ROOT, {**os.environ, "PYTHONPATH": str(ROOT), **places})
     assert done.returncode == 0, done.stderr
     return request.param, root / "results" / request.param / "smoke.local", places
 

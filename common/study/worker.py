@@ -22,8 +22,10 @@ import numpy as np
 from common.study.errors import StudyError
 from common.study.isolation import OPEN, cut_network, lowest_sandbox
 from common.study.jobs import Job
+from common.study.keys import covered
 from common.study.loading import entry_point, loaded, record_imports
 from common.study.logs import bound
+from common.study.sources import Sources
 from common.study.store import Cost, DamagedRecordError, Store
 from common.study.supervise import Ending, can_fork, run_apart
 
@@ -36,6 +38,7 @@ SURROUNDINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "WANDB_MODE": "disabled",
 }  # environment of every process that runs jobs
+LATE = {"torch": "torch._dynamo"}  # what a library imports with its first use, a second of every optimizer
 PEAK_UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of `getrusage` in a MiB
 
 
@@ -113,7 +116,10 @@ def _outcome(ending: Ending, recorded: bool) -> Outcome:
 
 
 def _import_entry(job: Job, limits: Limits) -> None:
-    """Import what the job needs, once for all jobs of this worker; the kernel ends it at the time limit."""
+    """Import what the job needs and parse what its key covers, once for all jobs of this worker.
+
+    Each job's own process would do it again. The kernel ends it at the time limit.
+    """
     module = job.entry.partition(":")[0]
     if module in sys.modules:
         return
@@ -122,6 +128,9 @@ def _import_entry(job: Job, limits: Limits) -> None:
     try:
         with _output_in(Path(os.devnull)):
             importlib.import_module(module)
+            for part in (part for library, part in LATE.items() if library in sys.modules):
+                importlib.import_module(part)
+            covered(job, Sources())  # texts are remembered by their content
     except BaseException:  # foreign code; the job's own process meets the same error and reports it
         return
     finally:

@@ -118,7 +118,7 @@ class Speed(Settings):
     """Measurements without training.
 
     Attributes:
-        profile_repeats: Timings of each pass.
+        profile_repeats: Rounds in which everything is timed, beside a first one.
         profile_context: Tokens behind which passes are timed.
         static_tokens: Tokens that every row writes at fixed batches.
     """

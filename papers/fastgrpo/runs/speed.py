@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from common.speculative.costs import Costs, candidates, oracle_schedule, regret, surface
 from common.speculative.drafts import FeatureDraft
+from common.speculative.engine_costs import Decoder, Trials, averaged
 from common.speculative.generate import Generation, SpeculativeGenerator
 from common.speculative.latency import latency_knee, timed_passes
 from common.speculative.measured import accepted_tokens, draft_seconds, timed_phases
@@ -24,7 +26,6 @@ from common.speculative.networks import DraftNetwork
 from common.speculative.scheduler import ConcurrencyAwareScheduler, Scheduler, StaticScheduler
 from common.speculative.target import Target
 from common.speculative.texts import Probe
-from common.speculative.tree import TreePolicy
 from common.speculative.verify import SamplingParams
 from common.study.jobs import Job, Record
 from common.tasks import ladder
@@ -52,12 +53,12 @@ CURVE = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 256)
 BATCHES = (1, 8, 64)
 BUDGETS = (4, 8, 16, 32)
 """Tokens of a row in the passes of the static schedules at fixed batches."""
-REST = (1, 4, 16)
-"""Tokens of a row in the cycles whose verdict and commit are timed."""
-TIMED = 15
-"""Generations whose median is held against the cost model."""
-AGAIN = 5
-"""Timings of the cost model's parts for each of `profile_repeats`: medians of two scatter by a sixth."""
+REST = (4, 16)
+"""Tokens of a row, one beside, in the cycles whose verdict and commit are timed."""
+PASSES = 2
+"""Timings of a pass or a draft in a round: parts and wholes take turns, because the machine's pace drifts."""
+NO_TREES = ConcurrencyAwareScheduler(1)
+"""Plain steps of an engine that keeps what the draft is to read."""
 TOP_KS, DEPTHS = (1, 2, 4, 8), (1, 2, 3, 4, 5)
 KEPT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 GRID = candidates(KEPT, TOP_KS, DEPTHS)
@@ -77,19 +78,22 @@ def profile(job: Job, _workspace: Path) -> Record:
     Emits ``c_peak``, and by the columns `rows`, `tokens`, `schedule` and `decoder` of its parts ``seconds``,
     ``throughput``, ``regret``, ``oracle/...``, ``measured`` and ``modelled``.
     """
-    config = job.config
-    _, network, target = bench(config)
-    context, repeats = config["profile_context"], AGAIN * config["profile_repeats"]
-    table = timed_passes(target, ROWS, TOKENS, context, repeats, LARGEST_PASS)
-    curve = timed_passes(target, CURVE, (1,), context, 2 * repeats)
+    config, (seed,) = job.config, job.seeds
+    curve = timed_passes(bench(config)[2], CURVE, (1,), config["profile_context"], 5 * PASSES)
     curve = curve.assign(throughput=curve["rows"] / curve["seconds"])
-    costs = measured_costs(config, job.seeds[0], target, network, table)
+    rounds = (one_round(config, seed + turn) for turn in range(1 + config["profile_repeats"]))
+    tables, costs, speedups = zip(*rounds, strict=True)
+    table, held = (
+        pd.concat(found).groupby(by, as_index=False).median()
+        for found, by in ((tables, ["rows", "tokens"]), (speedups, ["rows", "decoder"]))
+    )
+    means = averaged(costs)
     parts = [
         *parts_of(table, ["rows", "tokens"], ["seconds"]),
         *parts_of(curve, ["rows"], ["throughput"]),
-        *parts_of(regrets(costs, config["c_peak"]), ["schedule"], ["regret"]),
-        *parts_of(best_trees(costs), ["rows"], ["oracle/tokens", "oracle/top_k", "oracle/depth"]),
-        *parts_of(held_against(config, job.seeds[0], costs), ["rows", "decoder"], ["measured", "modelled"]),
+        *parts_of(regrets(means, config["c_peak"]), ["schedule"], ["regret"]),
+        *parts_of(best_trees(means), ["rows"], ["oracle/tokens", "oracle/top_k", "oracle/depth"]),
+        *parts_of(held, ["rows", "decoder"], ["measured", "modelled"]),
     ]
     return replace(scalars({"c_peak": float(latency_knee(curve))}), parts=parts)
 
@@ -100,58 +104,31 @@ def parts_of(table: pd.DataFrame, labels: Sequence[str], names: Sequence[str]) -
         yield {label: line[label] for label in labels}, scalars({name: line[name] for name in names})
 
 
-def measured_costs(
-    config: Mapping[str, Any], seed: int, target: Target, network: DraftNetwork, table: pd.DataFrame
-) -> Costs:
-    """Seconds of a pass, of the draft and of the rest of a cycle, and expected acceptance tree by tree."""
-    context, repeats = config["profile_context"], AGAIN * config["profile_repeats"]
-    passes = {(rows, tokens): seconds for rows, tokens, seconds in table.itertuples(index=False)}
-    shapes = itertools.product(BATCHES, TOP_KS, DRAFT_DEPTHS)
+def one_round(config: Mapping[str, Any], seed: int) -> tuple[pd.DataFrame, Costs, pd.DataFrame]:
+    """Seconds of passes, the cost model of speculation, and speed-ups over plain decoding beside it."""
+    model, network, target = bench(config)
+    context = config["profile_context"]
+    passes = timed_passes(target, ROWS, TOKENS, context, PASSES, LARGEST_PASS)
+    bare = timed_passes(Target(model), BATCHES, (1,), context, 5 * PASSES)
+    trials = Trials(partial(fixed_length, config), BATCHES, config["static_tokens"], repeats=5)
+    trees: dict[int, Scheduler | None] = {1: NO_TREES, **{n: StaticScheduler(tree_of(n)) for n in REST}}
     probe = Probe.of(*rollouts(config, seed, SpeculativeGenerator(target)))
-    return Costs(
-        surface(passes),
-        draft_seconds(target, network, shapes, context, repeats),
+    shapes = itertools.product(BATCHES, TOP_KS, DRAFT_DEPTHS)
+    costs = Costs(
+        seconds_of(passes),
+        draft_seconds(target, network, shapes, context, PASSES),
         accepted_tokens(probe, target, network, TOP_KS, DEPTHS, KEPT),
-        surface(rest_seconds(config, seed)),
+        surface(trials.rest_seconds(trees, seed)),
     )
+    plain = replace(costs, verify=seconds_of(bare), rest=surface(trials.rest_seconds({1: None}, seed)))
+    rule = ConcurrencyAwareScheduler(config["c_peak"])
+    decoders = {"plain": Decoder(None, plain), "4": Decoder(trees[4], costs), "rule": Decoder(rule, costs)}
+    return passes, costs, trials.speedups(decoders, seed)
 
 
-def rest_seconds(config: Mapping[str, Any], seed: int) -> dict[tuple[int, int], float]:
-    """Seconds that a cycle spends on neither the draft's trees nor the target's pass, by rows and tokens.
-
-    No row is dropped, so that a cycle has all of them.
-    """
-    found = {}
-    for rows, tokens in itertools.product(BATCHES, REST):
-        schedule = StaticScheduler(tree_of(tokens)) if tokens > 1 else None
-        engine, prompts = fixed_length(config, schedule, rows, early_termination=False)
-        timed = (timed_phases(engine, prompts, config["static_tokens"], seed) for _ in range(AGAIN))
-        rests = [(seconds["verify"] + seconds["update"]) / stats.cycles for stats, seconds in timed]
-        found[rows, tokens] = float(np.median(rests))
-    return found
-
-
-def held_against(config: Mapping[str, Any], seed: int, costs: Costs) -> pd.DataFrame:
-    """Speed-up over plain decoding, measured and by the cost model from the rows of every cycle."""
-    four, rule = tree_of(4), ConcurrencyAwareScheduler(config["c_peak"])
-    schedules: dict[str, Scheduler | None] = {"plain": None, "4": StaticScheduler(four), "rule": rule}
-    trees: dict[str, Callable[[int], TreePolicy | None]] = {
-        "plain": lambda _: None,
-        "4": lambda _: four,
-        "rule": rule,
-    }
-    found = []
-    for rows in BATCHES:
-        scenes = {name: fixed_length(config, each, rows) for name, each in schedules.items()}
-        paces: dict[str, list[tuple[float, float]]] = {name: [] for name in schedules}
-        for turn in range(TIMED):
-            for name, (engine, prompts) in rotated(scenes, turn):
-                stats, seconds = timed_phases(engine, prompts, config["static_tokens"], seed + turn)
-                model = sum(costs.cycle(active, trees[name](active)) for active in stats.active)
-                paces[name].append((sum(seconds.values()) / stats.tokens, model / stats.tokens))
-        medians = {name: np.median(each, axis=0) for name, each in paces.items()}
-        found += [(rows, name, *(medians["plain"] / medians[name])) for name in schedules if name != "plain"]
-    return pd.DataFrame(found, columns=["rows", "decoder", "measured", "modelled"])
+def seconds_of(passes: pd.DataFrame) -> Callable[[int, int], float]:
+    """Seconds of a pass by rows and tokens of a row."""
+    return surface({(rows, tokens): value for rows, tokens, value in passes.itertuples(index=False)})
 
 
 def rollouts(
@@ -212,15 +189,13 @@ def static(job: Job, _workspace: Path) -> Record:
 
 
 def fixed_length(
-    config: Mapping[str, Any], scheduler: Scheduler | None, rows: int, early_termination: bool = True
+    config: Mapping[str, Any], scheduler: Scheduler | None, rows: int
 ) -> tuple[SpeculativeGenerator, list[Int[Tensor, " T"]]]:
     """The warm start's engine, and prompts of eight terms."""
     model, network, target = bench(config)
     sums = LadderConfig(seed=DATA_SEED + 2000, size=rows, terms=8)
     draft = FeatureDraft(network) if scheduler else None
-    engine = SpeculativeGenerator(
-        target if draft else Target(model), draft, scheduler, early_termination=early_termination
-    )
+    engine = SpeculativeGenerator(target if draft else Target(model), draft, scheduler)
     return engine, [encode(item.prompt) for item in ladder.items(sums)]
 
 

@@ -245,7 +245,7 @@ def test_arguments_that_a_draft_has_no_use_for(tmp_path, field):
 
 def test_the_example_of_the_readme_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "conversations.txt").write_text("<bos> w1 w2 w3 w4 w5 w6 w7\n" * 8)
+    (tmp_path / "conversations.txt").write_text("<bos> w1 w2 w3 w4 w5 w6 w7\n" * 2)
     trainer = run_example("gto", {"Qwen/Qwen3-1.7B": tiny_policy(tmp_path / "policy")})["trainer"]
     assert trainer.state.global_step == 3
     assert trainer.state.log_history[-1]["train_loss"] > 0
