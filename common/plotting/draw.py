@@ -161,7 +161,7 @@ def ranking(
 
     Args:
         note, width, height, finish: As for `lines`.
-        rows: Column written at the rows.
+        rows: Column written at the rows, and its name beside them; arms need no name.
         kind: Column that a point's colour tells.
         fixed: Level of `kind` to colour, in legend order; other levels are grey.
         x: Name of the horizontal axis.
@@ -175,11 +175,12 @@ def ranking(
         plot = plot.add(so.Dot(pointsize=4), legend=False)
         figure, axes = _facets(plot, data, _Look(paint), len(set(data["panel"])), width, height)
         for name, axis in axes.items():
-            label(axis, name, x=x, y=rows)
+            label(axis, name, x=x)
             axis.set_xlim(left=0)
         _Look(dict(fixed)).explain(next(iter(axes.values())), data.assign(arm=data[kind]))
         text = f"{note}; {seeds(data, 'whisker')}"
-        return _finished(_Scene(figure, axes, data, reported), rows, None, finish, text)
+        beside = " " if rows == "arm" else rows
+        return _finished(_Scene(figure, axes, data, reported), beside, None, finish, text)
 
     return draw
 

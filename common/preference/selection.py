@@ -7,6 +7,7 @@ column of each row.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import product
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -74,3 +75,14 @@ def expected_first_accepted(right: float, passes: float, slips: float, count: in
     accept = right * passes + (1 - right) * slips
     waiting = (1 - accept) ** np.arange(count)
     return float(waiting[:-1].sum() * right * passes + waiting[-1] * right)
+
+
+def enumerated_first_accepted(right: float, passes: float, slips: float, count: int) -> float:
+    """The same as a sum over the 4^k ways in which k responses are right or not, accepted or not."""
+    states = np.array(list(product(range(4), repeat=count)))
+    is_right, is_accepted = states < 2, states % 2 == 0
+    chances = np.array(
+        [right * passes, right * (1 - passes), (1 - right) * slips, (1 - right) * (1 - slips)]
+    )[states].prod(axis=1)
+    chosen = first_accepted(is_accepted)
+    return float(chances @ is_right[np.arange(len(states)), chosen])

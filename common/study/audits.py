@@ -49,18 +49,41 @@ def averages(slug: str, table: str, average: str, of: Sequence[str]) -> Audit:
     return errors
 
 
-def possible(slug: str, table: str, cases: Mapping[str, int]) -> Audit:
+def possible(slug: str, table: str, cases: Mapping[str, int], only: Sequence[str] = ()) -> Audit:
     """Distance of scores in percent to the nearest average of 0/1 outcomes.
 
     Args:
         slug: Paper.
         table: Its table.
         cases: Column to the number of outcomes behind each of its cells (questions times samples).
+        only: Rows to look at; all by default.
     """
 
     def errors(_frame: pd.DataFrame) -> Errors:
         block = reported(slug, table)
+        block = block.loc[list(only)] if only else block
         found = [block[name] - (block[name] / 100 * n).round() * 100 / n for name, n in cases.items()]
         return np.abs(np.concatenate(found))
+
+    return errors
+
+
+def gains(slug: str, table: str, rows: Sequence[tuple[str, str, str]], half: float = 0.05) -> Audit:
+    """Distance of reported relative gains, in percent, to those that the cells allow.
+
+    Args:
+        slug: Paper.
+        table: Its table.
+        rows: Names of the rows before, after, and of the gain.
+        half: Largest rounding error of a cell.
+    """
+
+    def errors(_frame: pd.DataFrame) -> Errors:
+        block = reported(slug, table)
+        found = []
+        for old, new, stated in ((block.loc[name] for name in names) for names in rows):
+            low, high = (100 * ((new + s * half) / (old - s * half) - 1) for s in (-1, 1))
+            found.append(np.maximum(np.maximum(low - stated, stated - high), 0.0))
+        return np.concatenate(found)
 
     return errors

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from common.study import assets
 from common.study.card import list_papers, load_card
 from common.study.console import console, prepare_streams
 from common.study.errors import StudyError
-from common.study.paths import is_committed, results_root
+from common.study.paths import is_committed, papers_root, results_root
 from common.study.study import Options, Study, parse_parameters
 
 CONSOLE = console()
@@ -267,6 +268,20 @@ def example(paper: str) -> None:
 
     folder = run(load_card(paper).slug)
     CONSOLE.print(f"log and curve: {os.path.relpath(folder)}", soft_wrap=True)
+
+
+@cli.command("score")
+@click.argument("paper")
+@click.option("--benchmark", required=True, type=click.Path(path_type=Path), help="File of questions.")
+@click.option("--answers", required=True, type=click.Path(path_type=Path), help="File of answers to them.")
+def score_command(paper: str, benchmark: Path, answers: Path) -> None:
+    """Score a user's answers to a benchmark of PAPER, where the paper reads one (its score.py)."""
+    slug = load_card(paper).slug
+    able = [name for name in list_papers() if (papers_root() / name / "score.py").is_file()]
+    if slug not in able:
+        raise StudyError(f"{slug} scores no benchmark; papers that do: {', '.join(able) or 'none'}")
+    for line in import_module(f"papers.{slug}.score").lines(benchmark, answers):
+        CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command("assets")

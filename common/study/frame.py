@@ -105,6 +105,37 @@ def average(part: pd.DataFrame, share: float = 1.0) -> pd.Series:
     return chosen.groupby("seed")["value"].mean()
 
 
+def late(part: pd.DataFrame, share: float = 0.2) -> pd.Series:
+    """Mean of each seed over the last `share` of its steps."""
+    start = part["step"].max() * (1 - share)
+    return part[part["step"] > start].groupby("seed")["value"].mean()
+
+
+def reached(part: pd.DataFrame, level: float) -> pd.Series:
+    """First step at which each seed's value is `level` or more; the last one where it never is."""
+    table = part.pivot_table(index="seed", columns="step", values="value")
+    there = (table >= level).to_numpy()
+    first = np.where(there.any(axis=1), there.argmax(axis=1), table.shape[1] - 1)
+    return pd.Series(table.columns.to_numpy()[first].astype(float), index=table.index)
+
+
+def roughness(part: pd.DataFrame, window: int) -> pd.Series:
+    """Standard deviation of each seed's step-to-step change, without a running mean of `window` steps."""
+    curves = _by_seed(part)
+    rest = curves - curves.rolling(window, center=True, min_periods=1).mean()
+    return rest.diff().std()
+
+
+def rebound(part: pd.DataFrame, window: int) -> pd.Series:
+    """Highest rise of each seed's curve after a fall, smoothed over `window` steps, over its first value."""
+    curves = _by_seed(part).rolling(window, min_periods=1).mean()
+    return (curves - curves.cummin()).max() / curves.iloc[0]
+
+
+def _by_seed(part: pd.DataFrame) -> pd.DataFrame:
+    return part.pivot_table(index="step", columns="seed", values="value")
+
+
 def paired(first: pd.Series, second: pd.Series) -> pd.Series:
     """Difference on the seeds that both arms were run on; a seed without a number in one of them is NaN."""
     both = first.index.intersection(second.index)

@@ -38,7 +38,6 @@ SURROUNDINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "WANDB_MODE": "disabled",
 }  # environment of every process that runs jobs
-LATE = {"torch": "torch._dynamo"}  # what a library imports with its first use, a second of every optimizer
 PEAK_UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of `getrusage` in a MiB
 
 
@@ -128,8 +127,8 @@ def _import_entry(job: Job, limits: Limits) -> None:
     try:
         with _output_in(Path(os.devnull)):
             importlib.import_module(module)
-            for part in (part for library, part in LATE.items() if library in sys.modules):
-                importlib.import_module(part)
+            if "torch" in sys.modules:  # its first optimizer would import this, for a second
+                importlib.import_module("torch._dynamo")
             covered(job, Sources())  # texts are remembered by their content
     except BaseException:  # foreign code; the job's own process meets the same error and reports it
         return

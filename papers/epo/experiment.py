@@ -1,32 +1,54 @@
 """The study of EPO: configuration with the paper's values, profiles as differences, jobs by sweep.
 
-Two tiers: exact checks of the equations (`runs.theory`) and a tabular agent on a lock of many turns
-(`runs.tabular`), which carries the comparisons. A text game with a pocket transformer is not built.
+Three tiers: exact checks of the equations (`runs.theory`), a tabular agent on a lock of many turns
+(`runs.tabular`), which carries the comparisons, and at `desk` transformers in a text game, trained by
+`papers.epo.trainer` with a critic in front.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job, Scalar, portions
+from common.tasks.text_games.simulators import RUNTIME, TEXTWORLD
 
 COEFFICIENTS = (3e-4, 1e-3, 3e-3, 1e-2)
 SEEDS_PER_JOB = 10
 THEORY = {"draws": 1000, "vocabulary": 8, "turns": 50}
 """Random instances, tokens of a random policy, longest episode of the arithmetic of Prop. 6.2."""
-# fmt: off
-ARMS = (
-    "ppo", "base", "epo", "epo10", "epo40", "epo1", "working", "wide", "narrow", "indicator", "constant",
-    "code", "decay", "decay_training", "ea", "random", "random_working", "fixed", "grpo", "grpo_base",
-    "grpo_epo",
-)
-# fmt: on
-"""Arms of the plain regime; `papers.epo.runs.tabular.ARMS` says what each is."""
+ARMS = {
+    "ppo": "PPO",
+    "base": "EPO-Base",
+    "epo": "EPO",
+    "epo10": "EPO, alpha = 0.1",
+    "epo40": "EPO, alpha = 0.4",
+    "epo1": "EPO, alpha = 1",
+    "working": "working corridor",
+    "wide": "EPO, kappa 0.5 to 1.5",
+    "narrow": "EPO, kappa 0.8 to 1.2",
+    "indicator": "indicator penalty",
+    "constant": "EPO W/O DW",
+    "code": "EPO, the code's reference and schedule",
+    "decay": "EPO-Decay, turns",
+    "decay_training": "EPO-Decay, training",
+    "ea": "EA",
+    "random": "random tokens",
+    "random_working": "random tokens, working corridor",
+    "fixed": "fixed reference",
+    "grpo": "GRPO",
+    "grpo_base": "GRPO, EPO-Base",
+    "grpo_epo": "GRPO, EPO",
+}
+"""Arms of the plain regime and their names; `papers.epo.runs.tabular.ARMS` says what each is."""
 DECOY = ("ppo", "base", "epo", "working", "random")
 TUNED = ("ppo", "base", "epo", "random")
 """Arms that are also run at the best of the rates that each of them was given on development seeds."""
+SEARCHES = {"ppo": {"epo_coefficient": 0.0}, "base": {"epo_alpha": 0.0}, "epo": {}}
+"""Arms of the text game, and what they change in the trainer's configuration."""
+TRAINER = "papers.epo.trainer"
 SHARING: dict[str, int] = {"shared": 3, "separate": 10}
 """Classes of stages that share an action's parameters; with one class a stage nothing is shared."""
 
@@ -77,11 +99,28 @@ class Tabular(Settings):
     batches: int = 64
 
 
+class TextGame(Settings):
+    """The transformers in the text game.
+
+    Attributes:
+        seeds: Of each arm; none below `desk`.
+        epo_coefficient: λ.
+        steps, learning_rate, imitation: As of `common.tasks.text_games.training.Search`.
+    """
+
+    seeds: int = 0
+    epo_coefficient: float = 0.001
+    steps: int = 40
+    learning_rate: float = 1e-3
+    imitation: int = 80
+
+
 class Config(Settings):
     """Defaults are the paper's values where it has them."""
 
     objective: Objective = Objective()
     tabular: Tabular = Tabular()
+    text_game: TextGame = TextGame()
 
 
 LOCK: dict[str, Any] = {"objective.steps": 100, "objective.episodes": 32}
@@ -95,21 +134,19 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tabular.batches": 3,
     },
     "laptop": LOCK,
+    "desk": LOCK | {"text_game.seeds": 10},
     "gpu": LOCK,
     "paper": {},
 }
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
-    """Every job of the sweeps theory, plain, tuned, decoy, sharing, strength and probe."""
-    return [*_theory(seeds), *_tabular(config, seeds)]
-
-
-def _theory(seeds: Sequence[int]) -> Iterator[Job]:
-    """Exact checks; they draw their instances from the first seed."""
-    for name in ("equations", "drift"):
-        entry = f"papers.epo.runs.theory:{name}"
-        yield Job("theory", {"analysis": name}, entry, THEORY, tuple(seeds[:1]))
+    """Every job of the sweeps theory, plain, tuned, decoy, sharing, strength, probe and text_game."""
+    checks = [
+        Job("theory", {"analysis": name}, f"papers.epo.runs.theory:{name}", THEORY, tuple(seeds[:1]))
+        for name in ("equations", "drift")
+    ]
+    return [*checks, *_tabular(config, seeds), *_searches(config.text_game, seeds)]
 
 
 def _tabular(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -133,6 +170,15 @@ def _tabular(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     arguments = _training(config) | {"batches": own.batches}
     for part in portions(some, SEEDS_PER_JOB):
         yield Job("probe", {}, "papers.epo.runs.tabular:probe", arguments, part)
+
+
+def _searches(own: TextGame, seeds: Sequence[int]) -> Iterator[Job]:
+    """Arms in the text game; those of one seed share warm start, worlds and random numbers."""
+    shared = own.model_dump(exclude={"seeds"}) | {"trainer": f"{TRAINER}:EPOTrainer", "logged": "epo/outside"}
+    job = partial(Job, "text_game", entry="common.tasks.text_games.training:train", modules=(TRAINER,))
+    for arm, changes in SEARCHES.items():
+        for seed in seeds[: own.seeds]:
+            yield job({"arm": arm}, config=shared | changes, seeds=(seed,), assets=(*RUNTIME, TEXTWORLD))
 
 
 def _simulated(

@@ -1,4 +1,4 @@
-"""What ``method.ipynb`` shows: the force on a token's entropy, by corridor and by schedule."""
+"""What ``method.ipynb`` shows: the force on a token's entropy, by corridor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from IPython.display import Image, display
 
 from common.plotting.style import HUES, label, legend, panels, png
-from papers.epo.method import Corridor, Schedule, beta_schedule, net_entropy_coefficient
+from papers.epo.method import Corridor, beta_schedule, net_entropy_coefficient
 
 CORRIDORS = {
     "EPO-Base": Corridor(alpha=0.0),
@@ -19,7 +19,6 @@ CORRIDORS = {
     "working corridor": Corridor(0.5, 1.5, alpha=3.0),
 }
 COLOURS = dict(zip(CORRIDORS, (HUES["blue"], HUES["orange"], HUES["green"]), strict=True))
-SCHEDULES: tuple[Schedule, ...] = ("paper", "constant", "code")
 
 
 def force(entropies: Sequence[float], corridor: Corridor, beta: float, reference: float) -> np.ndarray:
@@ -48,13 +47,6 @@ def picture(step: int = 0, total: int = 100, reference: float = 1.0) -> Image:
     label(axes[0], x="entropy of a token (nats)", y="push on it, in lambda")
     legend(figure)
     return Image(data=png(figure), alt="Push on a token's entropy under three corridors")
-
-
-def schedules(total: int = 100) -> pd.DataFrame:
-    """β at five steps of a run."""
-    steps = [0, total // 4, total // 2, 3 * total // 4, total]
-    table = {name: [beta_schedule(step, total, name) for step in steps] for name in SCHEDULES}
-    return pd.DataFrame(table, index=steps).round(4)
 
 
 def slider() -> None:

@@ -13,62 +13,38 @@ import pandas as pd
 
 from common.plotting.draw import dots, lines
 from common.plotting.style import GREY, HUES
-from common.study.audits import reported
+from common.study.audits import gains, possible
 from common.study.configuration import configure
 from common.study.frame import (
-    Errors,
     Interval,
     after,
+    average,
     curve,
     estimate,
     exact,
+    late,
     long_table,
     point,
+    reached,
+    rebound,
+    roughness,
     rows,
+    scalar,
     stacked,
     values,
 )
 from common.study.report import Figure, Measure, Twin
 from papers.epo.experiment import ARMS, COEFFICIENTS, DECOY, PROFILES, SHARING, TUNED, Config
 
-NAMES = {
-    "ppo": "PPO",
-    "base": "EPO-Base",
-    "epo": "EPO",
-    "epo10": "EPO, alpha = 0.1",
-    "epo40": "EPO, alpha = 0.4",
-    "epo1": "EPO, alpha = 1",
-    "working": "working corridor",
-    "wide": "EPO, kappa 0.5 to 1.5",
-    "narrow": "EPO, kappa 0.8 to 1.2",
-    "indicator": "indicator penalty",
-    "constant": "EPO W/O DW",
-    "code": "EPO, the code's reference and schedule",
-    "decay": "EPO-Decay, turns",
-    "decay_training": "EPO-Decay, training",
-    "ea": "EA",
-    "random": "random tokens",
-    "random_working": "random tokens, working corridor",
-    "fixed": "fixed reference",
-    "grpo": "GRPO",
-    "grpo_base": "GRPO, EPO-Base",
-    "grpo_epo": "GRPO, EPO",
+# fmt: off
+SHOWN = {
+    "base": "blue", "epo": "orange", "working": "green", "decay": "vermilion", "decay_training": "pink",
+    "constant": "brown", "ea": "purple", "random": "sky", "grpo_base": "blue", "grpo_epo": "orange",
 }
-COLOURS = {
-    "PPO": GREY,
-    "GRPO": GREY,
-    NAMES["base"]: HUES["blue"],
-    NAMES["epo"]: HUES["orange"],
-    NAMES["working"]: HUES["green"],
-    NAMES["decay"]: HUES["vermilion"],
-    NAMES["decay_training"]: HUES["pink"],
-    NAMES["constant"]: HUES["brown"],
-    NAMES["ea"]: HUES["purple"],
-    NAMES["random"]: HUES["sky"],
-    NAMES["grpo_base"]: HUES["blue"],
-    NAMES["grpo_epo"]: HUES["orange"],
-}
-LAST, WINDOW = 0.2, 10  # share of a run that counts as its end; steps of a running mean, the paper's
+# fmt: on
+COLOURS = {ARMS[arm]: HUES[hue] for arm, hue in SHOWN.items()} | {"PPO": GREY, "GRPO": GREY}
+MAIN = ("ppo", "epo", "base")
+WINDOW = 10  # steps of a running mean, the paper's
 
 # Measures: one number per seed
 
@@ -78,40 +54,31 @@ def series(frame: pd.DataFrame, name: str, arm: str, sweep: str = "plain", **lab
     return rows(frame, sweep, name, arm=arm, **labels)
 
 
-def last(part: pd.DataFrame) -> pd.Series:
-    """Mean of each seed over the last fifth of the steps."""
-    start = part["step"].max() * (1 - LAST)
-    return part[part["step"] > start].groupby("seed")["value"].mean()
-
-
 def success(frame: pd.DataFrame, arm: str, sweep: str = "plain", **labels: object) -> pd.Series:
-    """Success at the end."""
-    return last(series(frame, "success", arm, sweep, **labels))
-
-
-def entropy(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Mean entropy over steps, one column a seed."""
-    return series(frame, "entropy", arm).pivot_table(index="step", columns="seed", values="value")
+    """Success at the end: mean over the last fifth of the run."""
+    return late(series(frame, "success", arm, sweep, **labels))
 
 
 def oscillation(frame: pd.DataFrame, arm: str) -> pd.Series:
     """Standard deviation of the step-to-step change of entropy without its running mean."""
-    curves = entropy(frame, arm)
-    rest = curves - curves.rolling(WINDOW, center=True, min_periods=1).mean()
-    return rest.diff().std()
+    return roughness(series(frame, "entropy", arm), WINDOW)
 
 
-def remaining(frame: pd.DataFrame, arm: str) -> pd.Series:
+def remaining(frame: pd.DataFrame, arm: str, sweep: str = "plain") -> pd.Series:
     """Entropy of the last fifth over that of the first step."""
-    own = series(frame, "entropy", arm)
-    return last(own) / after(own, 0)
+    own = series(frame, "entropy", arm, sweep)
+    return late(own) / after(own, 0)
 
 
-def illness(frame: pd.DataFrame) -> pd.Series:
+def illness(frame: pd.DataFrame, sweep: str = "plain") -> pd.Series:
     """How far PPO's smoothed entropy rises after a fall, or falls below a fifth; over its first value."""
-    curves = entropy(frame, "ppo").rolling(WINDOW, min_periods=1).mean()
-    rebound = (curves - curves.cummin()).max() / curves.iloc[0]
-    return rebound.clip(lower=0.2 - remaining(frame, "ppo"))
+    rise = rebound(series(frame, "entropy", "ppo", sweep), WINDOW)
+    return rise.clip(lower=0.2 - remaining(frame, "ppo", sweep))
+
+
+def felt(frame: pd.DataFrame, sweep: str = "plain") -> pd.Series:
+    """Relative change of the final entropy by the bonus."""
+    return remaining(frame, "base", sweep) / remaining(frame, "ppo", sweep) - 1
 
 
 def outside(frame: pd.DataFrame, arm: str, sweep: str = "plain") -> pd.Series:
@@ -123,16 +90,12 @@ def outside(frame: pd.DataFrame, arm: str, sweep: str = "plain") -> pd.Series:
 def apart(frame: pd.DataFrame, arm: str, sweep: str = "plain") -> float:
     """RL steps between evaluations."""
     steps, evaluations = (series(frame, name, arm, sweep)["step"].max() for name in ("entropy", "success"))
-    return float((steps + 1) / evaluations)
+    return float(round((steps + 1) / evaluations))
 
 
 def steps_to_half(frame: pd.DataFrame, arm: str) -> pd.Series:
     """RL steps until success is 50 %; the whole run where it never is."""
-    table = series(frame, "success", arm).pivot_table(index="seed", columns="step", values="value")
-    every = apart(frame, arm)
-    reached = table.to_numpy() >= 0.5
-    first = np.where(reached.any(axis=1), reached.argmax(axis=1), table.shape[1] - 1)
-    return pd.Series(every * first, index=table.index)
+    return apart(frame, arm) * reached(series(frame, "success", arm), 0.5)
 
 
 def gap(frame: pd.DataFrame, sharing: str) -> pd.Series:
@@ -162,42 +125,34 @@ def theory(*names: str) -> Measure:
     return lambda frame: values(frame, "theory", *names, analysis="equations")
 
 
-# Audits of the paper's own numbers
-
-
-def improvements(_frame: pd.DataFrame) -> Errors:
-    """Distance of the printed improvements to those that cells within rounding allow, points."""
-    table, half = reported("epo", "table1"), 0.05
-    errors = []
-    for base in ("PPO", "GRPO"):
-        old, new, stated = (table.loc[row] for row in (base, f"{base}+EPO", f"{base}+EPO, gain (%)"))
-        low, high = (100 * ((new + s * half) / (old - s * half) - 1) for s in (-1, 1))
-        errors.append(np.maximum(np.maximum(low - stated, stated - high), 0.0))
-    return np.concatenate(errors)
-
-
-def forty_eighths(_frame: pd.DataFrame) -> Errors:
-    """Distance of each Succ.* of the trained rows to the nearest k of 48 episodes, points."""
-    trained = ["PPO", "PPO+EPO", "GRPO", "GRPO+EPO"]
-    cells = reported("epo", "table1").filter(like="*").loc[trained].to_numpy().ravel()
-    return cells - np.round(cells * 48 / 100) / 48 * 100
-
+STARS = dict.fromkeys(("SW IID Succ.*", "SW OOD Succ.*", "AW IID Succ.*", "AW OOD Succ.*"), 48)
+TRAINED = ("PPO", "PPO+EPO", "GRPO", "GRPO+EPO")
+AUDITS = (
+    gains("epo", "table1", [(base, f"{base}+EPO", f"{base}+EPO, gain (%)") for base in ("PPO", "GRPO")]),
+    possible("epo", "table1", STARS, TRAINED),
+)
 
 PREMISES: dict[str, Measure] = {
     "ill": illness,
-    "bonus_acts": lambda f: remaining(f, "base") / remaining(f, "ppo") - 1,
+    "bonus_acts": felt,
     "headroom": lambda f: success(f, "base"),
     "outside": lambda f: outside(f, "epo"),
     "outside_tuned": lambda f: outside(f, "epo", "tuned"),
     "outside_working": lambda f: outside(f, "working"),
+    "text_ill": lambda f: illness(f, "text_game"),
+    "text_bonus": lambda f: felt(f, "text_game"),
+    "text_headroom": lambda f: success(f, "base", "text_game"),
+    "text_outside": lambda f: average(series(f, "epo/outside", "epo", "text_game")),
 }
 CLAIMS: dict[str, Measure] = {
     "c1": lambda f, arm="epo": success(f, arm) - success(f, "ppo"),
     "c1_tuned": lambda f, arm="epo": success(f, arm, "tuned") - success(f, "ppo", "tuned"),
+    "c1_text": lambda f, arm="epo": success(f, arm, "text_game") - success(f, "ppo", "text_game"),
     "c1_rate": lambda f, arm="tuned": success(f, "ppo", arm) - success(f, "epo"),
     "c2_smooth": lambda f, arm="epo": np.log(oscillation(f, arm) / oscillation(f, "ppo")),
     "c2_low": lambda f, arm="epo": remaining(f, arm) - remaining(f, "ppo"),
     "c3a": lambda f, arm="epo": success(f, arm) - success(f, "base"),
+    "c3a_text": lambda f, arm="epo": success(f, arm, "text_game") - success(f, "base", "text_game"),
     "c3b": lambda f, arm="working": success(f, arm) - success(f, "base"),
     "c4": lambda f: np.subtract(*(series(f, "entropy", a).value.to_numpy() for a in ("indicator", "base"))),
     "c5_force": theory("force"),
@@ -211,12 +166,20 @@ CLAIMS: dict[str, Measure] = {
     "c9_success": lambda f, arm="decay": success(f, arm) - success(f, "base"),
     "c10": lambda f, arm="epo": success(f, arm) - success(f, "ea"),
     "c11": lambda f, arm="epo": noise(f, arm) - noise(f, "base"),
-    "c12": lambda f: np.concatenate([improvements(f), forty_eighths(f)]),
+    "c12": lambda f: np.concatenate([audit(f) for audit in AUDITS]),
 }
 
 # Tables
 
-FIELDS = {"lambda": "coefficient", "kappa_l": "kappa_low", "kappa_r": "kappa_high", "RL steps": "steps"}
+FIELDS = {
+    "lambda": "objective.coefficient",
+    "kappa_l": "objective.kappa_low",
+    "kappa_r": "objective.kappa_high",
+    "RL steps": "objective.steps",
+    "gamma": "objective.gamma",
+    "alpha": "objective.alpha",
+    "learning rate": "tabular.learning_rate",
+}
 
 
 def scores(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
@@ -224,26 +187,31 @@ def scores(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
     for regime, arms in {"plain": ARMS, "decoy": DECOY, "tuned": TUNED}.items():
         for arm in arms:
             best = series(frame, "success", arm, regime).groupby("seed")["value"].max()
-            yield NAMES[arm], f"{regime} Succ.*", estimate(100 * best)
-            yield NAMES[arm], f"{regime} Succ.", estimate(100 * success(frame, arm, regime))
+            yield ARMS[arm], f"{regime} Succ.*", estimate(100 * best)
+            yield ARMS[arm], f"{regime} Succ.", estimate(100 * success(frame, arm, regime))
 
 
 def ablation(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
     """What each arm did to entropy and success in the plain regime."""
     for arm in ARMS:
-        yield NAMES[arm], "success minus PPO's", estimate(success(frame, arm) - success(frame, "ppo"))
-        yield NAMES[arm], "entropy, last over first", estimate(remaining(frame, arm))
-        yield NAMES[arm], "tokens outside (%)", estimate(100 * outside(frame, arm))
-        yield NAMES[arm], "steps to 50 %", estimate(steps_to_half(frame, arm))
+        yield ARMS[arm], "success minus PPO's", estimate(success(frame, arm) - success(frame, "ppo"))
+        yield ARMS[arm], "entropy, last over first", estimate(remaining(frame, arm))
+        yield ARMS[arm], "tokens outside (%)", estimate(100 * outside(frame, arm))
+        yield ARMS[arm], "steps to 50 %", estimate(steps_to_half(frame, arm))
+
+
+def searches(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
+    """The text game, success in percent."""
+    for arm in MAIN:
+        yield ARMS[arm], "seen worlds", estimate(100 * success(frame, arm, "text_game"))
+        yield ARMS[arm], "unseen worlds", estimate(100 * scalar(frame, "text_game", "unseen", arm=arm))
+        yield ARMS[arm], "entropy, last over first", estimate(remaining(frame, arm, "text_game"))
 
 
 def hyperparameters(_frame: pd.DataFrame) -> pd.DataFrame:
     """Ours at the laptop profile."""
     config = configure(Config, PROFILES, "laptop")
-    own = config.objective.model_dump()
-    cells = {row: own[name] for row, name in (FIELDS | {"gamma": "gamma", "alpha": "alpha"}).items()}
-    cells["learning rate"] = config.tabular.learning_rate
-    return long_table((row, "lock", exact(value)) for row, value in cells.items())
+    return long_table((row, "lock", exact(config.value(name))) for row, name in FIELDS.items())
 
 
 TABLES: dict[str, Twin] = {
@@ -251,10 +219,11 @@ TABLES: dict[str, Twin] = {
     "table2": hyperparameters,
     "table3": hyperparameters,
     "arms": lambda f: long_table(ablation(f)),
+    "searches": lambda f: long_table(searches(f)),
     "strength": lambda f: long_table(
         (
             f"lambda = {coefficient:g}",
-            NAMES[arm],
+            ARMS[arm],
             estimate(100 * success(f, arm, "strength", coefficient=coefficient)),
         )
         for coefficient in COEFFICIENTS
@@ -274,7 +243,7 @@ def curves(frame: pd.DataFrame, arms: tuple[str, ...], sweep: str = "plain", **p
                 part = series(frame, name, arm, sweep)
                 every = 1.0 if name == "entropy" else apart(frame, arm, sweep)
                 steps = part["step"].astype(float) * every
-                yield curve(part.assign(step=steps), panel=panel.replace("_", " "), arm=NAMES[arm])
+                yield curve(part.assign(step=steps), panel=panel.replace("_", " "), arm=ARMS[arm])
 
     return stacked(parts())
 
@@ -286,9 +255,9 @@ def successes(frame: pd.DataFrame, **sweeps: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-MAIN = ("ppo", "epo", "base")
 NOTE = "tabular agent on a lock of 10 stages"
-CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=("success", "above", "below"))
+CURVED = ("success", "above", "below", "outside")  # ends of panels that show rates
+CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=CURVED)
 
 FIGURES: dict[str, Figure] = {
     "fig1": Figure(
@@ -319,6 +288,15 @@ FIGURES: dict[str, Figure] = {
     "fig8": Figure(lambda f: curves(f, ("ppo", "ea", "epo"), success="success", entropy="entropy"), CURVES),
     "corridor": Figure(
         lambda f: curves(f, ("epo", "working", "narrow"), share_above="above", share_below="below"), CURVES
+    ),
+    "text_game": Figure(
+        lambda f: stacked(
+            [
+                curves(f, MAIN, "text_game", success="success", entropy="entropy"),
+                curves(f, ("epo",), "text_game", share_outside="epo/outside"),
+            ]
+        ),
+        lines("0.1 M, the coin game of TextWorldExpress", x="RL step", fixed=COLOURS, rates=CURVED),
     ),
     "sharing": Figure(
         lambda f: stacked(point(gap(f, name), panel="change of the gap", arm=name) for name in SHARING),

@@ -26,26 +26,12 @@ from papers.epo.method import (
     epo_loss,
 )
 
+Decay = Literal["", "turns", "training"]
+
 
 @dataclass
 class EPOConfig(GroupConfig):
-    """Configuration of `EPOTrainer`; the rest is `common.rl.config.GroupConfig` and `trl.GRPOConfig`.
-
-    Attributes:
-        epo_coefficient: λ, weight of bonus and smoothing; 0 is GRPO.
-        epo_alpha: α, weight of the smoothing; 0 is EPO-Base.
-        epo_kappa_low: κ_l.
-        epo_kappa_high: κ_r.
-        epo_gamma: γ of the paper's schedule.
-        epo_schedule: β_k, see `beta_schedule`.
-        epo_steps: K; 0 takes the rollout batches of the run.
-        epo_penalty: ``"hinge"`` (Eq. 3) or the official code's ``"indicator"``, which has no gradient.
-        epo_reference: ``"global"`` (the paper) or ``"per_turn"`` (the code).
-        epo_include_current: The reference counts the current batch (the code).
-        epo_from_turn: Smooth only passes that hold a turn of this index or later (the code: 25).
-        epo_average: ``"trajectories"`` (Eq. 2) or ``"tokens"`` (the code).
-        epo_decay: EPO-Decay: ``"turns"`` or ``"training"``.
-    """
+    """Configuration of `EPOTrainer`; the rest is `common.rl.config.GroupConfig` and `trl.GRPOConfig`."""
 
     epo_coefficient: float = field(default=0.001, metadata={"help": "Weight of the entropy terms."})
     epo_alpha: float = field(default=0.05, metadata={"help": "Weight of the smoothing; 0 is EPO-Base."})
@@ -55,13 +41,11 @@ class EPOConfig(GroupConfig):
     epo_schedule: Schedule = field(default="paper", metadata={"help": f"One of {', '.join(SCHEDULES)}."})
     epo_steps: int = field(default=0, metadata={"help": "RL steps of the schedule; 0: those of the run."})
     epo_penalty: Penalty = field(default="hinge", metadata={"help": f"One of {', '.join(PENALTIES)}."})
-    epo_reference: Reference = field(default="global", metadata={"help": "global or per_turn."})
-    epo_include_current: bool = field(default=False, metadata={"help": "Count the current batch too."})
-    epo_from_turn: int = field(default=0, metadata={"help": "Smooth passes with this turn or later only."})
+    epo_reference: Reference = field(default="global", metadata={"help": "global, or the code's per_turn."})
+    epo_include_current: bool = field(default=False, metadata={"help": "Count the current batch (the code)."})
+    epo_from_turn: int = field(default=0, metadata={"help": "Smooth from this turn on (the code: 25)."})
     epo_average: Average = field(default="trajectories", metadata={"help": "trajectories or tokens."})
-    epo_decay: Literal["", "turns", "training"] = field(
-        default="", metadata={"help": "EPO-Decay by turns or over training."}
-    )
+    epo_decay: Decay = field(default="", metadata={"help": "EPO-Decay by turns or over training."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,12 +150,10 @@ class EPOTrainer(AgentTrainer, name="EPO", tags=("grpo", "agents", "epo")):
 
         An episode that is over has no tokens, so that it does not count.
         """
-        turns, mask = rollout.turns, rollout.mask
-        sums, counts = by_turn(rollout.entropies, turns, mask)
-        width = self.rules.turns
+        turns, width = rollout.turns, self.rules.turns
+        places = turns if self.args.epo_reference == "per_turn" else torch.zeros_like(turns)
+        sums, counts = by_turn(rollout.entropies, places, rollout.mask)
         sums, counts = (torch.nn.functional.pad(each, (0, width - each.shape[1])) for each in (sums, counts))
-        if self.args.epo_reference == "global":
-            sums, counts = (each.sum(dim=1, keepdim=True) for each in (sums, counts))
         totals = self.sum_over_processes(torch.stack([sums.sum(dim=0), counts.sum(dim=0)])).cpu()
         means = (totals[0] / totals[1].clamp(min=1))[totals[1] > 0]
         self.history.append(means, width)

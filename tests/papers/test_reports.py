@@ -37,7 +37,9 @@ def entries(kind: str) -> list[tuple[str, str]]:
 def artefacts(slug: str) -> Artefacts:
     """The report on the committed values; `laptop` is the profile that decides."""
     values = read_values(ROOT / "results" / slug / "laptop" / "values.parquet")
-    return Artefacts(Study(slug, "laptop"), values)
+    study = Study(slug, "laptop")
+    study.lacking = frozenset()  # what is committed had all, whatever is installed here
+    return Artefacts(study, values)
 
 
 def cells(text: str) -> set[int]:

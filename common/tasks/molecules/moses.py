@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import rdkit
+from filelock import FileLock
 
 from common.study.assets import ASSETS, verified
 from common.study.errors import StudyError
@@ -105,9 +106,15 @@ def coverage(library: tuple[str, ...], sample: int, seed: int, split: Split = "t
 
 
 def leads(
-    split: Split, name: str, count: int, seed: int = 0, budget: int = PROOF, harvest: Harvest | None = None
+    split: Split,
+    name: str,
+    count: int,
+    seed: int = 0,
+    budget: int = PROOF,
+    fewest: int = 0,
+    harvest: Harvest | None = None,
 ) -> Survey:
-    """Leads of a task that one of our oracles scores, each with a witness found within the budget.
+    """Leads of a task that one of our oracles scores, with witnesses that took `fewest` to `budget` calls.
 
     Raises:
         StudyError: no such task, a property that needs a user's function, or the package is not installed.
@@ -118,9 +125,10 @@ def leads(
 
     def make() -> dict[str, Any]:
         candidates = (designs.lead(smiles, SLOTS) for smiles in molecules(split, seed))
-        return asdict(survey(designs, candidates, goal, scored, count, budget))
+        return asdict(survey(designs, candidates, goal, scored, count, budget, fewest))
 
-    recipe = {"task": asdict(goal), "count": count, "seed": seed, "budget": budget, "split": split}
+    recipe = {"task": asdict(goal), "count": count, "seed": seed, "split": split}
+    recipe |= {"budget": budget, "fewest": fewest}
     found = _kept("leads", recipe | {"side_chains": designs.side_chains}, split, make)
     return Survey(**found | {"leads": tuple(_lead(each) for each in found["leads"])})
 
@@ -138,14 +146,15 @@ def _decomposed(smiles: str) -> Decorated | None:
 
 
 def _kept(name: str, recipe: dict[str, Any], split: Split, make: Callable[[], Any]) -> Any:
-    """What was made once from these molecules, with this RDKit and this source."""
+    """What was made once from these molecules, with this RDKit and this source, by one process at a time."""
     asset = FILES[split]
     verified(asset)
     origin = {"recipe": recipe, "molecules": ASSETS[asset].sha256, "rdkit": rdkit.__version__}
     place = store_root().parent / "molecules" / f"{name}-{product_name(origin, __name__)}.json"
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(make()), encoding="utf-8")
-        part.replace(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_suffix(".lock")):
+        if not place.exists():
+            part = place.with_suffix(f".{os.getpid()}")
+            part.write_text(json.dumps(make()), encoding="utf-8")
+            part.replace(place)
     return json.loads(place.read_text(encoding="utf-8"))

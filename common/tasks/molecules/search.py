@@ -180,17 +180,19 @@ class Survey:
         seen: Molecules looked at.
         covered: Those that are designs of the space.
         admitted: Those of them that the task takes, and that keep its limits themselves.
+        solved: Those of them for which a witness was found, however soon.
     """
 
     leads: tuple[Lead, ...]
     seen: int
     covered: int
     admitted: int
+    solved: int
 
     @property
     def solvable(self) -> float:
         """Share of the admitted leads for which a witness was found."""
-        return len(self.leads) / self.admitted
+        return self.solved / self.admitted
 
 
 def survey(
@@ -200,6 +202,7 @@ def survey(
     oracles: dict[str, Oracle],
     count: int,
     budget: int = PROOF,
+    fewest: int = 0,
 ) -> Survey:
     """The first `count` candidates of distinct molecules that the task admits and local search solves.
 
@@ -210,12 +213,13 @@ def survey(
         oracles: Functions of its properties.
         count: Leads wanted.
         budget: Most oracle calls for a witness.
+        fewest: Oracle calls that a witness has to take: easier leads are left out.
 
     Raises:
         StudyError: there are too few.
     """
     leads: dict[str, Lead] = {}
-    seen = covered = admitted = 0
+    seen = covered = admitted = solved = 0
     known = set()
     for candidate in candidates:
         if len(leads) == count:
@@ -230,11 +234,13 @@ def survey(
             continue
         admitted += 1
         found = best_first(space, candidate, assay, np.random.default_rng(admitted))
-        if found.success:
+        solved += found.success
+        if found.success and found.calls >= fewest:
             leads[candidate.smiles] = replace(candidate, witness=found.design, witness_calls=found.calls)
     if len(leads) < count:
         raise StudyError(
             f"{count} leads for '{task.name}' wanted; of {seen} molecules {covered} are designs, the task "
-            f"takes {admitted} of these, and {len(leads)} can be improved within {budget} calls"
+            f"takes {admitted} of these, and {len(leads)} can be improved within {budget} calls, "
+            f"{fewest} of them at least"
         )
-    return Survey(tuple(leads.values()), seen, covered, admitted)
+    return Survey(tuple(leads.values()), seen, covered, admitted, solved)

@@ -20,6 +20,7 @@ from common.statistics import Interval
 from common.tasks.or_models.solver import TOLERANCE, same_optimum
 
 NO_OPTIMUM = "no best solution"
+SHOWN = 5  # wrong answers that are named
 _SPACE = " \t\r\n"
 Value = float | None
 """Value of an optimum; None: there is none."""
@@ -145,6 +146,28 @@ def _fault(line: int, what: str, fix: str) -> BenchmarkError:
 def _kind(value: Any) -> str:
     names = {bool: "true or false", str: "a text", list: "an array", dict: "an object", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+def explain(questions: Sequence[Question], answers: Sequence[Answer]) -> Iterator[str]:
+    """The share of right answers with its interval, and the first that are wrong.
+
+    Raises:
+        BenchmarkError: another number of answers than of questions.
+    """
+    found = score(questions, answers)
+    counts = ", ".join(f"{found.marks.count(mark)} {mark}" for mark in ("right", "wrong", "not given"))
+    low, high = found.interval.low, found.interval.high
+    yield f"{found.accuracy:.1%} [{low:.1%}, {high:.1%}] of {len(questions)} questions: {counts}"
+    wrong = [place for place, mark in enumerate(found.marks) if mark == "wrong"]
+    for place in wrong[:SHOWN]:
+        said, wanted = answers[place].value, questions[place].answer
+        yield f"line {questions[place].line}: {_written(said)}, published {_written(wanted)}"
+    if len(wrong) > SHOWN:
+        yield f"and {len(wrong) - SHOWN} more"
+
+
+def _written(value: Value) -> str:
+    return NO_OPTIMUM if value is None else f"{value:g}"
 
 
 def _lines(text: str) -> Iterator[tuple[int, Any]]:

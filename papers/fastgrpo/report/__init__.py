@@ -243,7 +243,6 @@ def no_gain(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping[str
         axis.scatter(list(stated.values()), list(stated), marker="x", color="0.35", s=24, label="paper")
         axis.set_xlim(right=1.05 * max(axis.get_xlim()[1], *stated.values()))
         axis.axvline(1.0, **REFERENCE)
-        axis.set_ylabel("")
 
 
 def paper_range(axes: Mapping[str, Axes], _data: pd.DataFrame, reported: Mapping[str, float]) -> None:

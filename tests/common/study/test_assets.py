@@ -82,6 +82,17 @@ def test_installing_is_one_line_whatever_the_index_says(package, monkeypatch, st
     assert len(asked) == 1
 
 
+def test_what_debian_brings_is_found_in_its_folder_and_never_installed_by_pip(tmp_path, monkeypatch):
+    debian = assets.DebianAsset("toys", "1", str(tmp_path), "a.mod", "0" * 64, "GPL-3", 1, "toys")
+    monkeypatch.setitem(ASSETS, "toys", debian)
+    monkeypatch.setattr(assets.subprocess, "run", None)
+    assert assets.reason(["toys"]) == "needs toys (toys==1), which is not installed: apt-get install toys"
+    (said,) = assets.install(["toys"])
+    assert "apt-get install toys brings it" in said
+    (tmp_path / "a.mod").touch()
+    assert assets.missing(["toys"]) == frozenset()
+
+
 def test_the_checksum_of_an_asset_is_in_the_key_of_a_job_that_reads_it(package, monkeypatch):
     plain = Job("a", {}, "papers.qae.runs.theory:two_regimes", {}, (1,))
     reads = replace(plain, assets=("toy",))

@@ -3,7 +3,17 @@ import pandas as pd
 import pytest
 
 from common.statistics import mean_interval
-from common.study.frame import estimate, over, paired, point, summarise
+from common.study.frame import (
+    estimate,
+    late,
+    over,
+    paired,
+    point,
+    reached,
+    rebound,
+    roughness,
+    summarise,
+)
 
 
 def test_estimate_is_the_t_interval_of_the_seeds_that_have_a_value():
@@ -71,3 +81,30 @@ def test_a_scalar_over_a_label_becomes_a_curve():
     )
     curve = over(frame, "rows", "profile", "seconds", arm="a")
     assert curve[["step", "value"]].to_numpy().tolist() == [[1.0, 2.0], [8.0, 3.0]]
+
+
+def curves(*values):
+    """A part with a seed for each list of values."""
+    parts = [
+        pd.DataFrame({"seed": seed, "step": range(len(own)), "value": own}) for seed, own in enumerate(values)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_the_end_of_a_run_is_its_last_fifth():
+    assert late(curves([0.0] * 9 + [2.0, 4.0]))[0] == 3.0
+
+
+def test_a_level_is_reached_once_or_at_the_end():
+    assert reached(curves([0.0, 0.6, 0.2, 1.0], [0.0, 0.1, 0.2, 0.3]), 0.5).tolist() == [1.0, 3.0]
+
+
+def test_a_trend_is_smooth_and_a_zigzag_is_not():
+    trend, zigzag = np.linspace(1, 0, 60), 0.1 * (-1.0) ** np.arange(60)
+    calm, wild = roughness(curves(trend, trend + zigzag), 10)
+    assert calm < 0.01 < wild
+
+
+def test_a_rise_after_a_fall_is_over_the_first_value():
+    fall, rise = np.linspace(2, 1, 20), np.linspace(1, 1.5, 20)
+    assert rebound(curves(fall, np.concatenate([fall, rise])), 1).tolist() == pytest.approx([0.0, 0.25])

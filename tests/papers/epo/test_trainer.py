@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset
 
 from common.agents.episodes import Rules, World
+from common.agents.ppo import with_critic
 from common.agents.trainer import AgentTrainer
 from common.models.recipe import ModelShape, build_model
 from common.rl import testing
@@ -111,3 +112,14 @@ def test_every_variant_trains(tmp_path, fields):
 def test_a_wrong_setting_is_refused(tmp_path, fields, named):
     with pytest.raises(ValueError, match=named):
         EPOConfig(**{**testing.NEUTRAL, "output_dir": str(tmp_path), **fields})
+
+
+def test_with_a_critic_in_front_it_is_still_the_agent_trainer_but_for_its_term(tmp_path):
+    off = run(tmp_path, with_critic(EPOTrainer), epo_coefficient=0.0)
+    testing.assert_bitwise(
+        testing.weights(off), testing.weights(run(tmp_path, with_critic(AgentTrainer), GroupConfig))
+    )
+    on = run(tmp_path, with_critic(EPOTrainer), epo_coefficient=0.1)
+    assert set(on.companions()) == {"critic", "entropy_history"}
+    with pytest.raises(AssertionError):
+        testing.assert_bitwise(testing.weights(on), testing.weights(off))
