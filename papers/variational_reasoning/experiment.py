@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from common.rl.run import pocket_files
 from common.study.configuration import Settings, paper
 from common.study.errors import StudyError
 from common.study.jobs import Job, Scalar
 
-BASE = "countdown"
 CHECKS = ("bounds", "estimators", "forward_kl", "behaviour", "factors")
 MAIN = "sft acc uniform shuffled"
 ABLATIONS = "sft acc uniform without wrong gml lik k1 k2 k4 single single_mix mix overlap apart naive"
+REVERSE = "papers.variational_reasoning.runs.proposals:reverse"
 MANY = "sft acc uniform"
 """Arms of which pass@32 is measured."""
 LIMITS = {"laptop": {"seconds": 900.0, "memory": 1800.0}, "desk": {"seconds": 3600.0, "memory": 1800.0}}
@@ -63,6 +62,7 @@ class Config(Settings):
 
     Attributes:
         model: ``pocket``, or the paper's, which this study cannot run.
+        base_steps: Optimizer steps of a base policy (`common.tasks.countdown.warm_start`); three take turns.
         probe_questions: Whose gradients and prior traces are looked at.
         many_samples: Of a test question, for pass@k.
         draws: Random instances of the exact checks.
@@ -73,6 +73,7 @@ class Config(Settings):
     final: Final = Final()
     stages: Stages = Stages()
     reverse: Reverse = Reverse()
+    base_steps: int = 1500
     test_questions: int = 300
     probe_questions: int = 100
     many_samples: int = 32
@@ -87,7 +88,7 @@ POCKET: dict[str, Any] = {
     "final.learning_rate": 2e-3,
     "final.answers": 4,
     "final.steps": 160,
-    "stages.questions": 400,
+    "stages.questions": 500,
     "stages.steps": 160,
     "stages.learning_rate": 2e-3,
 }
@@ -104,6 +105,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "reverse.steps": 1,
         "reverse.questions": 2,
         "reverse.traces": 2,
+        "base_steps": 2,
         "test_questions": 6,
         "probe_questions": 4,
         "many_samples": 4,
@@ -148,25 +150,17 @@ def _pocket(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     some = seeds[: config.ablation_seeds]
     training = "papers.variational_reasoning.runs.training"
     for seed in seeds[: config.seeds]:
-        yield _job("main", f"{training}:main", shared | {"arms": MAIN}, seed)
+        yield Job("main", {}, f"{training}:main", shared | {"arms": MAIN}, (seed,))
     for seed in some:
-        yield _job("ablations", f"{training}:ablations", shared | more | {"arms": ABLATIONS}, seed)
+        yield Job("ablations", {}, f"{training}:ablations", shared | more | {"arms": ABLATIONS}, (seed,))
         none = {"arms": "sft acc", "many": "", "many_samples": 0}
-        yield _job("clean", f"{training}:ablations", shared | clean | none, seed)
-        yield _job("reverse", "papers.variational_reasoning.runs.proposals:reverse", shared | reverse, seed)
-
-
-def _job(sweep: str, entry: str, arguments: dict[str, Any], seed: int) -> Job:
-    return Job(sweep, {}, entry, arguments, (seed,), pocket_files(seed, BASE))
+        yield Job("clean", {}, f"{training}:ablations", shared | clean | none, (seed,))
+        yield Job("reverse", {}, REVERSE, shared | reverse, (seed,))
 
 
 def _arguments(config: Config) -> dict[str, Any]:
     """What all pocket jobs share."""
     stages = config.stages.model_dump()
-    own = {
-        "stage_steps": stages.pop("steps"),
-        "stage_rate": stages.pop("learning_rate"),
-        "base": BASE + "-{}",
-    }
-    sizes = config.model_dump(include={"test_questions", "probe_questions"})
+    own = {"stage_steps": stages.pop("steps"), "stage_rate": stages.pop("learning_rate")}
+    sizes = config.model_dump(include={"base_steps", "test_questions", "probe_questions"})
     return config.final.model_dump() | stages | own | sizes

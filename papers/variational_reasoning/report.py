@@ -270,7 +270,7 @@ def before(frame: pd.DataFrame) -> pd.DataFrame:
     return stacked(one(kind, panel, name) for kind, panel in panels for name in FACTORS)
 
 
-NOTE = "Countdown, decoder of 0.2 M parameters"
+NOTE = "Countdown, decoder of 0.1 M parameters"
 CLOSED = "closed forms; norms for traces that are right or wrong for sure"
 FIGURES: dict[str, Figure] = {
     "gains": Figure(gains, dots(NOTE, y="accuracy minus SFT's", level=0.0, fixed=COLOURS)),

@@ -1,9 +1,9 @@
-"""Countdown: an expression that uses each of three or four numbers once and gives a target.
+"""Countdown: an expression that uses each of three numbers once and gives a target.
 
 Every solution of a question is enumerated, a verifier reads any expression, and a teacher writes
-demonstrations: attempts that combine two numbers at a time, the last of which gives the target, and the
-answer. A demonstration may slip: a wrong sum in a failing attempt, or a last attempt that does not support
-the answer, which is right all the same.
+demonstrations: attempts that combine two numbers at a time and say what is left, the last of which gives the
+target, and the answer. A demonstration may slip: a wrong sum in a failing attempt, or a last attempt that
+does not support the answer, which is right all the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 THINK, DONE, HINT, END_HINT = "<think>", "</think>", "<hint>", "</hint>"
 ARROW, NO, OK = "->", "no", "ok"
-LARGEST, HIGHEST_NUMBER, HIGHEST_TARGET = 99, 10, 50
+LARGEST, HIGHEST_NUMBER, HIGHEST_TARGET = 36, 9, 36
 """Largest value that a step may have, largest number and target of a question."""
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 VOCABULARY = (
@@ -29,11 +29,12 @@ VOCABULARY = (
     *("(", ")", "=", *OPERATORS),
     *map(str, range(LARGEST + 1)),
 )
-TRACE_TOKENS, ANSWER_TOKENS = 50, 12
+SIZE = 3
+"""Numbers of a question that is drawn; solutions and verifier read questions of any size."""
+TRACE_TOKENS, ANSWER_TOKENS = 38, 10
 """Longest trace and answer, their end marks included."""
-HARD = 2
-"""A hard question has four numbers and at most so many solutions that differ in more than order; an easy one
-has three numbers."""
+HARD = 1
+"""A hard question has at most so many solutions; an easy one can be solved in several ways."""
 HELD_OUT = 0.3  # of the multisets of numbers
 
 Step = tuple[int, str, int, int]
@@ -51,11 +52,6 @@ class Solution:
 
     steps: tuple[Step, ...]
     answer: str
-
-    @property
-    def form(self) -> str:
-        """The same for two expressions that differ only in the order of sums and products."""
-        return str(_form(ast.parse(self.answer, mode="eval").body))
 
 
 @dataclass(frozen=True)
@@ -76,8 +72,8 @@ class Question:
 
     @property
     def hard(self) -> bool:
-        """Four numbers."""
-        return len(self.numbers) > 3
+        """One way of combining the numbers gives the target."""
+        return len(self.solutions) <= HARD
 
     @property
     def solutions(self) -> tuple[Solution, ...]:
@@ -89,11 +85,6 @@ class Question:
     def answers(self) -> frozenset[str]:
         """Every correct expression with brackets around its inner steps: Y_q up to superfluous brackets."""
         return frozenset(text for own in self.solutions for text in _orders(own.answer))
-
-    @property
-    def count(self) -> int:
-        """Solutions that differ in more than order."""
-        return len({own.form for own in self.solutions})
 
     def verify(self, answer: str) -> bool:
         """Whether an expression uses each number once and gives the target; anything else is wrong."""
@@ -160,24 +151,6 @@ def _search(
             _search((*rest, step[-1]), (*steps, step), found)
 
 
-def _form(node: ast.expr) -> list[tuple[int, str]]:
-    """Signed terms of an expression, in one order for all expressions that differ only in order."""
-    if isinstance(node, ast.Constant):
-        return [(1, str(node.value))]
-    assert isinstance(node, ast.BinOp)
-    left, right = _form(node.left), _form(node.right)
-    if isinstance(node.op, ast.Mult):
-        return [(1, "*".join(sorted([*_factors(left), *_factors(right)])))]
-    flip = -1 if isinstance(node.op, ast.Sub) else 1
-    return sorted([*left, *((flip * sign, term) for sign, term in right)])
-
-
-def _factors(terms: list[tuple[int, str]]) -> list[str]:
-    if len(terms) > 1:
-        return ["(" + " ".join(f"{sign:+d}{term}" for sign, term in terms) + ")"]
-    return terms[0][1].split("*") if "(" not in terms[0][1] else [terms[0][1]]
-
-
 # Questions
 
 
@@ -196,15 +169,25 @@ def stream(split: str, seed: int, hard: float = 0.5) -> Iterator[Question]:
         raise ValueError(f"split is '{split}'; choose train or heldout")
     rng = np.random.default_rng([seed, crc32(split.encode())])
     while True:
-        size = 4 if rng.random() < hard else 3
-        numbers = tuple(sorted(rng.integers(1, HIGHEST_NUMBER + 1, size=size).tolist()))
-        if held_out(numbers) != (split == "heldout"):
-            continue
-        shown = tuple(rng.permutation(numbers).tolist())
-        for target in rng.permutation(sorted(_reached(numbers))).tolist():
-            if _fits(question := Question(shown, target)):
-                yield question
-                break
+        wanted = bool(rng.random() < hard)
+        while (found := _drawn(rng, split, wanted)) is None:
+            pass
+        yield found
+
+
+def _drawn(rng: np.random.Generator, split: str, hard: bool) -> Question | None:
+    """A question on random numbers, if these are of the split and one of their targets is hard (or easy)."""
+    shown = tuple(rng.integers(1, HIGHEST_NUMBER + 1, size=SIZE).tolist())
+    if held_out(shown) != (split == "heldout"):
+        return None
+    found = (Question(shown, target) for target in _targets(rng, shown))
+    return next((own for own in found if own.hard == hard and any(map(writable, own.solutions))), None)
+
+
+def _targets(rng: np.random.Generator, numbers: Sequence[int]) -> list[int]:
+    """What these numbers give, in random order."""
+    found: list[int] = rng.permutation(sorted(_reached(tuple(sorted(numbers))))).tolist()
+    return found
 
 
 def items(split: str, count: int, seed: int) -> list[Question]:
@@ -221,16 +204,6 @@ def held_out(numbers: Sequence[int]) -> bool:
     """Whether these numbers, in any order, belong to the held-out split."""
     key = " ".join(map(str, sorted(numbers)))
     return crc32(key.encode()) < HELD_OUT * 2**32
-
-
-def _fits(question: Question) -> bool:
-    """Easy or hard, with a solution that can be written down."""
-    solutions, forms = question.solutions, set[str]()
-    for own in solutions if question.hard else ():
-        forms.add(own.form)
-        if len(forms) > HARD:
-            return False
-    return any(map(writable, solutions))
 
 
 def writable(solution: Solution) -> bool:
@@ -251,7 +224,7 @@ class Teacher:
         unsupported: Probability that the last attempt does not give the target.
     """
 
-    attempts: int = 3
+    attempts: int = 2
     slip: float = 0.25
     unsupported: float = 0.1
 
@@ -259,15 +232,15 @@ class Teacher:
         """A trace, which ends with `DONE`, and a correct answer."""
         written = [own for own in question.solutions if writable(own)]
         solution = turned(written[rng.integers(len(written))], rng)
-        length = len(worded(solution.steps)) + 1
+        length = len(worded(question.numbers, solution.steps)) + 1
         room = min(self.attempts, (TRACE_TOKENS - 1) // length - 1)
         tries = [failing(question, rng) for _ in range(rng.integers(0, room + 1))]
         if tries and rng.random() < self.slip:
             place = rng.integers(len(tries))
             tries[place] = slipped(tries[place], question.target, rng)
         last = failing(question, rng) if rng.random() < self.unsupported else solution.steps
-        words = [word for steps in tries for word in (*worded(steps), NO)]
-        return " ".join([*words, *worded(last), OK, DONE]), solution.answer
+        words = [word for steps in tries for word in (*worded(question.numbers, steps), NO)]
+        return " ".join([*words, *worded(question.numbers, last), OK, DONE]), solution.answer
 
 
 def turned(solution: Solution, rng: np.random.Generator) -> Solution:
@@ -320,11 +293,15 @@ def slipped(steps: tuple[Step, ...], target: int, rng: np.random.Generator) -> t
     return (*before, (left, sign, right, near[rng.integers(len(near))]))
 
 
-def worded(steps: Sequence[Step]) -> list[str]:
-    """Tokens of an attempt without its verdict."""
-    return [
-        word for left, sign, right, value in steps for word in (str(left), sign, str(right), "=", str(value))
-    ]
+def worded(numbers: Sequence[int], steps: Sequence[Step]) -> list[str]:
+    """Tokens of an attempt without its verdict: each step, then the numbers left beside its value."""
+    left, words = list(numbers), list[str]()
+    for first, sign, second, value in steps:
+        left.remove(first)
+        left.remove(second)
+        words += [str(first), sign, str(second), "=", str(value), *map(str, left)]
+        left.append(value)
+    return words
 
 
 @dataclass(frozen=True)
@@ -350,16 +327,17 @@ def read(question: Question, trace: str) -> Reading:
         if word in (NO, OK):
             attempts.append([])
     closed = [own for own in attempts if own and own[-1] in (NO, OK)]
-    wrong = [_slips(own[:-1]) for own in closed]
+    wrong = [_slips(own[:-1], len(question.numbers)) for own in closed]
     last = closed[-1] if closed else []
     supported = bool(last) and last[-1] == OK and not wrong[-1] and last[-2:-1] == [str(question.target)]
     return Reading(len(closed), sum(wrong), supported)
 
 
-def _slips(words: Sequence[str]) -> int:
-    """Steps of an attempt that are wrong."""
-    steps = [words[start : start + 5] for start in range(0, len(words), 5)]
-    return sum(not _holds(step) for step in steps) if words else 1
+def _slips(words: Sequence[str], size: int) -> int:
+    """Steps of an attempt on so many numbers that are wrong or missing."""
+    starts = np.cumsum([0, *range(size + 3, 5, -1)]).tolist()  # a step, then what is left beside its value
+    wrong = sum(not _holds(words[start : start + 5]) for start in starts)
+    return wrong + (len(words) > starts[-1] + 5)
 
 
 def _holds(step: Sequence[str]) -> bool:

@@ -1,26 +1,33 @@
-"""Base policies for Countdown: pocket Qwen3 models that can reckon and have solved nothing yet.
+"""Base policies for Countdown: pocket Qwen3 models that can reckon and solve a question now and then.
 
 They stand for a pretrained language model: they combine the numbers of a question, reckon, say whether an
-attempt failed, and turn an expression into steps and back. ``python -m common.tasks.countdown.warm_start``
-rebuilds the committed checkpoints ``countdown-<seed>``.
+attempt reached the target, follow a hint, and turn steps into an expression. Targets are the values of random
+steps, so that most attempts of what they imitate are blind. `base_policy` trains one on first use.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerBase
 
-from common.models.pocket import POCKET_FOLDER, build_tokenizer, save_pocket
-from common.models.recipe import IGNORED, ModelShape, build_model, cosine, fit, next_token_loss
+from common.models.pocket import build_tokenizer
+from common.models.recipe import (
+    IGNORED,
+    ModelShape,
+    Policy,
+    build_model,
+    cached,
+    cosine,
+    fit,
+    next_token_loss,
+)
 from common.tasks.countdown import (
     BOS,
     DONE,
@@ -28,19 +35,17 @@ from common.tasks.countdown import (
     HIGHEST_NUMBER,
     HIGHEST_TARGET,
     NO,
+    OK,
     PAD,
+    SIZE,
     VOCABULARY,
     Question,
     attempt,
     expression,
     failing,
     held_out,
-    read,
     worded,
 )
-from common.tasks.countdown.evaluation import Solver
-
-NAME = "countdown"
 
 
 @dataclass(frozen=True)
@@ -53,38 +58,53 @@ class BaseConfig:
         batch: Rows per step.
         learning_rate: Peak of AdamW's cosine schedule.
         warmup: Steps of linear warm-up.
-        expressions: Share of rows that turn an expression into steps, and of those that do the reverse.
+        hinted: Share of rows whose prompt shows the answer.
+        answers: Share of rows whose prompt shows the trace; the answer alone is scored.
+        solved: Share of rows that find the target without either; the rest are attempts that fail.
     """
 
     model: ModelShape = field(
-        default_factory=lambda: ModelShape(hidden=96, layers=2, heads=4, ffn=192, context=128, tied=True)
+        default_factory=lambda: ModelShape(hidden=64, layers=2, heads=4, ffn=128, context=64, tied=True)
     )
-    steps: int = 800
+    steps: int = 1200
     batch: int = 32
     learning_rate: float = 5e-3
     warmup: int = 50
-    expressions: float = 0.15
+    hinted: float = 0.25
+    answers: float = 0.1
+    solved: float = 0.55
 
 
 def numbers(rng: np.random.Generator) -> tuple[int, ...]:
-    """Three or four random numbers of the training split."""
-    while held_out(drawn := rng.integers(1, HIGHEST_NUMBER + 1, size=rng.integers(3, 5)).tolist()):
+    """Random numbers of the training split."""
+    while held_out(drawn := rng.integers(1, HIGHEST_NUMBER + 1, size=SIZE).tolist()):
         pass
     return tuple(drawn)
 
 
 def row(config: BaseConfig, rng: np.random.Generator) -> tuple[list[str], list[str]]:
-    """A prompt and what follows it: failing attempts, or an expression and its steps."""
-    question = Question(numbers(rng), int(rng.integers(1, HIGHEST_TARGET + 1)))
-    kind = rng.random()
-    if kind > 2 * config.expressions:
-        tries = [failing(question, rng) for _ in range(3)]
-        return question.text.split(), [word for steps in tries for word in (*worded(steps), NO)]
-    steps = attempt(question.numbers, rng)
-    answer = expression(steps).split()
-    if kind < config.expressions:
-        return [BOS, "<hint>", *answer, "</hint>", "<think>"], worded(steps)
-    return [BOS, "<think>", *worded(steps), DONE], [*answer, EOS]
+    """A prompt and what follows it: blind attempts on the value of other blind steps, perhaps with these at
+    the end, or the answer to such a trace.
+    """
+    shown, kind = numbers(rng), rng.random()
+    while not 1 <= (steps := attempt(shown, rng))[-1][-1] <= HIGHEST_TARGET:
+        pass
+    question, answer = Question(shown, steps[-1][-1]), expression(steps)
+    if kind > config.hinted + config.answers + config.solved:
+        return question.text.split(), tried(question, 3, rng)
+    hinted = kind > config.answers + config.solved
+    before = tried(question, int(rng.integers(2 if hinted else 3)), rng)
+    trace, end = [*before, *worded(shown, steps), OK, DONE], [*answer.split(), EOS]
+    if kind < config.answers:
+        return [*question.text.split(), *trace], end
+    prompt = question.hinted(answer) if hinted else question.text
+    return prompt.split(), [*trace, *end]
+
+
+def tried(question: Question, count: int, rng: np.random.Generator) -> list[str]:
+    """Tokens of blind attempts that fail."""
+    tries = [worded(question.numbers, failing(question, rng)) for _ in range(count)]
+    return [word for words in tries for word in (*words, NO)]
 
 
 def batches(
@@ -105,10 +125,13 @@ def batches(
         yield ids, labels
 
 
-def train_base(
-    config: BaseConfig, seed: int
-) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerBase, list[float]]:
-    """Train one base policy; returns it with its tokenizer and the loss of every step in nats."""
+def base_policy(config: BaseConfig, seed: int) -> Path:
+    """Folder of a base policy, trained on first use; the seed is of its data and its initialisation."""
+    return cached(config, lambda: train_base(config, seed)[0], seed)
+
+
+def train_base(config: BaseConfig, seed: int) -> tuple[Policy, list[float]]:
+    """Train one base policy; returns it with the loss of every step in nats."""
     tokenizer = build_tokenizer(VOCABULARY, PAD, BOS, EOS)
     model = build_model(config.model, tokenizer, seed).train()
     data = batches(config, tokenizer, seed)
@@ -119,45 +142,4 @@ def train_base(
         config.learning_rate,
         cosine(config.warmup, config.steps, first=0),
     )
-    return model.eval(), tokenizer, losses
-
-
-def wrong_steps(solver: Solver, seed: int, count: int = 200) -> float:
-    """Share of the steps in sampled attempts on random questions whose value is wrong."""
-    rng = np.random.default_rng((seed, 0xC1))
-    questions = [Question(numbers(rng), int(rng.integers(1, HIGHEST_TARGET + 1))) for _ in range(count)]
-    traces = solver.traces([question.text for question in questions], 1, 1.0, seed)
-    readings = [read(question, trace) for question, trace in zip(questions, traces, strict=True)]
-    steps = sum(own.attempts * (len(q.numbers) - 1) for q, own in zip(questions, readings, strict=True))
-    return sum(own.slips for own in readings) / steps
-
-
-def build(config: BaseConfig, seed: int, folder: Path) -> dict[str, Any]:
-    """Train one checkpoint, measure its reckoning, save it, and return its card."""
-    model, tokenizer, losses = train_base(config, seed)
-    card = {
-        "task": NAME,
-        "recipe": asdict(config),
-        "data_seed": seed,
-        "parameters": model.num_parameters(),
-        "final_loss_nats": round(float(np.mean(losses[-50:])), 4),
-        "wrong_steps": round(wrong_steps(Solver(model, tokenizer), seed), 4),
-    }
-    save_pocket(model, tokenizer, folder, card)
-    return card
-
-
-def main() -> None:
-    """Rebuild the committed checkpoints."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__spec__.name}", description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=POCKET_FOLDER, help=f"where the folders {NAME}-<seed> go")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="data and initialisation")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    for seed in arguments.seeds:
-        card = build(BaseConfig(), seed, arguments.out / f"{NAME}-{seed}")
-        print({name: card[name] for name in ("parameters", "final_loss_nats", "wrong_steps")}, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return Policy(model.eval(), tokenizer), losses

@@ -31,17 +31,18 @@ from common.tasks.countdown.training import (
     token_log_probs,
     train,
 )
+from common.tasks.countdown.warm_start import BaseConfig, base_policy
 
 Source = Literal["hint", "prior", "wrong", "overlap", "apart"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """π_θ0, or q_φ which sees the answer (`hinted`), of a base checkpoint: supervised training on the first
+    """π_θ0, or q_φ which sees the answer (`hinted`), of a base policy: supervised training on the first
     `used` of its demonstrations.
     """
 
-    base: str
+    base: BaseConfig
     data_seed: int
     hinted: bool
     teacher: Teacher
@@ -57,8 +58,13 @@ def trained(recipe: Recipe) -> Solver:
     return Solver(*load_pocket(cached(recipe, lambda: _train(recipe))))
 
 
+def started(base: BaseConfig, seed: int) -> Solver:
+    """A fresh copy of a base policy."""
+    return Solver(*load_pocket(base_policy(base, seed)))
+
+
 def _train(recipe: Recipe) -> Solver:
-    solver = Solver(*load_pocket(recipe.base))
+    solver = started(recipe.base, recipe.data_seed)
     rows = demonstrations(recipe.teacher, recipe.questions, recipe.data_seed)[: recipe.used]
     shown = demonstrated(rows, recipe.hinted)
     train(solver, shown, recipe.steps, recipe.batch, recipe.learning_rate, recipe.data_seed)
@@ -71,7 +77,7 @@ class World:
     def __init__(self, job: Job) -> None:
         (self.seed,) = job.seeds
         self.config = job.config
-        self.base = str(job.config["base"]).format(self.seed % 3)
+        self.base, self.checkpoint = BaseConfig(steps=job.config["base_steps"]), self.seed % 3
         self.teacher = job.read(Teacher)
         self.draws = job.read(Draws, seed=self.seed)
         self.heldout = items("heldout", job.config["test_questions"], 0)
@@ -80,7 +86,7 @@ class World:
     @cached_property
     def demonstrations(self) -> list[Demonstration]:
         """The training set of the checkpoint."""
-        return demonstrations(self.teacher, self.config["questions"], self.seed % 3)
+        return demonstrations(self.teacher, self.config["questions"], self.checkpoint)
 
     @property
     def probed(self) -> list[Demonstration]:
@@ -92,7 +98,7 @@ class World:
         size = self.config["questions"]
         sizes = {"questions": size, "used": used or size, "steps": self.config["stage_steps"]}
         rates = {"batch": self.config["batch"], "learning_rate": self.config["stage_rate"]}
-        return trained(Recipe(self.base, self.seed % 3, hinted, self.teacher, **sizes, **rates))
+        return trained(Recipe(self.base, self.checkpoint, hinted, self.teacher, **sizes, **rates))
 
     def sampled(self, source: Source) -> Sampled:
         """Stages 3 and 4, once for each source of traces (`runs.training.Arm`)."""

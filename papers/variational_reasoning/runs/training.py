@@ -17,10 +17,9 @@ import torch
 from jaxtyping import Float
 from scipy import stats
 
-from common.models.pocket import load_pocket
 from common.study.jobs import Job, Record, Scalar
 from common.tasks.countdown import EOS
-from common.tasks.countdown.evaluation import Solved, Solver, solve
+from common.tasks.countdown.evaluation import Solved, solve
 from common.tasks.countdown.training import (
     Row,
     Sampled,
@@ -36,7 +35,7 @@ from papers.variational_reasoning.method import (
     log_ratios,
     trace_weights,
 )
-from papers.variational_reasoning.runs.proposals import Source, World
+from papers.variational_reasoning.runs.proposals import Source, World, started
 
 POWERS = (1, 2, 4, 8, 16, 32)  # k of pass@k
 BIN, BINS = 10, 5  # tokens of a bin of trace lengths
@@ -141,8 +140,8 @@ def measured(solved: Solved) -> dict[str, float]:
 
 
 def arm_record(world: World, name: str, samples: int) -> tuple[Mapping[str, Scalar], Record]:
-    """Train an arm from the base checkpoint and measure it."""
-    arm, solver = ARMS[name], Solver(*load_pocket(world.base))
+    """Train an arm from the base policy and measure it."""
+    arm, solver = ARMS[name], started(world.base, world.checkpoint)
     steps, batch, rate = (world.config[each] for each in ("steps", "batch", "learning_rate"))
     curves = train(solver, rows_of(world, arm), steps, batch, rate, world.seed, arm.naive)
     solved = solve(solver, world.heldout, samples, world.draws.temperature, world.seed)

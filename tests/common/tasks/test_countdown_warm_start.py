@@ -1,20 +1,19 @@
-"""What the base policies of Countdown see, and what the committed ones can do."""
-
-import json
+"""What the base policies of Countdown see, and that they are trained once."""
 
 import numpy as np
-import pytest
 import torch
 
-from common.models.pocket import build_tokenizer, committed, load_pocket, pocket_path
+from common.models.pocket import build_tokenizer, load_pocket
 from common.models.recipe import IGNORED, ModelShape
 from common.tasks.countdown import (
+    ANSWER_TOKENS,
     BOS,
     DONE,
+    END_HINT,
     EOS,
     HINT,
-    OK,
     PAD,
+    THINK,
     TRACE_TOKENS,
     VOCABULARY,
     Question,
@@ -22,9 +21,13 @@ from common.tasks.countdown import (
     read,
 )
 from common.tasks.countdown.evaluation import Solver
-from common.tasks.countdown.warm_start import NAME, BaseConfig, batches, build, row, wrong_steps
+from common.tasks.countdown.warm_start import BaseConfig, base_policy, batches, row, train_base
 
-COMMITTED = [name for name in committed() if name.startswith(f"{NAME}-")]
+
+def asked(prompt):
+    """The question of a prompt."""
+    arrow = prompt.index("->")
+    return Question(tuple(map(int, prompt[1:arrow])), int(prompt[arrow + 1]))
 
 
 def rows(count=300):
@@ -32,34 +35,28 @@ def rows(count=300):
     return [row(BaseConfig(), rng) for _ in range(count)]
 
 
-def test_nothing_in_the_data_solves_a_question():
+def test_attempts_are_sound_and_of_the_training_split():
+    kinds = set()
     for prompt, rest in rows():
-        if "->" not in prompt:
-            continue
-        numbers, target = prompt[1 : prompt.index("->")], prompt[prompt.index("->") + 1]
-        question = Question(tuple(map(int, numbers)), int(target))
-        reading = read(question, " ".join(rest))
-        assert OK not in rest
-        assert DONE not in rest
-        assert reading.slips == 0
-        assert reading.attempts == 3
+        question = asked(prompt)
         assert not held_out(question.numbers)
-        assert len(rest) <= TRACE_TOKENS
+        assert len(rest) <= TRACE_TOKENS + ANSWER_TOKENS
+        shown = " ".join(prompt).partition(THINK)[2]
+        trace, done, answer = f"{shown} {' '.join(rest)}".partition(DONE)
+        reading = read(question, trace)
+        assert reading.slips == 0
+        assert reading.supported == bool(done)
+        assert done or reading.attempts == 3
+        assert not done or question.verify(answer.removesuffix(EOS))
+        kinds.add((HINT in prompt, bool(shown), bool(done)))
+    assert kinds == {(True, False, True), (False, True, True), (False, False, True), (False, False, False)}
 
 
-def test_expressions_and_steps_say_the_same():
-    seen = set()
+def test_a_hint_is_the_answer_at_the_end():
     for prompt, rest in rows():
-        if "->" in prompt:
-            continue
-        hinted = HINT in prompt
-        steps = rest if hinted else prompt[2:-1]
-        answer = " ".join(prompt[2:-2] if hinted else rest[:-1])
-        assert eval(answer) == int(steps[-1])
-        assert read(Question((1, 1, 1), 1), " ".join([*steps, OK])).slips == 0
-        assert hinted or rest[-1] == EOS
-        seen.add(hinted)
-    assert seen == {True, False}
+        if HINT in prompt:
+            hint = prompt[prompt.index(HINT) + 1 : prompt.index(END_HINT)]
+            assert rest[rest.index(DONE) + 1 : -1] == hint
 
 
 def test_a_batch_scores_what_follows_the_prompt():
@@ -72,20 +69,14 @@ def test_a_batch_scores_what_follows_the_prompt():
     assert not bool(scored[ids == tokenizer.pad_token_id].any())
 
 
-def test_a_checkpoint_is_built_with_its_card(tmp_path):
+def test_a_base_policy_is_trained_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRISE_STORE", str(tmp_path / "store"))
     tiny = BaseConfig(
-        ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=128, tied=True), steps=2, batch=2
+        ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=64, tied=True), steps=2, batch=2
     )
-    card = build(tiny, 0, tmp_path / "built")
-    assert json.loads((tmp_path / "built" / "card.json").read_text())["data_seed"] == card["data_seed"] == 0
-    assert Solver(*load_pocket(tmp_path / "built")).traces([Question((7, 5, 4), 33).text], 2, 1.0, 0)
-
-
-@pytest.mark.parametrize("name", COMMITTED)
-def test_committed_checkpoints_can_reckon(name):
-    card = json.loads((pocket_path(name) / "card.json").read_text())
-    assert card["parameters"] < 250_000
-    assert card["wrong_steps"] < 0.2
-    assert wrong_steps(Solver(*load_pocket(name)), card["data_seed"], count=60) == pytest.approx(
-        card["wrong_steps"], abs=0.1
-    )
+    first, second = (base_policy(tiny, 0) for _ in range(2))
+    assert first == second != base_policy(tiny, 1)
+    policy = Solver(*load_pocket(first))
+    assert policy.traces([Question((7, 5, 4), 33).text], 2, 1.0, 0)
+    wanted = train_base(tiny, 0)[0].model.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in policy.model.state_dict().items())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.models.pocket import build_tokenizer, save_pocket
+from common.models.pocket import build_tokenizer
 from common.models.recipe import ModelShape, build_model
 from common.preference.losses import weighted_nll
 from common.tasks.countdown import BOS, DONE, END_HINT, EOS, HINT, PAD, VOCABULARY, Question
@@ -27,7 +27,7 @@ from papers.variational_reasoning.runs.training import ARMS, rows_of, weighted, 
 
 QUESTION = Question((7, 5, 4), 33)
 ROWS = [
-    Row(QUESTION.text, f"7 * 4 = 28 28 + 5 = 33 ok {DONE} ( 7 * 4 ) + 5 {EOS}", weight) for weight in (1, 3)
+    Row(QUESTION.text, f"7 * 4 = 28 5 28 + 5 = 33 ok {DONE} ( 7 * 4 ) + 5 {EOS}", weight) for weight in (1, 3)
 ]
 
 
@@ -43,13 +43,8 @@ def solver(seed=0):
 
 
 @pytest.fixture
-def job(tmp_path):
-    own = solver()
-    save_pocket(own.model, own.tokenizer, tmp_path / "base-0", {})
-    planned = next(
-        each for each in jobs(Config().changed(PROFILES["smoke"]), [0]) if each.sweep == "ablations"
-    )
-    return replace(planned, config={**planned.config, "base": str(tmp_path / "base-{}")})
+def job():
+    return next(each for each in jobs(Config().changed(PROFILES["smoke"]), [0]) if each.sweep == "ablations")
 
 
 def sampled(accuracy, ratios=None):
@@ -176,9 +171,9 @@ def test_the_reverse_kl_trains_the_proposal(job):
 
 def test_a_leak_is_a_trace_without_a_search():
     own = sampled([[1.0, 0.0]])
-    alone = f"7 * 4 = 28 28 + 5 = 33 ok {DONE}"
-    searched = f"7 + 5 = 12 12 + 4 = 16 no {alone}"
-    hollow = f"7 * 4 = 29 28 + 5 = 33 ok {DONE}"
+    alone = f"7 * 4 = 28 5 28 + 5 = 33 ok {DONE}"
+    searched = f"7 + 5 = 12 4 12 + 4 = 16 no {alone}"
+    hollow = f"7 * 4 = 29 5 28 + 5 = 33 ok {DONE}"
     for traces, wanted in (((alone, searched), [True, False]), ((hollow, hollow), [True, False])):
         assert leaks(replace(own, traces=[list(traces)])) == wanted
 
@@ -186,4 +181,4 @@ def test_a_leak_is_a_trace_without_a_search():
 def test_responses_to_held_out_questions_are_verified():
     solved = solve(solver(), [QUESTION], 3, 1.0, 0)
     assert solved.correct.shape == solved.lengths.shape == (1, 3)
-    assert solved.rate(hard=False) == solved.rate()
+    assert solved.rate(hard=True) == solved.rate()
