@@ -111,7 +111,7 @@ def loss(frame: pd.DataFrame, arm: str) -> pd.Series:
 def spikes(frame: pd.DataFrame, arm: str) -> pd.Series:
     """Log ratio of the 99th percentile of the gradient's norm to its median."""
     norms = rows(frame, "main", "norm", arm=arm).groupby("seed")["value"]
-    return np.log(norms.quantile(0.99) / norms.median())
+    return (norms.quantile(0.99) / norms.median()).map(np.log)
 
 
 def calmer(frame: pd.DataFrame, arm: str) -> pd.DataFrame:

@@ -117,7 +117,7 @@ def _turned(node: ast.expr) -> list[str]:
     if isinstance(node, ast.Constant):
         return [str(node.value)]
     assert isinstance(node, ast.BinOp)
-    sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(node.op)]  # type: ignore[index]
+    sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(node.op)]
     pairs = [(a, b) for a in _turned(node.left) for b in _turned(node.right)]
     turned = [] if sign == "-" else [(b, a) for a, b in pairs]
     return [f"( {a} {sign} {b} )" for a, b in pairs + turned]

@@ -201,17 +201,18 @@ def behaviour(job: Job, _workspace: Path) -> Record:
 
 
 def factors(job: Job, _workspace: Path) -> Record:
-    """C18: norms of the gradients against factors, for any accuracy and for one that is 0 or 1 (``sure``);
-    and, for the figure, factors and norms over P.
-    """
+    """C18: norms of the gradients against factors, any accuracy and 0 or 1 (``sure``); both over P, as drawn."""
     (prior, accuracy, _), generator = instances(job)
     sure = (torch.rand(accuracy.shape, generator=generator) < 0.5).double()
     sure[:, 0], sure[:, 1] = 1.0, 0.0
     apart = (method.posterior(prior, sure) - method.posterior(prior, 1 - sure)).norm(dim=-1)
     chance, p = method.evidence(prior, accuracy), method.evidence(prior, sure)
     base = method.forward_kl_gradient(prior, accuracy).norm(dim=-1)
-    grid, errors, shown = torch.linspace(0.01, 0.99, 99, dtype=torch.float64), {}, {}
-    for name, share in {"rft": p * (1 - p), "grpo": (p * (1 - p)).sqrt(), "variational": 1 - p}.items():
+    grid = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    errors, shown = dict[str, Tensor](), dict[str, Tensor]()
+    spread = p * (1 - p)
+    shares: dict[method.Factor, Tensor] = {"rft": spread, "grpo": spread.sqrt(), "variational": 1 - p}
+    for name, share in shares.items():
         error = _norms(name, prior, accuracy) - method.difficulty_factor(name, chance) * base
         errors[name] = torch.where(chance < 1 - 1e-12, error, 0.0)
         errors[f"sure_{name}"] = _norms(name, prior, sure) - share * apart
