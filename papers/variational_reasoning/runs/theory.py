@@ -201,7 +201,7 @@ def behaviour(job: Job, _workspace: Path) -> Record:
 
 
 def factors(job: Job, _workspace: Path) -> Record:
-    """C18: norms of the gradients against factors, accuracies any or 0 and 1 (``sure``); both over P, drawn."""
+    """C18: norms of the gradients against factors, accuracies any or 0 and 1 (``sure``); both over P."""
     (prior, accuracy, _), generator = instances(job)
     sure = (torch.rand(accuracy.shape, generator=generator) < 0.5).double()
     sure[:, 0], sure[:, 1] = 1.0, 0.0
