@@ -85,6 +85,8 @@ bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 pocket-models: $(READY) ## Rebuild the committed pocket checkpoints
 	@"$$BIN/python" -m common.tasks.opchain.warm_start
 	@"$$BIN/python" -m common.tasks.verbal_arith.warm_start
+	@"$$BIN/python" -m common.tasks.reach.warm_start
+	@"$$BIN/python" -m common.tasks.toolcall.warm_start
 
 clean: $(READY) ## Remove the records and untracked results of PAPER
 	@$(need-paper)$(REPRISE) clean $(paper)

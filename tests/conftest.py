@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+LONGEST = "test_notebooks.py"  # every paper at `smoke`
+
 # Deadlines and the check for slow generation measure the clock: on a busy machine they fail without a fault.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
@@ -42,7 +44,12 @@ def frozen_imports() -> Iterator[None]:
         gc.unfreeze()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: a worker waits a third of its time, for kills, time-outs and other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests start first: one that starts last would leave the other cores idle."""
+    """Files with slow tests start first, the longest before all: started last it would leave cores idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name != LONGEST, item.path not in slow))

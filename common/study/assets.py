@@ -204,6 +204,26 @@ ASSETS: dict[str, Asset] = {
         megabytes=52,
         title="MOSES, molecules on scaffolds that its training file lacks",
     ),
+    "bfcl": Asset(
+        package="bfcl-eval",
+        version="2026.3.23",
+        module="bfcl_eval",
+        file="data/BFCL_v4_multiple.json",
+        sha256="aef168155ebd74b7ac2401198b201343bc7d16d7a3d7e0d4e6d8ee82c6969b2a",
+        licence="Apache-2.0",
+        megabytes=2,
+        title="BFCL, 200 questions with two to four tools each",
+    ),
+    "bfcl_answers": Asset(
+        package="bfcl-eval",
+        version="2026.3.23",
+        module="bfcl_eval",
+        file="data/possible_answer/BFCL_v4_multiple.json",
+        sha256="244e00ce9395df948bcafc7bee64e8f9c87ef70887587d83cae45b13699f3047",
+        licence="Apache-2.0",
+        megabytes=2,
+        title="BFCL, the accepted calls to these questions",
+    ),
 }
 
 

@@ -110,6 +110,7 @@ class Long(Settings):
     Attributes:
         learning_rates: Rates at which every arm is trained, with commas between.
         iterations: Rollout batches.
+        completions: Of each batch; 0 for as many as in the other runs.
         mix: Shares of OpChain's levels E, M, H, X among the training prompts, with commas between.
         first: Place of the first judged seed, behind those that have been looked at.
         seeds: Of each arm and rate; 0 leaves the runs out.
@@ -119,6 +120,7 @@ class Long(Settings):
 
     learning_rates: str = "1e-6"
     iterations: int = 300
+    completions: int = 0
     mix: str = Run.model_fields["mix"].default
     first: int = 0
     seeds: int = 0
@@ -182,11 +184,13 @@ LONG: dict[str, Any] = {
     "grid.seeds": 10,
     "grid.control_seeds": 5,
     "grid.search": 1,
-    "long.learning_rates": "3e-4",
+    "long.learning_rates": "1e-4",
+    "long.iterations": 200,
+    "long.completions": 256,
     "long.mix": MIX,
-    "long.first": 10,
-    "long.seeds": 20,
-    "long.control_seeds": 5,
+    "long.first": 30,
+    "long.seeds": 30,
+    "long.control_seeds": 10,
 }
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -220,6 +224,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "run.mini_batch": 48,
         "run.max_response": 40,
         "run.iterations": 100,
+        "long.completions": 768,
     },
     "paper": {},
 }
@@ -231,6 +236,7 @@ ONE_GPU = {
     "grid.seeds": 0,
     "long.seeds": 1,
     "long.learning_rates": "1e-6",
+    "long.completions": 0,
 }
 
 # The tabular worlds: V tokens, length L, spread of shared and private logits, Adam's learning rate.
@@ -326,6 +332,7 @@ def training_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         judged, search = fresh[: part.seeds], DEVELOPMENT[: part.search]
         for rate in numbers(part.learning_rates):
             changes = {"run.learning_rate": rate, "run.iterations": part.iterations, "run.mix": part.mix}
+            changes["run.batch"] = part.completions or config.run.batch
             runs, labels = config.changed(changes), {"learning_rate": rate}
             yield from _arms(runs, judged, sweep, part.control_seeds, purpose="judged", **labels)
             yield from _arms(runs.changed(UNSEEN), search, sweep, None, purpose="search", **labels)
@@ -343,16 +350,10 @@ def _arms(
 
 
 def _training(config: Config, sweep: str, base: str, baseline: str, seed: int, **more: Scalar) -> Job:
-    k = config.objective.quantile_k
+    k, clip = config.objective.quantile_k, config.objective.epsilon_high
     arms = {"quantile_k": k, "base": base, "baseline": baseline}
     arguments = config.run.model_dump() | config.objective.model_dump() | arms
-    labels: dict[str, Scalar] = {
-        "base": base,
-        "baseline": baseline,
-        "k": k,
-        "epsilon_high": config.objective.epsilon_high,
-        **more,
-    }
+    labels: dict[str, Scalar] = {"base": base, "baseline": baseline, "k": k, "epsilon_high": clip, **more}
     run = config.run
     return Job(
         sweep, labels, "papers.qae.runs.training:train", arguments, (seed,), run.inputs(seed), run.modules

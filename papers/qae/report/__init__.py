@@ -29,7 +29,7 @@ from common.study.frame import (
 )
 from common.study.report import Figure, Twin
 from common.tasks.opchain import LEVELS
-from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP
+from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, numbers
 from papers.qae.report.measures import (
     BASES,
     CLAIMS,
@@ -101,9 +101,12 @@ def drop_in(frame: pd.DataFrame) -> pd.DataFrame:
 
 def settings(frame: pd.DataFrame) -> Mapping[str, Callable[[str], Runs]]:
     """The long runs of an arm, and those at each learning rate of the grid."""
-    long = {f"{STUDY.long.learning_rates}, {STUDY.long.iterations} iterations": partial(long_run, frame)}
-    return long | {
-        f"{rate:g}, {STUDY.grid.iterations} iterations": partial(at_rate, frame, rate=rate) for rate in RATES
+    (own,) = numbers(STUDY.long.learning_rates)
+    runs = [(own, STUDY.long, partial(long_run, frame))]
+    runs += [(rate, STUDY.grid, partial(at_rate, frame, rate=rate)) for rate in RATES]
+    return {
+        f"{rate:g}, {part.iterations} batches of {part.completions or STUDY.run.batch}": run
+        for rate, part, run in runs
     }
 
 

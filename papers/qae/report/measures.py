@@ -12,7 +12,7 @@ from common.study.errors import StudyError
 from common.study.frame import Errors, after, average, final, learning_curve, levels, paired, rows, values
 from common.study.report import Measure
 from common.tasks.opchain import LEVELS
-from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, LONG, Config, numbers
+from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, PROFILES, Config, numbers
 
 Runs = Callable[[str], pd.DataFrame]
 """The series of an arm's runs, by name."""
@@ -23,7 +23,7 @@ OBJECTIVE = Config().objective
 K, WIDE, NARROW = OBJECTIVE.quantile_k, OBJECTIVE.epsilon_high, EPSILON_HIGH_SWEEP[0]
 MIXES = ("hard", "broad")
 NAMES = {"pos": "POS-MASK", "neg": "NEG-MASK", "quantile": "QAE"}
-STUDY = Config().changed(LONG)
+STUDY = Config().changed(PROFILES["desk"])
 RATES, SHARES = numbers(STUDY.grid.learning_rates), numbers(STUDY.long.mix)
 BASES = {"clip_higher": "Clip-Higher", "clip_cov": "Clip-Cov", "kl_cov": "KL-Cov", "gspo": "GSPO"}
 

@@ -48,4 +48,4 @@ def test_a_malformed_file_says_what_to_do(tmp_path, answers, message):
 
 def test_a_paper_without_a_benchmark_names_those_with_one(tmp_path):
     done = run("qae", *files(tmp_path, [1]))
-    assert "papers that do: steporlm" in str(done.exception)
+    assert "papers that do: rest, steporlm" in str(done.exception)

@@ -1,0 +1,65 @@
+"""Measures on small numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from papers.mot_g.report import area, bias, learned, lost, no_counterexample
+
+
+def frame(*parts):
+    """Values by sweep, labels and name, one seed."""
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "sweep": sweep,
+                    "arm": labels.get("arm"),
+                    "surrogate": labels.get("surrogate"),
+                    "seed": 0,
+                    "name": name,
+                    "step": pd.array(range(len(values)), dtype="Int32"),
+                    "value": np.asarray(values, dtype=float),
+                }
+            )
+            for sweep, labels, name, values in parts
+        ],
+        ignore_index=True,
+    )
+
+
+def test_an_area_leaves_the_start_out_and_noise_is_a_way_to_read_grpo():
+    own = frame(
+        ("reach", {"arm": "different"}, "curve/entropy", [9.0, 1.0, 2.0]),
+        ("reach", {"arm": "vanilla"}, "curve/noise_entropy", [9.0, 3.0, 5.0]),
+        ("bonus", {"arm": "bonus"}, "curve/entropy", [9.0, 4.0, 4.0]),
+    )
+    assert [area(own, arm, "entropy")[0] for arm in ("different", "noise", "bonus")] == [1.5, 4.0, 4.0]
+
+
+def test_what_grpo_learns_is_its_last_accuracy_minus_that_of_the_base_policy():
+    own = frame(
+        ("reach", {"arm": "vanilla"}, "base/accuracy", [0.3]),
+        ("reach", {"arm": "vanilla"}, "final/accuracy", [0.4]),
+        ("reach", {"arm": "different"}, "base/accuracy", [0.1]),
+    )
+    assert learned(own, "reach")[0] == pytest.approx(0.1)
+
+
+def test_what_heat_costs_is_usual_minus_heated():
+    own = frame(
+        ("reach", {"arm": "dirichlet"}, "final/accuracy", [0.6]),
+        ("warm", {"arm": "top_k"}, "final/accuracy", [0.5]),
+        ("heated", {"arm": "dirichlet"}, "final/accuracy", [0.5]),
+        ("heated", {"arm": "top_k"}, "final/accuracy", [0.2]),
+    )
+    assert [lost(own, arm)[0] for arm in ("dirichlet", "top_k")] == pytest.approx([0.1, 0.3])
+
+
+def test_the_bias_is_read_at_k_and_a_counterexample_is_wanted_from_two_on():
+    own = frame(
+        ("bias", {"surrogate": "multi"}, "cosine", [1.0, 0.3, 0.1]),
+        ("theory", {"surrogate": "multi"}, "smallest", [1.0, 1.0, 0.5]),
+    )
+    assert bias(own, "multi")[0] == 0.3
+    assert no_counterexample(own).tolist() == pytest.approx([1e-6, 0.0])
