@@ -73,24 +73,24 @@ class Config(Settings):
     final: Final = Final()
     stages: Stages = Stages()
     reverse: Reverse = Reverse()
-    base_steps: int = 1500
+    base_steps: int = 800
     test_questions: int = 300
     probe_questions: int = 100
     many_samples: int = 32
     draws: int = 1000
-    seeds: int = 15
+    seeds: int = 20
     ablation_seeds: int = 0
 
 
 POCKET: dict[str, Any] = {
     "model": "pocket",
     "final.batch": 32,
-    "final.learning_rate": 2e-3,
+    "final.learning_rate": 4e-3,
     "final.answers": 4,
-    "final.steps": 160,
-    "stages.questions": 500,
-    "stages.steps": 160,
-    "stages.learning_rate": 2e-3,
+    "final.steps": 300,
+    "stages.questions": 900,
+    "stages.steps": 300,
+    "stages.learning_rate": 4e-3,
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET
@@ -114,7 +114,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     },
     "laptop": POCKET,
     "desk": POCKET | {"ablation_seeds": 10},
-    "gpu": POCKET | {"stages.questions": 1200, "ablation_seeds": 15},
+    "gpu": POCKET | {"ablation_seeds": 15},
     "paper": {},
 }
 

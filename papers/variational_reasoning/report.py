@@ -27,6 +27,7 @@ from common.study.frame import (
 from common.study.report import Figure, Measure, Twin
 
 NAMES = {
+    "base": "base policy",
     "sft": "SFT",
     "acc": "Acc",
     "uniform": "equal weights",
@@ -136,6 +137,7 @@ def theory(analysis: str, *names: str) -> Measure:
 PREMISES: dict[str, Measure] = {
     "verifies": lambda f: scalar(f, "main", "verified") / scalar(f, "main", "verified_prior"),
     "headroom": lambda f: score(f, "sft"),
+    "learns": lambda f: gain(f, "sft", "base"),
     "unequal": lambda f: scalar(f, "main", "unequal"),
 }
 CLAIMS: dict[str, Measure] = {
@@ -188,7 +190,7 @@ def overview(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
 
 
 TABLES: dict[str, Twin] = {
-    "table1": lambda f: scores(f, *MAIN, sweep="main"),
+    "table1": lambda f: scores(f, "base", *MAIN, sweep="main"),
     "table4": lambda f: scores(f, "acc", "without", "wrong"),
     "table5": lambda f: scores(f, "sft", "acc", "gml", "lik"),
     "table8": lambda f: scores(f, "mix", "acc", "single_mix", "single"),

@@ -13,7 +13,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, islice
+from itertools import combinations, combinations_with_replacement, islice
 from zlib import crc32
 
 import numpy as np
@@ -35,6 +35,7 @@ TRACE_TOKENS, ANSWER_TOKENS = 38, 10
 """Longest trace and answer, their end marks included."""
 HARD = 1
 """A hard question has at most so many solutions; an easy one can be solved in several ways."""
+SPLITS = ("train", "heldout")
 HELD_OUT = 0.3  # of the multisets of numbers
 
 Step = tuple[int, str, int, int]
@@ -165,7 +166,7 @@ def stream(split: str, seed: int, hard: float = 0.5) -> Iterator[Question]:
     Raises:
         ValueError: another split.
     """
-    if split not in ("train", "heldout"):
+    if split not in SPLITS:
         raise ValueError(f"split is '{split}'; choose train or heldout")
     rng = np.random.default_rng([seed, crc32(split.encode())])
     while True:
@@ -191,13 +192,28 @@ def _targets(rng: np.random.Generator, numbers: Sequence[int]) -> list[int]:
 
 
 def items(split: str, count: int, seed: int) -> list[Question]:
-    """The first different questions of `stream`."""
+    """The first different questions of `stream`.
+
+    Raises:
+        ValueError: another split, or more questions than it has.
+    """
+    if split in SPLITS and count > available(split):
+        raise ValueError(f"{split} has {available(split)} different questions, not {count}")
     seen: dict[tuple[tuple[int, ...], int], Question] = {}
     for question in stream(split, seed):
         seen.setdefault((tuple(sorted(question.numbers)), question.target), question)
         if len(seen) == count:
             break
     return list(islice(seen.values(), count))
+
+
+@lru_cache(maxsize=2)
+def available(split: str) -> int:
+    """How many different questions a split has."""
+    shown = combinations_with_replacement(range(1, HIGHEST_NUMBER + 1), SIZE)
+    inside = [own for own in shown if held_out(own) == (split == "heldout")]
+    questions = [Question(own, target) for own in inside for target in _reached(own)]
+    return sum(any(map(writable, own.solutions)) for own in questions)
 
 
 def held_out(numbers: Sequence[int]) -> bool:

@@ -20,14 +20,7 @@ from scipy import stats
 from common.study.jobs import Job, Record, Scalar
 from common.tasks.countdown import EOS
 from common.tasks.countdown.evaluation import Solved, solve
-from common.tasks.countdown.training import (
-    Row,
-    Sampled,
-    demonstrated,
-    draw,
-    gradient_norms,
-    train,
-)
+from common.tasks.countdown.training import Row, Sampled, demonstrated, draw, gradient_norms, train
 from papers.variational_reasoning.method import (
     Estimator,
     answer_scores,
@@ -149,7 +142,7 @@ def arm_record(world: World, name: str, samples: int) -> tuple[Mapping[str, Scal
 
 
 def main(job: Job, _workspace: Path) -> Record:
-    """Entry point: the primary arms of one seed, and what its traces show.
+    """Entry point: the base policy and the primary arms of one seed, and what its traces show.
 
     Scalars beside those of `diagnosed` and `slopes`: ``verified`` and ``verified_prior``, the accuracy of
     q_φ's and of π_θ0's traces on the probed questions.
@@ -162,8 +155,11 @@ def main(job: Job, _workspace: Path) -> Record:
     scalars["verified_prior"] = float(own.accuracy.mean())
     scalars |= slopes(own.accuracy.mean(axis=1), gradient_norms(policy, own), rng)
     record = Record.of_one_seed(scalars, series)
-    arms = str(job.config["arms"]).split()
-    return replace(record, parts=[arm_record(world, name, job.config["samples"]) for name in arms])
+    arms, samples = str(job.config["arms"]).split(), job.config["samples"]
+    base = started(world.base, world.checkpoint)
+    solved = solve(base, world.heldout, samples, world.draws.temperature, world.seed)
+    parts = [({"arm": "base"}, Record.of_one_seed(measured(solved), {}))]
+    return replace(record, parts=[*parts, *(arm_record(world, name, samples) for name in arms)])
 
 
 def ablations(job: Job, _workspace: Path) -> Record:

@@ -17,6 +17,7 @@ from common.tasks.countdown import (
     Question,
     Teacher,
     attempt,
+    available,
     expression,
     failing,
     held_out,
@@ -107,6 +108,13 @@ def test_questions_are_deterministic_and_of_their_split(split):
     assert 0.25 < np.mean([own.hard for own in questions]) < 0.75
     with pytest.raises(ValueError, match="choose train or heldout"):
         items("test", 1, 0)
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 977), ("heldout", 403)])
+def test_a_split_has_so_many_questions_and_no_more(split, count):
+    assert len(set(items(split, available(split), 0))) == count
+    with pytest.raises(ValueError, match=f"{count} different questions, not {count + 1}"):
+        items(split, count + 1, 0)
 
 
 def test_a_demonstration_ends_with_a_supported_answer_and_fits():

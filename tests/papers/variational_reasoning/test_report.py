@@ -31,8 +31,10 @@ def test_a_gain_is_paired_by_seed_and_controls_read_the_same_line():
 def test_premises_look_at_baseline_and_treatment():
     own = frame(
         none={"verified": [0.6, 0.8], "verified_prior": [0.3, 0.2], "unequal": [0.1, 0.2]},
+        base={"accuracy": [0.1, 0.1]},
         sft={"accuracy": [0.2, 0.4]},
     )
+    assert PREMISES["learns"](own).tolist() == pytest.approx([0.1, 0.3])
     assert PREMISES["verifies"](own).tolist() == [2.0, 4.0]
     assert PREMISES["headroom"](own).tolist() == [0.2, 0.4]
     assert PREMISES["unequal"](own).tolist() == [0.1, 0.2]

@@ -151,6 +151,8 @@ def test_weights_have_a_mean_of_one_in_every_arm(job):
 
 def test_the_main_job_diagnoses_its_traces(job):
     record = training.main(replace(job, config={**job.config, "arms": "sft acc"}), None)
+    assert [labels["arm"] for labels, _ in record.parts] == ["base", "sft", "acc"]
+    assert not record.parts[0][1].series
     for name in ("verified", "verified_prior", "unequal", "length_raw", "length_control", "slope"):
         assert name in record.scalars
     assert record.series["raw_ratio"].shape == record.series["token_ratio"].shape == (1, training.BINS)
