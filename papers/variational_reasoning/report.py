@@ -13,17 +13,7 @@ import pandas as pd
 
 from common.plotting.draw import dots, lines
 from common.plotting.style import GREY, HUES
-from common.study.frame import (
-    Interval,
-    curve,
-    estimate,
-    long_table,
-    point,
-    rows,
-    scalar,
-    stacked,
-    values,
-)
+from common.study.frame import Interval, curve, estimate, long_table, point, rows, scalar, stacked, values
 from common.study.report import Figure, Measure, Twin
 
 NAMES = {

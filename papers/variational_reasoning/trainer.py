@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
 from common.preference.weighted import WEIGHT, WeightedSFTConfig, WeightedSFTTrainer
 from common.rl.citation import Named
@@ -26,7 +26,13 @@ class PosteriorTrainer(Named, SFTTrainer, name="variational posterior", tags=TAG
     """
 
     def __init__(
-        self, *args: Any, train_dataset: Dataset | None = None, template: str = TEMPLATE, **others: Any
+        self,
+        model: PreTrainedModel | str,
+        args: SFTConfig | None = None,
+        *,
+        train_dataset: Dataset | None = None,
+        template: str = TEMPLATE,
+        **others: Any,
     ) -> None:
         if train_dataset is not None and "hint" in train_dataset.column_names:
             train_dataset = train_dataset.map(
@@ -34,7 +40,7 @@ class PosteriorTrainer(Named, SFTTrainer, name="variational posterior", tags=TAG
                 input_columns=["prompt", "hint"],
                 remove_columns=["hint"],
             )
-        super().__init__(*args, train_dataset=train_dataset, **others)
+        super().__init__(model, args=args, train_dataset=train_dataset, **others)
 
 
 @dataclass

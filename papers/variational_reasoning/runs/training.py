@@ -80,7 +80,8 @@ def weights_of(sampled: Sampled, arm: Arm, rng: np.random.Generator) -> Float[np
         torch.from_numpy(sampled.log_answer),
         torch.from_numpy(sampled.answer_lengths)[:, None],
     )
-    ratios = log_ratios(*map(torch.from_numpy, (sampled.log_policy, sampled.log_proposal, sampled.lengths)))
+    policy, proposal = map(torch.from_numpy, (sampled.log_policy, sampled.log_proposal))
+    ratios = log_ratios(policy, proposal, torch.from_numpy(sampled.lengths))
     scores = scores.clone()
     scores[:, arm.count or scores.shape[1] :] = -torch.inf
     found: np.ndarray = trace_weights(ratios, scores).numpy()
@@ -114,7 +115,7 @@ def rows_of(world: World, arm: Arm) -> list[Row]:
     weights = weights_of(sampled, arm, np.random.default_rng([world.seed, 0x5A]))
     rows = weighted(sampled, weights, arm.estimator)
     rows += demonstrated(sampled.demonstrations) if arm.mix else []
-    mean = np.mean([row.weight for row in rows])
+    mean = float(np.mean([row.weight for row in rows]))
     return [replace(row, weight=row.weight / mean) for row in rows]
 
 
