@@ -66,7 +66,7 @@ class BaseConfig:
     model: ModelShape = field(
         default_factory=lambda: ModelShape(hidden=64, layers=2, heads=4, ffn=128, context=64, tied=True)
     )
-    steps: int = 1200
+    steps: int = 800
     batch: int = 32
     learning_rate: float = 5e-3
     warmup: int = 50
