@@ -31,7 +31,7 @@ from papers.variational_reasoning.method import (
 from papers.variational_reasoning.runs.proposals import Source, World, started
 
 POWERS = (1, 2, 4, 8, 16, 32)  # k of pass@k
-BIN, BINS = 10, 5  # tokens of a bin of trace lengths
+BIN, BINS = 10, 4  # tokens of a bin of trace lengths, which are below 40
 
 
 @dataclass(frozen=True)
