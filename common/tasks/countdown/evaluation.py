@@ -18,6 +18,7 @@ from common.statistics import pass_at_k
 from common.tasks.countdown import ANSWER_TOKENS, DONE, EOS, TRACE_TOKENS, Question
 
 ROWS = 512  # of a batch that is scored
+WRITTEN = 2048  # of a batch that is written: its cache is all there is in memory
 
 
 class Solver(Policy):
@@ -33,21 +34,27 @@ class Solver(Policy):
         seed: int,
     ) -> list[str]:
         """`samples` continuations of each prompt, prompt after prompt, with their end marks."""
-        encoded = self.tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left")
-        device = self.model.device
-        drawn = sample(
-            self.model.eval(),
-            encoded["input_ids"].to(device).repeat_interleave(samples, dim=0),
-            encoded["attention_mask"].to(device).repeat_interleave(samples, dim=0),
-            tokens,
-            temperature,
-            eos_id=self.tokenizer.convert_tokens_to_ids(list(ends)),
-            pad_id=self.tokenizer.pad_token_id,
-            generator=torch.Generator(device).manual_seed(seed),
-        )
+        generator = torch.Generator(self.model.device).manual_seed(seed)
         words = np.array(self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer)))))
-        rows = zip(drawn.ids.cpu().numpy(), drawn.mask.sum(1).tolist(), strict=True)
-        return [" ".join(words[ids[:length]]) for ids, length in rows]
+        stop, step = self.tokenizer.convert_tokens_to_ids(list(ends)), max(1, WRITTEN // samples)
+        texts: list[str] = []
+        for start in range(0, len(prompts), step):
+            encoded = self.tokenizer(
+                list(prompts[start : start + step]), return_tensors="pt", padding=True, padding_side="left"
+            ).to(self.model.device)
+            drawn = sample(
+                self.model.eval(),
+                encoded["input_ids"].repeat_interleave(samples, dim=0),
+                encoded["attention_mask"].repeat_interleave(samples, dim=0),
+                tokens,
+                temperature,
+                eos_id=stop,
+                pad_id=self.tokenizer.pad_token_id,
+                generator=generator,
+            )
+            rows = zip(drawn.ids.cpu().numpy(), drawn.mask.sum(1).tolist(), strict=True)
+            texts += [" ".join(words[ids[:length]]) for ids, length in rows]
+        return texts
 
     def traces(self, prompts: Sequence[str], samples: int, temperature: float, seed: int) -> list[str]:
         """Traces, prompt after prompt; one that does not end is given its end mark."""

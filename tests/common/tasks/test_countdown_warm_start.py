@@ -17,6 +17,7 @@ from common.tasks.countdown import (
     TRACE_TOKENS,
     VOCABULARY,
     Question,
+    evaluation,
     held_out,
     read,
 )
@@ -80,3 +81,14 @@ def test_a_base_policy_is_trained_once(tmp_path, monkeypatch):
     assert policy.traces([Question((7, 5, 4), 33).text], 2, 1.0, 0)
     wanted = train_base(tiny, 0)[0].model.state_dict()
     assert all(torch.equal(value, wanted[name]) for name, value in policy.model.state_dict().items())
+
+
+def test_prompts_written_a_few_at_a_time_get_what_they_get_together(monkeypatch):
+    shape = ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=64, tied=True)
+    policy = Solver(*train_base(BaseConfig(shape, steps=2, batch=2), 0))
+    prompts = [Question(numbers, 12).text for numbers in ((7, 5, 4), (1, 2, 9), (3, 3, 3))]
+    together = policy.traces(prompts, 2, 0.0, 0)
+    monkeypatch.setattr(evaluation, "WRITTEN", 4)
+    assert policy.traces(prompts, 2, 0.0, 0) == together
+    drawn = policy.traces(prompts, 2, 1.0, 0)
+    assert drawn[:2] != drawn[2:4]  # the random numbers go on from batch to batch
