@@ -85,7 +85,8 @@ def test_a_base_policy_is_trained_once(tmp_path, monkeypatch):
 
 def test_prompts_written_a_few_at_a_time_get_what_they_get_together(monkeypatch):
     shape = ModelShape(hidden=16, layers=1, heads=2, ffn=32, context=64, tied=True)
-    policy = Solver(*train_base(BaseConfig(shape, steps=2, batch=2), 0))
+    base = train_base(BaseConfig(shape, steps=2, batch=2), 0)[0]
+    policy = Solver(base.model, base.tokenizer)
     prompts = [Question(numbers, 12).text for numbers in ((7, 5, 4), (1, 2, 9), (3, 3, 3))]
     together = policy.traces(prompts, 2, 0.0, 0)
     monkeypatch.setattr(evaluation, "WRITTEN", 4)
