@@ -12,6 +12,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+from xdist.scheduler.protocol import Scheduling
 
 LONGEST = "test_notebooks.py"  # every paper at `smoke`
 
@@ -44,9 +47,25 @@ def frozen_imports() -> Iterator[None]:
         gc.unfreeze()
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than cores: a worker waits a third of its time, for kills, time-outs and other processes."""
     return (os.cpu_count() or 1) + 1
+
+
+class ByFileOrPaper(LoadFileScheduling):
+    """A worker takes a whole file, which shares fixtures; of the longest one a paper's tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        paper = test.partition("[")[2].removesuffix("]")
+        return f"{file} {paper}" if file.endswith(LONGEST) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """The scheduler above in the place of ``--dist``."""
+    return ByFileOrPaper(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
