@@ -85,6 +85,7 @@ bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 pocket-models: $(READY) ## Rebuild the committed pocket checkpoints
 	@"$$BIN/python" -m common.tasks.opchain.warm_start
 	@"$$BIN/python" -m common.tasks.verbal_arith.warm_start
+	@"$$BIN/python" -m common.tasks.delayed_hazard.warm_start
 	@"$$BIN/python" -m common.tasks.reach.warm_start
 	@"$$BIN/python" -m common.tasks.toolcall.warm_start
 

@@ -12,6 +12,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+from xdist.scheduler.protocol import Scheduling
+
+LONGEST = "test_notebooks.py"  # every paper at `smoke`
 
 # Deadlines and the check for slow generation measure the clock: on a busy machine they fail without a fault.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,7 +47,28 @@ def frozen_imports() -> Iterator[None]:
         gc.unfreeze()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: a worker waits a third of its time, for kills, time-outs and other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
+class ByFileOrPaper(LoadFileScheduling):
+    """A worker takes a whole file, which shares fixtures; of the longest one a paper's tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        paper = test.partition("[")[2].removesuffix("]")
+        return f"{file} {paper}" if file.endswith(LONGEST) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """The scheduler above in the place of ``--dist``."""
+    return ByFileOrPaper(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests start first: one that starts last would leave the other cores idle."""
+    """Files with slow tests start first, the longest before all: started last it would leave cores idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name != LONGEST, item.path not in slow))

@@ -35,7 +35,8 @@ def smoke(request, tmp_path_factory):
     """A paper reproduced at `smoke` into places of its own."""
     root = tmp_path_factory.mktemp(request.param)
     places = {"REPRISE_STORE": str(root / "store"), "REPRISE_RESULTS": str(root / "results")}
-    command = ("reproduce", request.param, "--profile", "smoke")
+    # The tests' own workers have the other cores: a second one here would only import everything again.
+    command = ("reproduce", request.param, "--profile", "smoke", "--workers", "1")
     done = commands.run(command, ROOT, {**os.environ, "PYTHONPATH": str(ROOT), **places})
     assert done.returncode == 0, done.stderr
     return request.param, root / "results" / request.param / "smoke.local", places

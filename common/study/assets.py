@@ -184,6 +184,16 @@ ASSETS: dict[str, Asset] = {
         megabytes=8,
         title="ScienceWorld, a simulator of school experiments in words",
     ),
+    "tau2_airline": Asset(
+        package="inspect-evals",
+        version="0.28.0",
+        module="inspect_evals",
+        file="tau2/data/domains/airline/db.json.gz",
+        sha256="95cec1fdf3e0421853bbff35dbca42a2c63888241894b1e9ef2200bef2117778",
+        licence="MIT",
+        megabytes=21,
+        title="The airline database of tau2-bench, 300 flights on 30 dates",
+    ),
     "moses": Asset(
         package="molsets",
         version="0.3.1",

@@ -14,5 +14,7 @@ def lines_of(function: Callable[..., Any]) -> str:
     source = textwrap.dedent(inspect.getsource(function))
     definition = ast.parse(source).body[0]
     assert isinstance(definition, ast.FunctionDef)
-    docstring, lines = definition.body[0], [line.partition("  # noqa")[0] for line in source.splitlines()]
-    return "\n".join(lines[: docstring.lineno - 1] + lines[docstring.end_lineno :])
+    first, lines = definition.body[0], [line.partition("  # noqa")[0] for line in source.splitlines()]
+    if ast.get_docstring(definition) is not None:
+        del lines[first.lineno - 1 : first.end_lineno]
+    return "\n".join(lines)

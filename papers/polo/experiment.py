@@ -133,7 +133,7 @@ POCKET: dict[str, Any] = {
     "run.mini_batch": 64,
     "run.group_size": 8,
     "run.iterations": 24,
-    "run.curve_every": 24,
+    "run.curve_samples": 0,
     "run.training_rows": 0,
     "run.scoring_batch": 64,
     "run.vllm": False,
@@ -156,7 +156,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "run.mini_batch": 8,
         "run.group_size": 4,
         "run.iterations": 2,
-        "run.curve_every": 2,
         "leads.world": "templates",
         "leads.task": "qed",
         "leads.train_leads": 4,
@@ -175,8 +174,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "desk": POCKET
     | {
         "run.iterations": 40,
-        "run.curve_every": 20,
         "arms": f"{MAIN},stepwise,unweighted,turns_only,dense,single",
+        "seeds": 20,
     },
     "gpu": POCKET | {"run.iterations": 100, "leads.train_leads": 128, "leads.budget": 500},
     "paper": {},

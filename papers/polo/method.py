@@ -20,18 +20,21 @@ from torch import Tensor
 from torch.nn import functional
 from trl.trainer.utils import add_fused_lm_head
 
-from common.agents.critic import ValueHead, gae, on_last_tokens, value_loss
+from common.agents.critic import gae, on_last_tokens
+from common.agents.ppo import Critic
 from common.agents.trainer import AgentRollout, AgentTrainer
 from common.models.frozen import frozen_copy
 from common.rl.companions import Companion
 from common.rl.config import GroupConfig
 from common.rl.rollout import Batch, Rollout, derived_generator, loss_mask
+from common.rl.scoring import sequences
 
 Mode = Literal["cumulative", "stepwise"]
 Estimator = Literal["gae", "group", "none"]
 Placement = Literal["trajectory", "turn"]
 MODES, ESTIMATORS, PLACEMENTS = get_args(Mode), get_args(Estimator), get_args(Placement)
 WEIGHTS = (0.01, 5.0)  # a success is worth 5, a gain of 2^5 - 1 = 31: without a bound it is all that counts
+CHUNK = 16  # trajectories of a forward that reads hidden states
 
 # Turn level
 
@@ -256,37 +259,6 @@ class PGPOConfig(GroupConfig):
         return self.pgpo_groups_kept < 1 or self.pgpo_rows_kept < 1
 
 
-class Critic:
-    """A linear value of the policy's own last hidden states, which it reads and does not change."""
-
-    def __init__(self, hidden: int, rate: float, steps: int, device: torch.device) -> None:
-        self.network = ValueHead(hidden, detach=True).to(device)
-        self.steps = steps
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=rate)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Adam's state."""
-        return self.optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
-        self.optimizer.load_state_dict(state)
-
-    @torch.enable_grad()
-    def fit(
-        self, states: Float[Tensor, "B L D"], targets: Float[Tensor, "B T"], mask: Num[Tensor, "B T"]
-    ) -> float:
-        """Move the values towards the targets; returns the loss before."""
-        losses = []
-        for _ in range(self.steps):
-            loss = value_loss(self.network(states, targets.shape[1]), targets, mask)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.item())
-        return losses[0] if losses else math.nan
-
-
 class PGPOTrainer(AgentTrainer, name="PGPO", tags=("ppo", "pgpo")):
     """`AgentTrainer` with PGPO: GAE on the trajectory's return, and the turn-level loss beside PPO's.
 
@@ -308,7 +280,8 @@ class PGPOTrainer(AgentTrainer, name="PGPO", tags=("ppo", "pgpo")):
             if self.accelerator.num_processes > 1:
                 raise ValueError("pgpo_estimator='gae' keeps its critic in one process; use 'group'")
             rate, steps = self.args.pgpo_critic_rate, self.args.pgpo_critic_steps
-            self.critic = Critic(policy.config.hidden_size, rate, steps, self.accelerator.device)
+            self.critic = Critic(policy.config.hidden_size, rate, steps)
+            self.critic.network.to(self.accelerator.device)
         self.reference: Any = None
         if self.args.pgpo_weight:
             self.reference = frozen_copy(policy)
@@ -343,11 +316,11 @@ class PGPOTrainer(AgentTrainer, name="PGPO", tags=("ppo", "pgpo")):
         rewards = self._turn_rewards(rollout)
         if self.args.pgpo_shuffled:
             rewards = shuffled_turns(rewards, self._generator(rollout))
-        with torch.no_grad():
-            reference = self.score(self.reference, rollout.batch)[0]
-        rewards = rewards.masked_fill(~self._kept(rollout)[:, None], math.nan)
+        kept = self._kept(rollout)
+        rewards = rewards.masked_fill(~kept[:, None], math.nan)
         pairs = preference_pairs(rewards, self.args.pgpo_pairs, self.args.pgpo_zero_is_no_turn)
         self.log_metric("pgpo/pairs", pairs.sum(dim=(1, 2)).float().mean().item())
+        reference = self._reference(rollout, kept)
         return {"pgpo_rewards": rewards, "pgpo_turns": rollout.turns, "pgpo_reference": reference}
 
     def extra_loss(
@@ -390,19 +363,43 @@ class PGPOTrainer(AgentTrainer, name="PGPO", tags=("ppo", "pgpo")):
         return kept[rollout.local]
 
     @torch.no_grad()
+    def _reference(self, rollout: Rollout, kept: Bool[Tensor, " B"]) -> Float[Tensor, "B T"]:
+        """The reference's log-probabilities of trajectories that are kept; no pair looks at the others."""
+        rows = kept.nonzero()[:, 0]
+        log_probs = torch.zeros(rollout.mask.shape, device=rollout.mask.device)
+        if len(rows):
+            log_probs[rows] = self.score(self.reference, _of_rows(rollout.batch, rows))[0].to(log_probs)
+        return log_probs
+
     def _generalised(self, rollout: Rollout, kept: Bool[Tensor, " B"]) -> Float[Tensor, "B T"]:
-        """GAE on the critic's values; then the critic learns their targets."""
+        """GAE on the critic's values of the trajectories that are kept; then it learns their targets."""
         assert self.critic is not None
-        args, mask = self.args, rollout.mask * (kept & ~rollout.rewards[rollout.local].isnan())[:, None]
-        ids = torch.cat([rollout.prompt_ids, rollout.completion_ids], dim=1)
-        attention = torch.cat([rollout.prompt_mask, rollout.batch["completion_mask"]], dim=1)
+        args = self.args
+        rows = (kept & ~rollout.rewards[rollout.local].isnan()).nonzero()[:, 0]
+        advantages = torch.zeros(rollout.mask.shape, device=rollout.mask.device)
+        if not len(rows):
+            return advantages
+        mask, states = rollout.mask[rows], self._states(_of_rows(rollout.batch, rows))
+        values = self.critic.values(states, mask.shape[1])
+        rewards = placed(self._turn_rewards(rollout)[rows], rollout.turns[rows], mask, args.pgpo_placement)
+        own = gae(rewards.to(values), values, mask, args.pgpo_discount, args.pgpo_trace)
+        self.log_metric("pgpo/value_loss", self.critic.fit(states, own + values, mask))
+        advantages[rows] = whiten(own, mask)
+        return advantages
+
+    @torch.no_grad()
+    def _states(self, batch: Batch) -> Float[Tensor, "B L D"]:
+        """The policy's last hidden states, a few rows at a time: they stay in the processor's cache."""
         trunk = self.accelerator.unwrap_model(self.model).get_decoder()
-        states = trunk(input_ids=ids, attention_mask=attention).last_hidden_state.float()
-        values = self.critic.network(states, mask.shape[1])
-        rewards = placed(self._turn_rewards(rollout), rollout.turns, mask, args.pgpo_placement).to(values)
-        advantages = gae(rewards, values, mask, args.pgpo_discount, args.pgpo_trace)
-        self.log_metric("pgpo/value_loss", self.critic.fit(states, advantages + values, mask))
-        return whiten(advantages, mask)
+        ids, attention, _ = sequences(batch)
+        parts = zip(ids.split(CHUNK), attention.split(CHUNK), strict=True)
+        return torch.cat([trunk(input_ids=i, attention_mask=a)[0].float() for i, a in parts])
+
+
+def _of_rows(batch: Batch, rows: Int[Tensor, " K"]) -> Batch:
+    """Some rows of a batch's sequences."""
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    return {name: batch[name][rows] for name in names}
 
 
 # Inference

@@ -16,11 +16,9 @@ from common.plotting.style import GREY, HUES, caption, label, panels
 from common.statistics import Interval
 from common.study.frame import (
     Errors,
-    after,
     curve,
     estimate,
     exact,
-    learning_curve,
     long_table,
     rows,
     scalar,
@@ -78,8 +76,8 @@ def searched(frame: pd.DataFrame, method: str, name: str) -> pd.Series:
 
 
 def start(frame: pd.DataFrame, name: str) -> pd.Series:
-    """A quantity of the warm start, from PPO's curve."""
-    return after(learning_curve(frame, "training", f"curve/{name}", arm="ppo"), 0)
+    """A quantity of the warm start, whose inference restarts from elites as that of the arms does."""
+    return searched(frame, "evolutionary", name)
 
 
 def mean(frame: pd.DataFrame, arm: str, name: str) -> pd.Series:

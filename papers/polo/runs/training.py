@@ -54,7 +54,9 @@ POLO_LOGGED = {
     "oracle/calls": "oracle_calls",
     "episodes/mean_turns": "turns",
 }
-PROBE_EVERY = 2  # rollout batches between two looks at both gradients, which cost two backward passes
+SMALL = {"micro_batch_tokens": 2048, "micro_batch_gap": 16}
+"""Trajectories differ in length, and those of a pocket policy are faster in batches that fit a cache."""
+PROBE_EVERY = 4  # rollout batches between two looks at both gradients, which cost two backward passes
 
 
 def train(job: Job, workspace: Path) -> Record:
@@ -126,6 +128,7 @@ def arguments(config: Mapping[str, Any], seed: int, workspace: Path) -> PGPOConf
         run = run.changed({"batch": run.batch * more, "mini_batch": run.mini_batch * more})
     own = {name: value for name, value in config.items() if name.startswith("pgpo_")}
     shared = shared_arguments(run, seed, workspace) | {"decoder": "generate", "top_k": 0}
+    shared |= SMALL if run.model == "pocket" else {}
     return PGPOConfig(
         **shared,
         **(own | dict(ARMS[config["arm"]])),
@@ -183,7 +186,7 @@ class Assays:
 class StudyTrainer(PGPOTrainer):
     """`PGPOTrainer` that counts oracle calls and compares both gradients; training is not touched.
 
-    Logs ``oracle/calls`` so far, and at the first update of every other rollout batch, where all importance
+    Logs ``oracle/calls`` so far, and at the first update of every fourth rollout batch, where all importance
     ratios are 1, ``pgpo/cosine`` of ∇L_traj and ∇L_pref and ``pgpo/gradient_share``, |λ∇L_pref| over the sum
     of both norms.
     """

@@ -127,6 +127,20 @@ def test_the_gradients_that_are_compared_add_up_to_the_optimizers(tmp_path, poli
     assert trainer.parts[1].norm() > 0
 
 
+@pytest.mark.parametrize("arm", ["ppo", "pgpo"])
+def test_small_batches_give_the_gradient_of_the_whole(arm, tmp_path, policy, monkeypatch):
+    monkeypatch.setattr(runs, "StudyTrainer", Summed)
+    gradients = []
+    for small in ({"micro_batch_tokens": 128, "micro_batch_gap": 4}, {}):
+        monkeypatch.setattr(runs, "SMALL", small)
+        trainer = training(tmp_path / str(len(small)), policy, arm)
+        trainer.args.max_steps = 1
+        trainer.train()
+        gradients.append(trainer.seen)
+    assert gradients[1].norm() > 0
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
 def frame_of(rows, **labels):
     return pd.DataFrame(rows, columns=["arm", "seed", "step", "value"]).assign(sweep="training", **labels)
 

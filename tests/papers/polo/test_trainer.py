@@ -10,12 +10,15 @@ import pytest
 import torch
 from datasets import Dataset
 
+from common.agents.critic import gae
 from common.agents.episodes import Rules, World
 from common.agents.trainer import AgentTrainer
 from common.models.recipe import ModelShape, build_model
 from common.rl import testing
 from common.rl.config import GroupConfig
-from papers.polo.method import PGPOConfig, PGPOTrainer, preference_pairs
+from common.rl.scoring import sequences
+from papers.polo import method
+from papers.polo.method import PGPOConfig, PGPOTrainer, placed, preference_pairs, whiten
 from tests.common.agents.toys import TOKENS, Toy
 
 RULES = Rules(ends=(2,), turns=4, turn_tokens=4, context=96, observation=16)
@@ -84,6 +87,40 @@ def test_critic_filter_and_pairs_reach_the_loss(tmp_path):
     logs = [entry["pgpo/preference_loss"] for entry in testing.timeless_log(trainer)]
     assert logs[-1] >= 0
     assert any(value > 0 for value in logs)
+
+
+class Compared(PGPOTrainer):
+    """Looks at every trajectory in one forward, where the method looks at those it keeps, a few at a time."""
+
+    def advantages(self, rewards, rollout):
+        ids, attention, _ = sequences(rollout.batch)
+        kept = self._kept(rollout)
+        mask = rollout.mask * kept[:, None]
+        with torch.no_grad():
+            states = self.model.get_decoder()(input_ids=ids, attention_mask=attention).last_hidden_state
+        values = self.critic.values(states, mask.shape[1])
+        ends = placed(rollout.turn_rewards, rollout.turns, mask, self.args.pgpo_placement)
+        plain = gae(ends, values, mask, self.args.pgpo_discount, self.args.pgpo_trace)
+        used = super().advantages(rewards, rollout)
+        share = rollout.mask.sum() / mask.sum()
+        torch.testing.assert_close(used, whiten(plain, mask) * share, rtol=1e-3, atol=1e-4)
+        self.least = min(getattr(self, "least", 1), float(kept.float().mean()))
+        return used
+
+    def loss_inputs(self, rollout):
+        given = super().loss_inputs(rollout)
+        with torch.no_grad():
+            plain = self.score(self.reference, rollout.batch)[0]
+        own = (rollout.mask * self._kept(rollout)[:, None]).bool()
+        torch.testing.assert_close(given["pgpo_reference"][own], plain[own], rtol=1e-4, atol=1e-5)
+        assert given["pgpo_rewards"][~self._kept(rollout)].isnan().all()
+        return given
+
+
+def test_what_looks_at_the_kept_alone_equals_a_look_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(method, "CHUNK", 4)
+    trainer = trained(tmp_path, Compared, pgpo_critic_rate=1e-2, pgpo_critic_steps=3)
+    assert trainer.least == 6 / 16
 
 
 def test_turns_alone_move_the_policy_and_shuffling_changes_where(tmp_path):

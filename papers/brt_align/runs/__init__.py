@@ -1,0 +1,1 @@
+"""What jobs execute; imports method and common, never report."""
