@@ -271,7 +271,7 @@ TABLES: dict[str, Twin] = {
 
 POCKET = "five families of problems, 0.3 M parameters"
 LUCKY = "share of right answers that are lucky"
-ACCEPTED = {f"verifier accepts {kind} solutions": f"accept_{kind}" for kind in ("clean", "lucky", "wrong")}
+ACCEPTED = {f"verifier accepts {kind} solutions": f"accept_{kind}" for kind in ("lucky", "wrong")}
 
 
 def errors(frame: pd.DataFrame) -> pd.DataFrame:
@@ -350,7 +350,7 @@ FIGURES: dict[str, Figure] = {
         ),
     ),
     "fig1b": Figure(readers, dots(POCKET, y="accuracy of verdicts", width=4.2, fixed=COLOURS)),
-    "fig4": Figure(learning, lines(POCKET, x="rounds", fixed=COLOURS, rates=tuple(SCORES))),
+    "fig4": Figure(learning, lines(POCKET, x="rounds", fixed=COLOURS, rates=tuple(SCORES), band=False)),
     "mechanism": Figure(
         mechanism, lines(POCKET, x="rounds", fixed=COLOURS, rates=("share", "dial 0", "solutions"), width=4.0)
     ),
