@@ -278,7 +278,7 @@ def of_arm(world: World, config: Mapping[str, Any], begin: dict[str, float], fol
     unknown = dict.fromkeys(begin, np.nan)
     points = [world.at(config, one.models)[1] if config.get("every_round") else unknown for one in between]
     sampled, end = world.at(config, last.models)
-    points = [begin, *(begin | point for point in (*points, end))]  # type: ignore[list-item,operator]  # a dict, as `World.at` gives it
+    points = [begin, *(begin | point for point in (*points, end))]
     about = [of_round(one) for one in (*between, last)]
     series = {name: [row[name] for row in table] for table in (points, about) for name in table[0]}
     return Record.of_one_seed(chosen_by(config, world, last.models, sampled), series)
