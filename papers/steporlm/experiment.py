@@ -29,7 +29,9 @@ ARMS: dict[str, dict[str, Scalar]] = {
     "unfiltered": {"filter_on": "nothing"},
 }
 """What an arm changes in the loop."""
-DIALS = {"usual": 0.6, "none": 0.6}
+COMPARED = ("full", "outcome", "shuffled")
+DESK_ABLATIONS = "no_sft,frozen,unweighted,reference,oracle"
+DIALS = {"none": 0.6, "usual": 0.7}
 """Kinds of errors in the warm-up corpus, and the share of its solutions that carry one; see the card."""
 
 
@@ -75,6 +77,7 @@ class WarmStart(Settings):
     Attributes:
         solutions: Of the policy's corpus.
         critiques: Of the verifiers' corpus.
+        label_noise: Share of their verdicts on steps that are turned round.
         steps: Optimizer steps of the policy.
         critic_steps: Of each verifier.
         base_steps: Of the arm without a warm-up.
@@ -83,6 +86,7 @@ class WarmStart(Settings):
 
     solutions: int = paper(50_000, "section 3.2")
     critiques: int = 0
+    label_noise: float = 0.1
     steps: int = 600
     critic_steps: int = 600
     base_steps: int = 60
@@ -115,6 +119,7 @@ class Config(Settings):
         warm: The models before them.
         evaluation: What is measured.
         arms: Of `ARMS`, by comma; dial 0 has the full method and outcome-only preference.
+        ablations: Further ones of the usual dial, in jobs of their own; "" for none.
         seeds: Of each arm; 0 leaves the rounds out.
         quality_seeds: Of the corpora of Table 4.
         lucky_size: Problems a family for the luck of errors.
@@ -125,7 +130,8 @@ class Config(Settings):
     loop: Loop = Loop()
     warm: WarmStart = WarmStart()
     evaluation: Evaluation = Evaluation()
-    arms: str = ",".join(ARMS)
+    arms: str = ",".join(COMPARED)
+    ablations: str = ",".join(name for name in ARMS if name not in COMPARED)
     dials: str = ",".join(DIALS)
     seeds: int = 1
     quality_seeds: int = 1
@@ -147,7 +153,6 @@ POCKET: dict[str, Any] = {
     "warm.critiques": 8000,
     "warm.critic_steps": 900,
     "evaluation.problems": 300,
-    "seeds": 0,
     "quality_seeds": 0,
 }
 TINY: dict[str, Any] = {
@@ -164,16 +169,16 @@ TINY: dict[str, Any] = {
     "evaluation.problems": 6,
     "evaluation.samples": 2,
     "evaluation.trials": 5,
-    "seeds": 1,
     "arms": "full",
+    "ablations": "",
     "dials": "usual",
     "lucky_size": 8,
     "real_models": 4,
 }
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": POCKET | TINY,
-    "laptop": POCKET | {"seeds": 1, "arms": "full", "dials": "usual", "evaluation.picks": "none"},
-    "desk": POCKET | {"seeds": 10, "arms": "full,outcome,shuffled", "evaluation.picks": "own"},
+    "laptop": POCKET | {"arms": "full", "ablations": "", "dials": "usual", "evaluation.picks": "none"},
+    "desk": POCKET | {"seeds": 10, "ablations": DESK_ABLATIONS, "evaluation.picks": "own"},
     "gpu": POCKET | {"seeds": 10, "quality_seeds": 10},
     "paper": {},
 }
@@ -217,24 +222,32 @@ def loop_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
             "papers.steporlm.CoEvolution with StepORLMTrainer, as the README shows"
         )
     for dial in config.dials.split(","):
-        arguments = shared(config) | {"dial": dial, "rate": DIALS[dial], "arms": arms_of(config, dial)}
-        for seed in own:
-            yield Job("loops", {"dial": dial}, "papers.steporlm.runs.training:train", arguments, (seed,))
+        for names in groups_of(config, dial):
+            arms = {name: changes_of(config, dial, name) for name in names}
+            arguments = shared(config) | {"dial": dial, "rate": DIALS[dial], "arms": arms}
+            for seed in own:
+                yield Job("loops", {"dial": dial}, "papers.steporlm.runs.training:train", arguments, (seed,))
 
 
-def arms_of(config: Config, dial: str) -> dict[str, dict[str, Scalar]]:
-    """What each arm of a dial changes; of the usual dial's full method more is measured.
+def groups_of(config: Config, dial: str) -> list[list[str]]:
+    """Arms of a dial, those of one job together.
 
     Raises:
         StudyError: an unknown arm or dial.
     """
-    names = config.arms.split(",")
-    if dial not in DIALS or not set(names) <= set(ARMS):
-        raise StudyError(f"no arms '{config.arms}' at dial '{dial}'; arms: {', '.join(ARMS)}")
+    compared, ablations = config.arms.split(","), [name for name in config.ablations.split(",") if name]
+    if dial not in DIALS or not {*compared, *ablations} <= set(ARMS):
+        names = ",".join([*compared, *ablations])
+        raise StudyError(f"no arms '{names}' at dial '{dial}'; arms: {', '.join(ARMS)}")
     if dial == "none":
-        return {name: ARMS[name] for name in OF_DIAL_NONE if name in names}
+        compared, ablations = [name for name in compared if name in OF_DIAL_NONE], []
+    return [group for group in (compared, ablations) if group]
+
+
+def changes_of(config: Config, dial: str, arm: str) -> dict[str, Scalar]:
+    """What an arm of a dial changes; of the usual dial's full method more is measured."""
     closely: dict[str, Scalar] = {"every_round": True, "picks": config.evaluation.picks}
-    return {name: ARMS[name] | (closely if name == "full" else {}) for name in names}
+    return ARMS[arm] | (closely if (dial, arm) == ("usual", "full") else {})
 
 
 def quality_jobs(config: Config, seeds: Sequence[int]) -> Iterator[Job]:

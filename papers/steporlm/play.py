@@ -31,29 +31,18 @@ def lucky_solution(seed: int = 0) -> pd.DataFrame:
     tokens = drawn.formulation.text.split()
     print(item.prompt)
     print(f"optimum {optimum(item):g}; solution: {verify(tokens, item).outcome}; error: {drawn.kind}")
-    return pd.DataFrame(
-        {
-            "right": formulations(item)[0].steps,
-            "written": drawn.formulation.steps,
-            "verdict": [reason or "correct" for reason in step_reasons(tokens, item)],
-        },
-        index=pd.RangeIndex(1, 7, name="step"),
-    )
+    steps = {"right": formulations(item)[0].steps, "written": drawn.formulation.steps}
+    verdicts = [reason or "correct" for reason in step_reasons(tokens, item)]
+    return pd.DataFrame({**steps, "verdict": verdicts}, index=pd.RangeIndex(1, 7, name="step"))
 
 
 def pairs(by_process: bool = True) -> pd.DataFrame:
     """Algorithm 1 on four solutions of one problem: two right, one of them by luck, and two wrong."""
     known = {"clean": (True, 6), "lucky": (True, 5), "near": (False, 5), "far": (False, 2)}
+    same = {"problem": 0, "steps": 6, "status": "optimal"}
     rows = [
-        {
-            "problem": 0,
-            "response": name,
-            "steps": 6,
-            "outcome": outcome,
-            "status": "optimal",
-            "critique": render([place < correct for place in range(6)]),
-        }
-        for name, (outcome, correct) in known.items()
+        same | {"response": name, "outcome": right, "critique": render([step < correct for step in range(6)])}
+        for name, (right, correct) in known.items()
     ]
     found = pd.DataFrame(policy_rows(rows, Rules(by_process=by_process, most=6)))
     return found[["rule", "chosen", "rejected", "weight"]].round(3)

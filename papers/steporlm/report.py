@@ -58,10 +58,9 @@ POLICIES = {"best": "StepORLM", "best_b": "policy B"}
 CORPORA = {"verified": "verified", "unverified": "unverified", "again": "unverified, another draw"}
 READERS = {"whole": "reads the whole solution", "prefix": "reads up to the step"}
 PLACES = {"later": "the declared unit, which depends on later steps", "local": "copied numbers"}
-DRAWN = ("full", "outcome", "shuffled", "no_sft", "frozen", "unweighted", "reference", "oracle")
 PAINTS = ("orange", "blue", "pink", "vermilion", "green", "sky", "purple", "yellow")
 COLOURS = {
-    **{NAMES[arm]: HUES[hue] for arm, hue in zip(DRAWN, PAINTS, strict=True)},
+    **{name: HUES[hue] for name, hue in zip(NAMES.values(), PAINTS, strict=False)},  # the last two are grey
     READERS["whole"]: HUES["orange"],
     READERS["prefix"]: GREY,
 }
@@ -254,10 +253,9 @@ def luck(frame: pd.DataFrame) -> Iterator[Cell]:
 TABLES: dict[str, Twin] = {
     "table1": lambda f: long_table(stages(f, NAMES["full"], "StepORLM+GenPRM")),
     "table2": lambda f: long_table(
-        (f"{policy}, {name}", "accuracy", estimate(100 * pick(f, selector, place)))
+        (f"{policy}, {PICKS[selector]}", "accuracy", estimate(100 * pick(f, selector, place)))
         for place, policy in POLICIES.items()
         for selector in selectors(f, place)
-        for name in (PICKS[selector],)
     ),
     "table3": lambda f: long_table(ablation(f)),
     "table4": lambda f: long_table(
@@ -273,7 +271,7 @@ TABLES: dict[str, Twin] = {
 
 POCKET = "five families of problems, 0.3 M parameters"
 LUCKY = "share of right answers that are lucky"
-ACCEPTED = {f"verifier accepts {kind} solutions": f"accept_{kind}" for kind in ("clean", "lucky", "wrong")}
+ACCEPTED = {f"verifier accepts {kind} solutions": f"accept_{kind}" for kind in ("lucky", "wrong")}
 
 
 def errors(frame: pd.DataFrame) -> pd.DataFrame:
@@ -320,11 +318,7 @@ def over_budget(frame: pd.DataFrame) -> pd.DataFrame:
     """The closed form over k, a verifier an arm."""
     part = frame[(frame["sweep"] == "best_of") & (frame["name"] == "accuracy")]
     return stacked(
-        curve(
-            own.assign(step=own["step"].astype(int) + 1),
-            panel="accuracy of the first accepted",
-            arm=str(name),
-        )
+        curve(own.assign(step=own["step"].astype(int) + 1), panel="accuracy, first accepted", arm=str(name))
         for name, own in part.astype({"verifier": str}).groupby("verifier")
     )
 
@@ -356,7 +350,7 @@ FIGURES: dict[str, Figure] = {
         ),
     ),
     "fig1b": Figure(readers, dots(POCKET, y="accuracy of verdicts", width=4.2, fixed=COLOURS)),
-    "fig4": Figure(learning, lines(POCKET, x="rounds", fixed=COLOURS, rates=tuple(SCORES))),
+    "fig4": Figure(learning, lines(POCKET, x="rounds", fixed=COLOURS, rates=tuple(SCORES), band=False)),
     "mechanism": Figure(
         mechanism, lines(POCKET, x="rounds", fixed=COLOURS, rates=("share", "dial 0", "solutions"), width=4.0)
     ),

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from common.models.decoding import sample
 from common.models.recipe import Policy
 from common.preference import selection
-from common.preference.critique import Critique, parse
+from common.preference.critique import STEP, Critique, parse
 from common.tasks.or_models import (
     END,
     EOS,
@@ -131,10 +131,12 @@ def correct_steps(critic: Policy, prompts: Sequence[str], texts: Sequence[str]) 
 def compact(text: str) -> str:
     """A critique as the verifier writes it, from its lines; an error without a reason stays without.
 
+    What `parse` reads past, such as a line on a step without a number, is left out.
+
     Raises:
         ValueError: no critique.
     """
-    found = parse(text, text.count("STEP "))
+    found = parse(text, sum(STEP.fullmatch(line) is not None for line in text.splitlines()))
     if not isinstance(found, Critique):
         raise ValueError(found.reason)
     said = zip(found.steps, found.explanations, strict=True)

@@ -50,7 +50,9 @@ def recipe(config: Mapping[str, Any], kind: str, **corpus: Any) -> Recipe:
     """Of one of the models before the rounds."""
     own = Corpus(rate=config["rate"], dial=config["dial"], scenarios=SCENARIOS)
     base = own if kind == "policy" else VERIFIED  # verifiers know the usual errors at every dial
-    size = config["warm_solutions" if kind == "policy" else "warm_critiques"]
+    data: dict[str, Any] = {"size": config["warm_solutions"]}
+    if kind != "policy":
+        data = {"size": config["warm_critiques"], "label_noise": config["warm_label_noise"]}
     shape = ModelShape(
         hidden=config["warm_hidden"],
         layers=config["warm_layers"],
@@ -59,7 +61,7 @@ def recipe(config: Mapping[str, Any], kind: str, **corpus: Any) -> Recipe:
         context=CONTEXT,
     )
     steps = config["warm_steps" if kind == "policy" else "warm_critic_steps"]
-    return Recipe(kind, shape, replace(base, **{"size": size, **corpus}), steps)  # type: ignore[arg-type]  # one of three words
+    return Recipe(kind, shape, replace(base, **(data | corpus)), steps)  # type: ignore[arg-type]  # one of three words
 
 
 def held_out(config: Mapping[str, Any]) -> tuple[Item, ...]:
@@ -263,7 +265,7 @@ def base_models(config: Mapping[str, Any], seed: int, start: Path, folder: Path)
     return folder
 
 
-def of_arm(world: World, config: Mapping[str, Any], begin: Mapping[str, float], folder: Path) -> Record:
+def of_arm(world: World, config: Mapping[str, Any], begin: dict[str, float], folder: Path) -> Record:
     """The rounds of one arm; `begin` is what its models score before them."""
     learners = PocketLearners(config, world.seed, world.problems)
     loop = CoEvolution(learners, Rules(**{name: config[name] for name in RULES if name in config}))
@@ -276,7 +278,7 @@ def of_arm(world: World, config: Mapping[str, Any], begin: Mapping[str, float], 
     unknown = dict.fromkeys(begin, np.nan)
     points = [world.at(config, one.models)[1] if config.get("every_round") else unknown for one in between]
     sampled, end = world.at(config, last.models)
-    points = [begin, *(begin | point for point in (*points, end))]  # type: ignore[list-item,operator]  # a dict, as `World.at` gives it
+    points = [begin, *(begin | point for point in (*points, end))]
     about = [of_round(one) for one in (*between, last)]
     series = {name: [row[name] for row in table] for table in (points, about) for name in table[0]}
     return Record.of_one_seed(chosen_by(config, world, last.models, sampled), series)

@@ -14,7 +14,16 @@ from common.study.errors import StudyError
 from common.study.jobs import Record
 from common.study.study import tidy
 from papers.steporlm import report
-from papers.steporlm.experiment import ARMS, PROFILES, Config, jobs, loop_jobs, quality_jobs, theory_jobs
+from papers.steporlm.experiment import (
+    ARMS,
+    COMPARED,
+    PROFILES,
+    Config,
+    jobs,
+    loop_jobs,
+    quality_jobs,
+    theory_jobs,
+)
 from papers.steporlm.runs.training import RULES
 
 SEEDS = (0, 1, 2)
@@ -87,13 +96,18 @@ def test_a_profile_measures_what_the_card_asks_of_it(exact, profile):
         assert report.FIGURES[name].point(report.FIGURES[name].data(frame))
 
 
-def test_a_seed_and_dial_is_a_job_and_dial_none_has_the_pair_that_its_control_compares():
-    config = configure(Config, PROFILES, "gpu").changed({"seeds": 3})
+def test_ablations_are_jobs_of_their_own_and_dial_none_has_the_pair_that_its_control_compares():
+    config = configure(Config, PROFILES, "gpu").changed({"seeds": 1})
     found = [job for job in jobs(config, SEEDS) if job.sweep == "loops"]
-    arms = {job.labels["dial"]: list(job.config["arms"]) for job in found}
-    assert len(found) == 6
-    assert arms == {"usual": list(ARMS), "none": ["full", "outcome"]}
-    assert [job.config["arms"]["full"].get("picks") for job in found] == [*["all"] * 3, *[None] * 3]
+    arms = [(job.labels["dial"], list(job.config["arms"])) for job in found]
+    rest = [name for name in ARMS if name not in COMPARED]
+    assert arms == [("none", ["full", "outcome"]), ("usual", list(COMPARED)), ("usual", rest)]
+    picks = [
+        changes["picks"] for job in found for changes in job.config["arms"].values() if "picks" in changes
+    ]
+    assert picks == ["all"]
+    without = [job for job in jobs(config.changed({"ablations": ""}), SEEDS) if job.sweep == "loops"]
+    assert without == found[:2]
 
 
 def test_an_unknown_arm_and_a_real_model_say_what_to_do():

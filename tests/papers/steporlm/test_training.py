@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.preference.critique import Critique, parse
 from common.study.configuration import configure
 from common.tasks.or_models import OrModelsConfig, items
 from common.tasks.or_models.critiques import critique, spell_out
@@ -73,3 +74,12 @@ def test_a_critique_goes_through_words_and_back():
     assert compact(spell_out(short.split())) == short
     bare = "STEP 1 CORRECT STEP 2 INCORRECT <eos>"  # of a solution that was cut off
     assert compact(spell_out(bare.split())) == bare
+
+
+def test_a_critique_with_a_step_that_has_no_number_teaches_the_rest():
+    stutter = "STEP 1 CORRECT STEP STEP 2 INCORRECT parameters STEP <eos>"
+    said = spell_out(stutter.split())
+    assert isinstance(parse(said, 2), Critique)  # so the filter keeps it
+    assert compact(said) == "STEP 1 CORRECT STEP 2 INCORRECT parameters <eos>"
+    with pytest.raises(ValueError, match="nothing to judge"):
+        compact("STEP : CORRECT")
