@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from common.agents.episodes import World
 from common.agents.ppo import with_critic
+from common.jsonlines import read_json_lines
 from common.models.pocket import load_policy
 from common.models.recipe import ModelShape
 from common.rl.harness import LOGGED, Curve, logged_series, shared_arguments, unpublished
@@ -138,7 +139,7 @@ class Held:
 
     def samples(self) -> dict[str, np.ndarray]:
         """Token ids of the first query's episode, by the first and by the last policy."""
-        first, *_, last = (self.workspace / "samples.jsonl").read_text().splitlines()
+        first, *_, last, _ = read_json_lines(self.workspace / "samples.jsonl")
         pairs = {"before": first, "after": last}
         return {f"sample/{name}": np.array([json.loads(ids)]) for name, ids in pairs.items()}
 
