@@ -77,7 +77,7 @@ test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction a
 	"$$BIN/ruff" format --check .
 	"$$BIN/mypy"
 	"$$BIN/lint-imports"
-	set -f; "$$BIN/python" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=10 $$ARGS
+	set -f; "$$BIN/python" -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder --durations=10 $$ARGS
 
 bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 	@for file in benchmarks/*.py; do "$$BIN/python" "$$file" || exit 1; done
