@@ -30,6 +30,8 @@ COLOURS = {
     "inconclusive": "yellow",
     "untested": "dim",
 }
+STATES = {"met": "green", "not met": "magenta", "not measured": "dim"}
+ANSWERS = {"met": "yes", "not met": "**no**", "not measured": "not measured"}
 CONTROL_WORDS = {
     "reproduced": "shows the effect",
     "contradicted": "shows the opposite",
@@ -180,8 +182,8 @@ def terminal(study: Study, verdicts: Mapping[str, Verdict], premises: Mapping[st
     table.add_column("claim", ratio=1)
     table.add_column("evidence", ratio=1)
     for name, state in premises.items():
-        met = Text("met", "green") if state.met else Text("not met", "magenta")
-        table.add_row(name, met, f"Premise: {study.card.premises[name].statement}", state.reason)
+        word = Text(state.state, STATES[state.state])
+        table.add_row(name, word, f"Premise: {study.card.premises[name].statement}", state.reason)
     claims = entries(study.card, verdicts)
     for row in (row for name, controls in folded(claims) for row in (name, *controls)):
         entry = claims[row]
@@ -272,7 +274,7 @@ def _premise_lines(premises: Mapping[str, Mapping[str, Any]]) -> list[str]:
         return []
     head = ["| premise | what | met | value |", "|---|---|---|---|"]
     states = [
-        table_row((name, item["statement"], "yes" if item["met"] else "**no**", item["reason"]))
+        table_row((name, item["statement"], ANSWERS[item["state"]], item["reason"]))
         for name, item in premises.items()
     ]
     return [*head, *states, ""]

@@ -45,7 +45,10 @@ class Row:
     def premises(self) -> Mapping[str, Mapping[str, Any]]:
         """State of every premise, in the order of the card."""
         states: Mapping[str, Mapping[str, Any]] = self.content.get("premises", {})
-        return {name: states[name] for name in _ordered(states, self.card.premises)}
+        return {
+            name: {"state": _state(states[name]), **states[name]}
+            for name in _ordered(states, self.card.premises)
+        }
 
     @property
     def primary(self) -> Mapping[str, Any]:
@@ -86,9 +89,10 @@ class Row:
 
     @property
     def met(self) -> str:
-        """How many premises are met, of how many."""
-        states = self.premises.values()
-        return f"{sum(state['met'] for state in states)} of {len(states)}" if states else NOTHING
+        """How many premises are met, of how many that this profile measures."""
+        measured = [item for item in self.premises.values() if item["state"] != "not measured"]
+        met = sum(item["state"] == "met" for item in measured)
+        return f"{met} of {len(measured)}" if measured else NOTHING
 
     @property
     def specific(self) -> str:
@@ -103,6 +107,11 @@ class Row:
         """How many audits and identities hold, of how many that were checked."""
         holding, checked, _ = integrity(self.claims)
         return f"{holding} of {checked}" if checked else NOTHING
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    """Of results from before premises that are not measured had a word of their own."""
+    return "met" if entry.get("met") else "not met"
 
 
 def _ordered(names: Iterable[str], card: Iterable[str]) -> list[str]:
