@@ -105,14 +105,15 @@ class TextGame(Settings):
     Attributes:
         seeds: Of each arm; none below `desk`.
         epo_coefficient: λ.
-        steps, learning_rate, imitation: As of `common.tasks.text_games.training.Search`.
+        steps, learning_rate, imitation, charge: As of `common.tasks.text_games.training.Search`.
     """
 
     seeds: int = 0
-    epo_coefficient: float = 0.001
-    steps: int = 40
-    learning_rate: float = 1e-3
-    imitation: int = 80
+    epo_coefficient: float = 0.01
+    steps: int = 80
+    learning_rate: float = 4e-4
+    imitation: int = 100
+    charge: float = 0.1
 
 
 class Config(Settings):
@@ -134,7 +135,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "tabular.batches": 3,
     },
     "laptop": LOCK,
-    "desk": LOCK | {"text_game.seeds": 10},
+    "desk": LOCK | {"text_game.seeds": 3},
     "gpu": LOCK,
     "paper": {},
 }
