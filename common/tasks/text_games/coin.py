@@ -64,7 +64,7 @@ class Charged(gymnasium.Wrapper[str, str, str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """See `TextGame`."""
         text, reward, terminated, truncated, info = super().step(action)
-        return text, reward - self.charge * text.startswith(_FAILED), terminated, truncated, info
+        return text, float(reward) - self.charge * text.startswith(_FAILED), terminated, truncated, info
 
 
 def reading(text: str) -> list[str]:
