@@ -18,6 +18,7 @@ from common.study.configuration import configure
 from common.study.frame import (
     Interval,
     after,
+    average,
     curve,
     estimate,
     exact,
@@ -75,15 +76,15 @@ def remaining(frame: pd.DataFrame, arm: str, sweep: str = "plain") -> pd.Series:
     return late(own) / after(own, 0)
 
 
-def illness(frame: pd.DataFrame) -> pd.Series:
+def illness(frame: pd.DataFrame, sweep: str = "plain") -> pd.Series:
     """How far PPO's smoothed entropy rises after a fall, or falls below a fifth; over its first value."""
-    rise = rebound(series(frame, "entropy", "ppo"), WINDOW)
-    return rise.clip(lower=0.2 - remaining(frame, "ppo"))
+    rise = rebound(series(frame, "entropy", "ppo", sweep), WINDOW)
+    return rise.clip(lower=0.2 - remaining(frame, "ppo", sweep))
 
 
-def felt(frame: pd.DataFrame) -> pd.Series:
+def felt(frame: pd.DataFrame, sweep: str = "plain") -> pd.Series:
     """Relative change of the final entropy by the bonus."""
-    return remaining(frame, "base") / remaining(frame, "ppo") - 1
+    return remaining(frame, "base", sweep) / remaining(frame, "ppo", sweep) - 1
 
 
 def outside(frame: pd.DataFrame, arm: str, sweep: str = "plain") -> pd.Series:
@@ -144,14 +145,21 @@ PREMISES: dict[str, Measure] = {
     "outside": lambda f: outside(f, "epo"),
     "outside_tuned": lambda f: outside(f, "epo", "tuned"),
     "outside_working": lambda f: outside(f, "working"),
+    "text_ill": lambda f: illness(f, "text_game"),
+    "text_bonus": lambda f: felt(f, "text_game"),
+    "text_learns": lambda f: success(f, "ppo", "text_game") - early(f, "ppo", "text_game"),
+    "text_headroom": lambda f: success(f, "base", "text_game"),
+    "text_outside": lambda f: average(series(f, "epo/outside", "epo", "text_game")),
 }
 CLAIMS: dict[str, Measure] = {
     "c1": lambda f, arm="epo": success(f, arm) - success(f, "ppo"),
     "c1_tuned": lambda f, arm="epo": success(f, arm, "tuned") - success(f, "ppo", "tuned"),
+    "c1_text": lambda f, arm="epo": success(f, arm, "text_game") - success(f, "ppo", "text_game"),
     "c1_rate": lambda f, arm="tuned": success(f, "ppo", arm) - success(f, "epo"),
     "c2_smooth": lambda f, arm="epo": np.log(oscillation(f, arm) / oscillation(f, "ppo")),
     "c2_low": lambda f, arm="epo": remaining(f, arm) - remaining(f, "ppo"),
     "c3a": lambda f, arm="epo": success(f, arm) - success(f, "base"),
+    "c3a_text": lambda f, arm="epo": success(f, arm, "text_game") - success(f, "base", "text_game"),
     "c3b": lambda f, arm="working": success(f, arm) - success(f, "base"),
     "c4": lambda f: np.subtract(*(series(f, "entropy", a).value.to_numpy() for a in ("indicator", "base"))),
     "c5_force": theory("force"),
@@ -202,8 +210,7 @@ def ablation(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
 def searches(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
     """The text game, success in percent."""
     for arm in MAIN:
-        yield ARMS[arm], "seen worlds, first fifth", estimate(100 * early(frame, arm, "text_game"))
-        yield ARMS[arm], "seen worlds, last fifth", estimate(100 * success(frame, arm, "text_game"))
+        yield ARMS[arm], "seen worlds", estimate(100 * success(frame, arm, "text_game"))
         yield ARMS[arm], "unseen worlds", estimate(100 * scalar(frame, "text_game", "unseen", arm=arm))
         yield ARMS[arm], "entropy, last over first", estimate(remaining(frame, arm, "text_game"))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papers.epo.report import FIGURES, TABLES, gap, illness, steps_to_half
+from papers.epo.report import CLAIMS, FIGURES, PREMISES, TABLES, gap, illness, steps_to_half
 
 
 def frame(sweep="plain", **arms):
@@ -58,10 +58,14 @@ def test_the_text_game_is_read_from_its_own_records():
     arms["epo"]["epo/outside"] = [np.nan, *[0.25] * 39]
     own = frame("text_game", **arms)
     own.loc[own["name"] == "unseen", "step"] = pd.NA
+    assert CLAIMS["c3a_text"](own)[0] == pytest.approx(0.0)
+    assert CLAIMS["c3a_text"](own, arm="ppo")[0] == pytest.approx(-CLAIMS["c1_text"](own)[0])
+    assert PREMISES["text_outside"](own)[0] == 0.25
+    assert PREMISES["text_bonus"](own)[0] > 0.1
     table = TABLES["searches"](own).set_index(["row", "column"])["mean"]
     assert set(table.index.levels[0]) == {"PPO", "EPO-Base", "EPO"}
-    assert table["PPO", "seen worlds, first fifth"] == pytest.approx(50 * steps[:8].mean())
-    assert table["PPO", "seen worlds, last fifth"] == pytest.approx(50 * steps[-8:].mean())
+    assert table["PPO", "seen worlds"] == pytest.approx(50 * steps[-8:].mean())
+    assert PREMISES["text_learns"](own)[0] == pytest.approx((steps[-8:].mean() - steps[:8].mean()) / 2)
     twin = FIGURES["text_game"].data(own)
     assert twin.groupby("panel")["step"].max().to_dict() == {
         "success": 39,
