@@ -151,7 +151,7 @@ class _Quoted:
 
 
 def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]) -> list[str]:
-    """The card's sentences with the numbers of this run; empty where it did not test what one rests on.
+    """The card's sentences with the numbers of this run, without those that rest on what it did not test.
 
     A sentence that rests on a verdict which this run does not give says so.
     """
@@ -160,15 +160,14 @@ def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, 
         for name, item in verdicts.items()
     }
     quoted |= {name: _Quoted(*state.value) for name, state in premises.items()}
-    rests = {name: outcome for sentence in card.learned for name, outcome in sentence.rests.items()}
-    untested = {name for name, item in verdicts.items() if item.verdict == "untested"}
-    if any(name not in verdicts or (name in untested and rests[name] != "untested") for name in rests):
-        return []
     lines = []
     for sentence in card.learned:
-        moved = [name for name, outcome in sentence.rests.items() if verdicts[name].verdict != outcome]
-        here = ", ".join(f"{name} is {verdicts[name].verdict}" for name in moved)
-        lines.append(sentence.text.format_map(quoted) + (f" (In this run {here}.)" if moved else ""))
+        here = {name: verdicts[name].verdict if name in verdicts else "untested" for name in sentence.rests}
+        moved = {name: word for name, word in here.items() if word != sentence.rests[name]}
+        if "untested" in moved.values() or not sentence.quoted() <= quoted.keys():
+            continue
+        said = ", ".join(f"{name} is {word}" for name, word in moved.items())
+        lines.append(sentence.text.format_map(quoted) + (f" (In this run {said}.)" if moved else ""))
     return lines
 
 
