@@ -268,12 +268,17 @@ def _learned_lines(sentences: Sequence[str]) -> list[str]:
     return ["**What we learned.** " + " ".join(sentences), ""] if sentences else []
 
 
+def state_of(premise: Mapping[str, Any]) -> str:
+    """State of a premise in ``claims.json``, also in one that is older than the word for what was not measured."""
+    return str(premise.get("state") or ("met" if premise.get("met") else "not met"))
+
+
 def _premise_lines(premises: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not premises:
         return []
     head = ["| premise | what | met | value |", "|---|---|---|---|"]
     states = [
-        table_row((name, item["statement"], ANSWERS[item["state"]], item["reason"]))
+        table_row((name, item["statement"], ANSWERS[state_of(item)], item["reason"]))
         for name, item in premises.items()
     ]
     return [*head, *states, ""]

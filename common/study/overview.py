@@ -9,7 +9,7 @@ from typing import Any
 
 from common.study.card import PROFILES, Card, list_papers, load_card
 from common.study.errors import StudyError
-from common.study.ledger import Entries, effect_text, integrity, table_row
+from common.study.ledger import Entries, effect_text, integrity, state_of, table_row
 from common.study.marks import are_placed, between
 from common.study.paths import front_page, is_committed, results_root
 from common.study.stored import UnreadableError, read_claims
@@ -46,7 +46,7 @@ class Row:
         """State of every premise, in the order of the card."""
         states: Mapping[str, Mapping[str, Any]] = self.content.get("premises", {})
         return {
-            name: {"state": _state(states[name]), **states[name]}
+            name: {**states[name], "state": state_of(states[name])}
             for name in _ordered(states, self.card.premises)
         }
 
@@ -107,11 +107,6 @@ class Row:
         """How many audits and identities hold, of how many that were checked."""
         holding, checked, _ = integrity(self.claims)
         return f"{holding} of {checked}" if checked else NOTHING
-
-
-def _state(entry: Mapping[str, Any]) -> str:
-    """Of results from before premises that are not measured had a word of their own."""
-    return "met" if entry.get("met") else "not met"
 
 
 def _ordered(names: Iterable[str], card: Iterable[str]) -> list[str]:

@@ -225,6 +225,7 @@ def test_premises_that_are_not_measured_do_not_count_as_missed():
     assert "| r | Said. | not measured | needs PROFILE=desk |" in lines
     del states["q"]["state"], states["r"]
     assert Row(card(), "laptop", content).premises["q"]["state"] == "not met"
+    assert "| q | Said. | **no** |" in readme("<!-- verdicts -->\n<!-- /verdicts -->", content, "laptop")
 
 
 def test_a_sentence_that_rests_on_what_was_not_tested_is_left_out():
