@@ -269,7 +269,7 @@ def _learned_lines(sentences: Sequence[str]) -> list[str]:
 
 
 def state_of(premise: Mapping[str, Any]) -> str:
-    """State of a premise in ``claims.json``, also in one that is older than the word for what was not measured."""
+    """State of a premise in ``claims.json``, also of results from before "not measured" was a word."""
     return str(premise.get("state") or ("met" if premise.get("met") else "not met"))
 
 
