@@ -1,8 +1,8 @@
 """Surrogates of the likelihood of a mixture of tokens: where their expected policy gradient points.
 
 A step draws k of V tokens without replacement and reads their mean, weighted with p̂, p normalised on them.
-For small V, in float64 and without sampling, vectorised over N instances. The true gradient and what the draws
-cover are in `common.tabular.draws`. Also the diversity of Dirichlet weights.
+For small V, in float64 and without sampling, vectorised over N instances. The true gradient, and what the
+draws cover, are in `common.tabular.draws`. Also the diversity of Dirichlet weights.
 """
 
 from __future__ import annotations

@@ -300,7 +300,10 @@ def soft(frame: pd.DataFrame) -> pd.DataFrame:
 def worse(twin: pd.DataFrame) -> str:
     """The perplexity of one token and of the most candidates, read as a mixture and not."""
     part = twin[twin["panel"] == PERPLEXITY].set_index(["arm", "step"])["mean"]
-    ways = [f"{arm} {part[arm, CANDIDATES[0]]:.1f} at k = 1, {part[arm, WIDE]:.1f} at {WIDE}" for arm in READ]
+    ways = [
+        f"{arm} {part[arm, CANDIDATES[0]]:.1f} at k = 1, {part[arm, CANDIDATES[-1]]:.1f} at {CANDIDATES[-1]}"
+        for arm in READ
+    ]
     return f"{PERPLEXITY.capitalize()} under the plain model: {'; '.join(ways)}."
 
 

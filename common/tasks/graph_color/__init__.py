@@ -1,10 +1,10 @@
 """Graph colouring of Reasoning Gym, in words: questions, metadata and verifier are the package's own.
 
-A prompt lists the four or five vertices of a graph and its edges, each from both ends,
-``v0 v1 v2 v3 v0>v2 v1>v3 v2>v0 v3>v1``. A response colours one vertex a thought, in any order, and answers
-with the colours in the order of the vertices, ``v2=1 v0=3 v3=2 v1=1 </think> 3 1 1 2 <eos>``: the answer
-becomes the JSON map that the verifier reads. A graph has many colourings; which colour a vertex may have
-depends on the thoughts before, and a colour that fits now can leave a later vertex without one.
+A prompt lists the four or five vertices of a graph, each with its neighbours, ``v0:2 v1:3 v2:0 v3:1``. A
+response repeats a vertex and gives its colour, one after the other in any order, and answers in the order of
+the vertices, ``v2:0 1 v0:2 3 v3:1 2 v1:3 1 </think> v0 3 v1 1 v2 1 v3 2 <eos>``: the answer becomes the JSON
+map that the verifier reads. A graph has many colourings; which colour a vertex may have depends on the
+thoughts before, and one that fits now can leave a later vertex without any.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import count, permutations
+from itertools import combinations, count
 from typing import Any, Literal
 
 import numpy as np
@@ -24,12 +24,15 @@ FEWEST, MOST = 4, 5  # vertices
 COLOURS = ("1", "2", "3")
 EDGE_PROBABILITY = 0.6
 VERTICES = tuple(f"v{place}" for place in range(MOST))
-EDGES = tuple(f"{begin}>{end}" for begin, end in permutations(VERTICES, 2))
-THOUGHTS = tuple(f"{vertex}={colour}" for vertex in VERTICES for colour in COLOURS)
-VOCABULARY = (PAD, BOS, EOS, THINK, END, *VERTICES, *COLOURS, *EDGES, *THOUGHTS)
-MAX_RESPONSE = (
-    2 * MOST + 4
-)  # a thought and a colour a vertex, the end of thinking and the end, and two to spare
+LINKED = {
+    f"{vertex}:{''.join(map(str, others))}": (vertex, *(VERTICES[other] for other in others))
+    for place, vertex in enumerate(VERTICES)
+    for size in range(MOST)
+    for others in combinations([other for other in range(MOST) if other != place], size)
+}
+"""A vertex with its neighbours, as one word; the vertices that it is made of."""
+VOCABULARY = (PAD, BOS, EOS, THINK, END, *VERTICES, *COLOURS, *LINKED)
+MAX_RESPONSE = 4 * MOST + 4  # each vertex and its colour twice, two ends, and two to spare
 HELDOUT_SHARE = 3  # one graph in three is held out
 SPACING = 10**7  # Reasoning Gym makes question i of seed s from s + i
 ASSETS = ("reasoning_gym", "pycosat")
@@ -55,9 +58,7 @@ class Item:
     @property
     def prompt(self) -> str:
         """Tokens of the prompt, separated by spaces; it ends where the thoughts begin."""
-        both = sorted([*self.edges, *((end, begin) for begin, end in self.edges)])
-        edges = (f"{VERTICES[begin]}>{VERTICES[end]}" for begin, end in both)
-        return " ".join([BOS, *VERTICES[: self.vertices], *edges, THINK])
+        return " ".join([BOS, *map(self.linked, range(self.vertices)), THINK])
 
     @property
     def split(self) -> Split:
@@ -65,8 +66,12 @@ class Item:
         return "heldout" if zlib.crc32(self.prompt.encode()) % HELDOUT_SHARE == 0 else "train"
 
     def neighbours(self, vertex: int) -> list[int]:
-        """What a vertex shares an edge with."""
-        return [begin + end - vertex for begin, end in self.edges if vertex in (begin, end)]
+        """What a vertex shares an edge with, in order."""
+        return sorted(begin + end - vertex for begin, end in self.edges if vertex in (begin, end))
+
+    def linked(self, vertex: int) -> str:
+        """A vertex with its neighbours, as a word."""
+        return f"{VERTICES[vertex]}:{''.join(map(str, self.neighbours(vertex)))}"
 
 
 @cache
@@ -128,18 +133,19 @@ def write(item: Item, rng: np.random.Generator, slips: float = 0.0) -> str:
         taken = {given.get(other) for other in item.neighbours(vertex)}
         free = [colour for colour in COLOURS if colour not in taken]
         given[vertex] = str(rng.choice(COLOURS if rng.random() < slips or not free else free))
-    thoughts = (f"{VERTICES[vertex]}={colour}" for vertex, colour in given.items())
-    return " ".join([*thoughts, END, *(given[vertex] for vertex in sorted(given))])
+    thoughts = (f"{item.linked(vertex)} {colour}" for vertex, colour in given.items())
+    return " ".join([*thoughts, END, *(f"{VERTICES[vertex]} {given[vertex]}" for vertex in sorted(given))])
 
 
 def answer(words: Sequence[str]) -> str | None:
-    """The JSON map of a response that thinks once, answers with colours alone and ends; None for others."""
+    """The JSON map of a response that thinks once, answers with vertices and colours and ends; or None."""
     if words.count(END) != 1 or words[-1:] != [EOS]:
         return None
-    colours = words[words.index(END) + 1 : -1]
-    if not colours or set(colours) - set(COLOURS):
+    told = words[words.index(END) + 1 : -1]
+    vertices, colours = told[::2], told[1::2]
+    if len(vertices) != len(colours) or not (set(vertices) <= set(VERTICES) and set(colours) <= set(COLOURS)):
         return None
-    return json.dumps({str(vertex): int(colour) for vertex, colour in enumerate(colours)})
+    return json.dumps({vertex[1:]: int(colour) for vertex, colour in zip(vertices, colours, strict=True)})
 
 
 def score(words: Sequence[str], item: Item) -> float:

@@ -5,7 +5,6 @@ Training can teach such a policy not to slip, and to look ahead. `base_policy` t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,7 +27,7 @@ from common.models.recipe import (
     fit,
     next_token_loss,
 )
-from common.tasks.graph_color import BOS, EDGES, EOS, PAD, THOUGHTS, VOCABULARY, stream, write
+from common.tasks.graph_color import BOS, EOS, LINKED, PAD, VOCABULARY, stream, write
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class BaseConfig:
     """
 
     model: ModelShape = field(default_factory=lambda: ModelShape(hidden=64, layers=2, ffn=128))
-    slips: float = 0.3
-    steps: int = 1200
-    batch: int = 64
+    slips: float = 0.2
+    steps: int = 3000
+    batch: int = 32
     learning_rate: float = 3e-3
     warmup: int = 50
     seed: int = 0
@@ -96,12 +95,12 @@ def batches(
 
 @torch.no_grad()
 def _link(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let a pair begin as one part with the turned vector of the other, and outputs as inputs.
+    """Let a vertex with its neighbours begin as the vertex and their turned sum, and outputs as inputs.
 
-    So that a small model need not learn 35 pairs one by one.
+    So that a small model need not learn 80 words one by one.
     """
     vectors, index = model.get_input_embeddings().weight, tokenizer.get_vocab()
-    for word in (*EDGES, *THOUGHTS):
-        turned, plain = re.split("[>=]", word) if word in EDGES else reversed(re.split("[>=]", word))
-        vectors[index[word]] = vectors[index[plain]] + vectors[index[turned]].roll(len(vectors[0]) // 2)  # type: ignore[index]
+    for word, (vertex, *others) in LINKED.items():
+        turned = [vectors[index[other]].roll(len(vectors[0]) // 2) for other in others]  # type: ignore[index]
+        vectors[index[word]] = vectors[index[vertex]] + sum(turned)  # type: ignore[index]
     model.get_output_embeddings().weight.copy_(vectors)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from common.tasks.graph_color import ASSETS, MAX_RESPONSE
 from papers.mot_g.experiment import PROFILES, Config, jobs
 from papers.mot_g.runs.training import ARMS, training_arguments
 
@@ -18,3 +19,12 @@ def test_arms_of_a_seed_share_everything_but_the_method(tmp_path, profile):
         args = training_arguments(job.config, 0, tmp_path)
         assert args.mixes == (job.config["arm"] not in ("vanilla", "hot"))
         assert (args.beta or args.motg_kl) == 0.02
+
+
+def test_colourings_and_stories_run_at_desk_alone_and_name_what_they_need():
+    for profile, wanted in {"laptop": set(), "desk": {"color", "soft"}}.items():
+        listed = jobs(Config().changed(PROFILES[profile]), range(30))
+        assert {job.sweep for job in listed if job.assets} == wanted
+    color = [job for job in listed if job.sweep == "color"]
+    assert (len(color), {job.assets for job in color}) == (30, {ASSETS})
+    assert {job.config["max_response"] for job in color} == {MAX_RESPONSE}
