@@ -125,8 +125,8 @@ def test_a_linked_vertex_begins_as_what_it_is_made_of():
     model = build_model(BaseConfig().model, tokenizer, 0)
     _link(model, tokenizer)
     vectors, index = model.get_input_embeddings().weight, tokenizer.get_vocab()
-    turned = vectors[index["v2"]].roll(vectors.shape[1] // 2)
-    assert torch.allclose(vectors[index["v2:04"]], vectors[index["v0"]] + vectors[index["v4"]] + turned)
+    turned = (vectors[index["v0"]] + vectors[index["v4"]]).roll(vectors.shape[1] // 2)
+    assert torch.allclose(vectors[index["v2:04"]], vectors[index["v2"]] + turned)
 
 
 def test_another_vocabulary_is_refused():

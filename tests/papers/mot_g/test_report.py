@@ -85,7 +85,7 @@ def test_colourings_stand_in_the_chart_under_the_authors_name_where_they_were_ru
             for at, arm in enumerate(("vanilla", "different", "visible"), 3)
         )
     )
-    assert [(row, cell.mean) for row, _, cell in scores(own)] == [
+    assert [(row, cell[0]) for row, _, cell in scores(own)] == [
         ("graph_color", pytest.approx(100 * value)) for value in (0.3, 0.4, 0.5)
     ]
     assert CLAIMS["c4_color"](own)[0] == pytest.approx(0.1)
