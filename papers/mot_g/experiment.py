@@ -36,7 +36,8 @@ CANDIDATES = (1, 2, 4, 8)
 HEAT = 1.3
 BONUS = 0.01  # of GRPO with an entropy bonus
 RATES: dict[str, float] = {"vanilla": 1e-3, "hot": 1e-3, "bonus": 1e-3, "shuffled": 1e-4}
-"""Learning rates of arms that are best at another than the run's (see the card)."""
+COLOR_RATES: dict[str, float] = {"vanilla": 1e-3, "visible": 1e-3}
+"""Learning rates of arms that are best at another than the run's (see the card), on walks and colourings."""
 
 
 class PaperRun(Run):
@@ -102,7 +103,7 @@ class Soft(Settings):
         seeds: 0 leaves them out.
     """
 
-    prompts: int = 12
+    prompts: int = 8
     tokens: int = 24
     seeds: int = 0
 
@@ -230,7 +231,8 @@ def _soft(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
 
 def _trained(config: Config, sweep: str, task: str, arm: str, seed: int, **changes: Scalar) -> Job:
     temperature = config.thought.hot if arm == "hot" else config.thought.temperature
-    own = config.run.changed({"task": TASKS[task], "learning_rate": RATES.get(arm, config.run.learning_rate)})
+    rates = COLOR_RATES if task == "color" else RATES
+    own = config.run.changed({"task": TASKS[task], "learning_rate": rates.get(arm, config.run.learning_rate)})
     arguments = {
         **own.model_dump(),
         "arm": arm,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,8 +100,9 @@ def _link(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase) -> None:
 
     So that a small model need not learn 80 words one by one.
     """
-    vectors, index = model.get_input_embeddings().weight, tokenizer.get_vocab()
+    vectors: Any = model.get_input_embeddings().weight
+    index = tokenizer.get_vocab()
     for word, (vertex, *others) in LINKED.items():
-        turned = [vectors[index[other]].roll(len(vectors[0]) // 2) for other in others]  # type: ignore[index]
-        vectors[index[word]] = vectors[index[vertex]] + sum(turned)  # type: ignore[index]
+        turned = [vectors[index[other]].roll(len(vectors[0]) // 2) for other in others]
+        vectors[index[word]] = vectors[index[vertex]] + sum(turned)
     model.get_output_embeddings().weight.copy_(vectors)

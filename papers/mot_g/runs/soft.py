@@ -14,13 +14,14 @@ from common.models.recipe import Policy
 from common.models.subject import Subject
 from common.study.jobs import Job, Record
 from common.tasks.dark_turns import Openings
-from papers.mot_g.method import Mixing, MoTGConfig, Thinking
+from papers.mot_g.method import Mixing, MoTGConfig, Read, Thinking
 
 WAYS: dict[str, dict[str, Any]] = {
     "soft": {"selector": "top_k"},
     "dirichlet": {"selector": "top_k", "aggregator": "dirichlet"},
     "different": {},
 }
+READS: tuple[Read, ...] = ("mixture", "token")
 SALT = 0x50F7
 
 
@@ -37,14 +38,18 @@ def stories(job: Job, _workspace: Path) -> Record:
     given = Openings().prompts(int(own["prompts"]), np.random.default_rng([seed, SALT]))
     words, temperature = subject.policy.tokenizer, float(own["temperature"])
     end = words(MoTGConfig.motg_end, add_special_tokens=False)["input_ids"]
-    parts = []
+    parts, measured = [], dict[Mixing, dict[str, float]]()
     for way, options in WAYS.items():
-        for read in ("mixture", "token"):
+        for read in READS:
             found = []
             for k in own["candidates"]:
-                mixing = Mixing(k, temperature=temperature, read=read, **options)
-                generator = torch.Generator().manual_seed(seed)
-                found.append(think(subject, given, Thinking(mixing, end, len(given), len(words), generator)))
+                only: Read = read if k > 1 else "token"  # which is the mixture of one
+                mixing = Mixing(k, temperature=temperature, read=only, **options)
+                if mixing not in measured:
+                    generator = torch.Generator().manual_seed(seed)
+                    hook = Thinking(mixing, end, len(given), len(words), generator)
+                    measured[mixing] = think(subject, given, hook)
+                found.append(measured[mixing])
             series = {name: np.array([[one[name] for one in found]]) for name in found[0]}
             parts.append(({"arm": way, "read": read}, Record(series=series)))
     return Record(parts=parts)
