@@ -164,7 +164,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "seeds": 1,
     },
     "laptop": POCKET,
-    "desk": POCKET | {"side_seeds": 10, "color_seeds": 10, "soft.seeds": 5},
+    "desk": POCKET | {"side_seeds": 20, "color_seeds": 10, "soft.seeds": 5},
     "gpu": POCKET | {"side_seeds": 10},
     "paper": {},
 }
