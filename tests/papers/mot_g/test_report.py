@@ -105,4 +105,4 @@ def test_what_mixtures_do_to_a_language_model_is_read_over_k():
     assert set(twin[twin["panel"] == "distance from the token"]["arm"]) == {
         name for name, labels in READ.items() if labels["read"] == "mixture"
     }
-    assert "Dirichlet 7.4 at k = 1, 8.0 at 8" in worse(twin)
+    assert "at k = 8: top k, weighted 8; " in worse(twin)
