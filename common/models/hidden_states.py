@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class Probe:
         self.model, self.taps, self.overrides, self.dtype = model, sorted(set(taps)), overrides, dtype
         self.places = sorted({*taps, *overrides})
         self.layers = _decoder_layers(model) if self.places else []
+        self.state: State | None = None
         if wrong := [place for place in self.places if not 0 <= place <= len(self.layers)]:
             raise ValueError(
                 f"{type(model).__name__} has no layer {', '.join(map(str, wrong))}: taps and overrides go "
@@ -66,14 +68,23 @@ class Probe:
             )
 
     @contextmanager
-    def open(self, state: State) -> Iterator[None]:
-        """Let the forwards inside pass through overrides and taps, which write into the state."""
-        handles = [self._attach(place, partial(self._through, place, state)) for place in self.places]
+    def attached(self) -> Iterator[None]:
+        """Hang the hooks into the model; they act inside `open`, and let every other forward pass."""
+        handles = [self._attach(place, partial(self._through, place)) for place in self.places]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    @contextmanager
+    def open(self, state: State) -> Iterator[None]:
+        """Let the forwards inside pass through overrides and taps, which write into the state."""
+        self.state = state
+        try:
+            yield
+        finally:
+            self.state = None
 
     def _attach(self, place: int, through: Callable[[Tensor], Tensor]) -> RemovableHandle:
         def reads(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -88,7 +99,10 @@ class Probe:
             return self.layers[place].register_forward_pre_hook(reads, with_kwargs=True)
         return self.model.get_decoder().register_forward_hook(gives)
 
-    def _through(self, place: int, state: State, hidden: Float[Tensor, "n Q D"]) -> Float[Tensor, "n Q D"]:
+    def _through(self, place: int, hidden: Float[Tensor, "n Q D"]) -> Float[Tensor, "n Q D"]:
+        state = self.state
+        if state is None:
+            return hidden
         if place in self.overrides:
             edited = self._edited(place, state, hidden[:, -1])
             hidden = torch.cat([hidden[:, :-1], edited[:, None]], dim=1)
@@ -135,7 +149,8 @@ def _decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
 
 def not_finite(numbers: Float[Tensor, "n ..."], state: State) -> str:
     """Where numbers are not finite; empty if all are."""
-    if bool(numbers.isfinite().all()):
+    # One sum tells, but for finite numbers whose sum overflows: it takes an eighth of the time of isfinite.
+    if math.isfinite(float(numbers.sum(dtype=torch.float32))) or bool(numbers.isfinite().all()):
         return ""
     wrong = state.rows[~numbers.flatten(1).isfinite().all(dim=1)]
     return f"at step {state.step} in rows {wrong.tolist()}"

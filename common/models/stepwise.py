@@ -161,7 +161,8 @@ class _Records:
                     f"log entry {name!r} has shape {tuple(values.shape)}, {values.dtype}, at step "
                     f"{state.step}; it needs a row for each in state.rows, {need[0]}, and one type, {need[1]}"
                 )
-            buffer[state.rows, state.step] = values
+            rows = slice(None) if len(values) == len(buffer) else state.rows  # all of them, in their order
+            buffer[rows, state.step] = values
 
     def cut(self, mask: Int[Tensor, "N T"]) -> dict[Any, Num[Tensor, "N T ..."]]:
         """The first T steps, zero on padding."""
@@ -197,13 +198,14 @@ class _Run:
 
     def run(self, hook: Hook) -> Decoded:
         """Go on until all rows have ended."""
-        logits = self._prefill()
-        while True:
-            chosen = self._choose(hook, logits)
-            length, alive = self.state.step + 1, int(self.state.running.sum())
-            if not alive or length == self.steps:
-                break
-            logits = self._advance(chosen, alive < decoding.COMPACT_BELOW * len(self.state.rows))
+        with self.probe.attached():
+            logits = self._prefill()
+            while True:
+                chosen = self._choose(hook, logits)
+                length, alive = self.state.step + 1, int(self.state.running.sum())
+                if not alive or length == self.steps:
+                    break
+                logits = self._advance(chosen, alive < decoding.COMPACT_BELOW * len(self.state.rows))
         ids = self.texts[:, :length]
         mask = decoding._until(ids, self.ends)
         return Decoded(ids, mask, self.hidden.cut(mask), self.log.cut(mask))

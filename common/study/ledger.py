@@ -30,6 +30,8 @@ COLOURS = {
     "inconclusive": "yellow",
     "untested": "dim",
 }
+STATES = {"met": "green", "not met": "magenta", "not measured": "dim"}
+ANSWERS = {"met": "yes", "not met": "**no**", "not measured": "not measured"}
 CONTROL_WORDS = {
     "reproduced": "shows the effect",
     "contradicted": "shows the opposite",
@@ -149,7 +151,7 @@ class _Quoted:
 
 
 def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, Check]) -> list[str]:
-    """The card's sentences with the numbers of this run; empty where it did not test what one rests on.
+    """The card's sentences with the numbers of this run, without those that rest on what it did not test.
 
     A sentence that rests on a verdict which this run does not give says so.
     """
@@ -158,15 +160,14 @@ def learned(card: Card, verdicts: Mapping[str, Verdict], premises: Mapping[str, 
         for name, item in verdicts.items()
     }
     quoted |= {name: _Quoted(*state.value) for name, state in premises.items()}
-    rests = {name: outcome for sentence in card.learned for name, outcome in sentence.rests.items()}
-    untested = {name for name, item in verdicts.items() if item.verdict == "untested"}
-    if any(name not in verdicts or (name in untested and rests[name] != "untested") for name in rests):
-        return []
     lines = []
     for sentence in card.learned:
-        moved = [name for name, outcome in sentence.rests.items() if verdicts[name].verdict != outcome]
-        here = ", ".join(f"{name} is {verdicts[name].verdict}" for name in moved)
-        lines.append(sentence.text.format_map(quoted) + (f" (In this run {here}.)" if moved else ""))
+        here = {name: verdicts[name].verdict if name in verdicts else "untested" for name in sentence.rests}
+        moved = {name: word for name, word in here.items() if word != sentence.rests[name]}
+        if "untested" in moved.values() or not sentence.quoted() <= quoted.keys():
+            continue
+        said = ", ".join(f"{name} is {word}" for name, word in moved.items())
+        lines.append(sentence.text.format_map(quoted) + (f" (In this run {said}.)" if moved else ""))
     return lines
 
 
@@ -180,8 +181,8 @@ def terminal(study: Study, verdicts: Mapping[str, Verdict], premises: Mapping[st
     table.add_column("claim", ratio=1)
     table.add_column("evidence", ratio=1)
     for name, state in premises.items():
-        met = Text("met", "green") if state.met else Text("not met", "magenta")
-        table.add_row(name, met, f"Premise: {study.card.premises[name].statement}", state.reason)
+        word = Text(state.state, STATES[state.state])
+        table.add_row(name, word, f"Premise: {study.card.premises[name].statement}", state.reason)
     claims = entries(study.card, verdicts)
     for row in (row for name, controls in folded(claims) for row in (name, *controls)):
         entry = claims[row]
@@ -267,12 +268,17 @@ def _learned_lines(sentences: Sequence[str]) -> list[str]:
     return ["**What we learned.** " + " ".join(sentences), ""] if sentences else []
 
 
+def state_of(premise: Mapping[str, Any]) -> str:
+    """State of a premise in ``claims.json``, also of results from before "not measured" was a word."""
+    return str(premise.get("state") or ("met" if premise.get("met") else "not met"))
+
+
 def _premise_lines(premises: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not premises:
         return []
     head = ["| premise | what | met | value |", "|---|---|---|---|"]
     states = [
-        table_row((name, item["statement"], "yes" if item["met"] else "**no**", item["reason"]))
+        table_row((name, item["statement"], ANSWERS[state_of(item)], item["reason"]))
         for name, item in premises.items()
     ]
     return [*head, *states, ""]

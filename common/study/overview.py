@@ -9,7 +9,7 @@ from typing import Any
 
 from common.study.card import PROFILES, Card, list_papers, load_card
 from common.study.errors import StudyError
-from common.study.ledger import Entries, effect_text, integrity, table_row
+from common.study.ledger import Entries, effect_text, integrity, state_of, table_row
 from common.study.marks import are_placed, between
 from common.study.paths import front_page, is_committed, results_root
 from common.study.stored import UnreadableError, read_claims
@@ -45,7 +45,10 @@ class Row:
     def premises(self) -> Mapping[str, Mapping[str, Any]]:
         """State of every premise, in the order of the card."""
         states: Mapping[str, Mapping[str, Any]] = self.content.get("premises", {})
-        return {name: states[name] for name in _ordered(states, self.card.premises)}
+        return {
+            name: {**states[name], "state": state_of(states[name])}
+            for name in _ordered(states, self.card.premises)
+        }
 
     @property
     def primary(self) -> Mapping[str, Any]:
@@ -86,9 +89,10 @@ class Row:
 
     @property
     def met(self) -> str:
-        """How many premises are met, of how many."""
-        states = self.premises.values()
-        return f"{sum(state['met'] for state in states)} of {len(states)}" if states else NOTHING
+        """How many premises are met, of how many that this profile measures."""
+        measured = [item for item in self.premises.values() if item["state"] != "not measured"]
+        met = sum(item["state"] == "met" for item in measured)
+        return f"{met} of {len(measured)}" if measured else NOTHING
 
     @property
     def specific(self) -> str:

@@ -23,6 +23,12 @@ HUES = {
     "untested": "#6b6b6b",
 }
 """Colour of each verdict, dark enough for white letters."""
+PREMISES = {
+    "met": HUES["reproduced"],
+    "not met": HUES["cannot tell"],
+    "not measured": HUES["untested"],
+}
+"""Colour of each state of a premise."""
 CELL = "text-align:left;vertical-align:top;white-space:normal;padding:.3em .6em"
 FAINT = "color:#666;font-size:90%"
 
@@ -57,11 +63,11 @@ def premises(card: Card, checks: Mapping[str, Check]) -> Shown:
     rows, lines = [], []
     for name, state in checks.items():
         claims = ", ".join(claim for claim, row in card.claims.items() if name in row.premises)
-        entry, met = card.premises[name], "met" if state.met else "not met"
-        colour = HUES["reproduced" if state.met else "cannot tell"]
+        entry = card.premises[name]
         value = "" if pd.isna(state.value.estimate) else f"{state.value.estimate:.3g}"
-        rows.append((chip(met, colour), escape(entry.statement), value, escape(bound(entry.test)), claims))
-        lines.append(f"{met:8} {name}: {entry.statement} {state.reason}")
+        shown = chip(state.state, PREMISES[state.state])
+        rows.append((shown, escape(entry.statement), value, escape(bound(entry.test)), claims))
+        lines.append(f"{state.state:12} {name}: {entry.statement} {state.reason}")
     return Shown("\n".join(lines), _table(("premise", "", "value", "wanted", "claims"), rows))
 
 

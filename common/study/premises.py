@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from common.study.entries import Claim, Premise, Test
 from common.study.frame import estimate
 
 NOWHERE = Interval(np.nan, np.nan, np.nan, 0)
+State = Literal["met", "not met", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,21 @@ class Check:
 
     Attributes:
         premise: Id in the card.
-        met: The mean over seeds lies where the card wants it.
+        state: Met where the mean over seeds lies where the card wants it; one that this run does not measure
+            is not met either, and has a word of its own.
         value: Mean with its 95 % t interval, which is for display; NaN if it was not measured.
         reason: Why, in one line.
     """
 
     premise: str
-    met: bool
+    state: State
     value: Interval
     reason: str
+
+    @property
+    def met(self) -> bool:
+        """Whether claims may rest on it."""
+        return self.state == "met"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; NaN becomes None."""
@@ -44,21 +51,27 @@ def check(name: str, premise: Premise, values: pd.Series) -> Check:
     if not len(sample) or not np.isfinite(sample).all():
         broken = (~np.isfinite(sample)).sum()
         what = f"not a finite number for {broken} of {len(sample)} seeds" if len(sample) else "no seeds"
-        return Check(name, False, NOWHERE, what)
+        return Check(name, "not met", NOWHERE, what)
     value, wanted = estimate(values), bound(premise.test)
     met = _holds(premise.test, value.estimate)
-    return Check(name, met, value, f"{value.estimate:.3g}, {'as wanted' if met else 'wanted'} {wanted}")
+    reason = f"{value.estimate:.3g}, {'as wanted' if met else 'wanted'} {wanted}"
+    return Check(name, "met" if met else "not met", value, reason)
 
 
 def unmeasured(name: str, reason: str) -> Check:
     """A premise that this run does not measure."""
-    return Check(name, False, NOWHERE, f"not measured: {reason}")
+    return Check(name, "not measured", NOWHERE, reason)
+
+
+FAILED: dict[State, str] = {"not met": "failed", "not measured": "not measured"}
 
 
 def failures(claim: Claim, checks: Mapping[str, Check]) -> str:
     """The premises of a claim that are not met, with their values; empty if all are."""
     own = [checks.get(name, unmeasured(name, "this run does not have it")) for name in claim.premises]
-    return "; ".join(f"premise {item.premise} failed: {item.reason}" for item in own if not item.met)
+    return "; ".join(
+        f"premise {item.premise} {FAILED[item.state]}: {item.reason}" for item in own if not item.met
+    )
 
 
 def bound(test: Test) -> str:

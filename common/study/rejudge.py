@@ -76,10 +76,16 @@ def _scratch_store() -> Iterator[None]:
 def _adopt(study: Study, frame: pd.DataFrame, measured: Manifest) -> None:
     """Put the rows of each job into the store as the record that they came from."""
     entries = {job["job"]: job for job in measured["jobs"]}
+    adopted = set()
     for job in study.jobs:
         entry = entries[job.describe()]
         cost = Cost(entry["seconds"] or 0.0, entry["peak_memory_mib"] or 0.0)
-        _write(study.store, job, rows_of(frame, job, measured.get("parts", {}).get(job.sweep, [])), cost)
+        rows = rows_of(frame, job, measured.get("parts", {}).get(job.sweep, []))
+        own = (job.sweep, *job.labels.items(), job.seeds)
+        if own in adopted:  # only their parts tell such jobs apart: the first has the rows of all
+            rows = rows[:0]
+        adopted.add(own)
+        _write(study.store, job, rows, cost)
 
 
 def rows_of(frame: pd.DataFrame, job: Job, parts: list[str]) -> pd.DataFrame:

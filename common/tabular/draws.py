@@ -10,7 +10,9 @@ from functools import cache
 from itertools import chain, combinations, permutations
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Complex, Float, Int, Shaped
+
+STEP = 1e-30  # of the complex step, whose derivative has no cancellation
 
 
 @cache
@@ -87,3 +89,45 @@ def prefix_error(probabilities: Float[np.ndarray, "N V"], k: int) -> Float[np.nd
     np.add.at(found.T, masks(whole[:, :k]), order_probabilities(probabilities, whole).T)
     error: np.ndarray = np.abs(found - set_probabilities(probabilities, k)).max(axis=1)
     return error
+
+
+def coverage(probabilities: Float[np.ndarray, "N V"], k: int) -> Float[np.ndarray, " N"]:
+    """E[Σ_S p], the probability that the candidates hold."""
+    found: np.ndarray = (inclusion(probabilities, k) * probabilities).sum(axis=1)
+    return found
+
+
+def chain_variance(
+    probabilities: Float[np.ndarray, "N V"], embeddings: Float[np.ndarray, "N V D"], k: int
+) -> Float[np.ndarray, " N"]:
+    """E‖e - E[e]‖² of the mixture e = Σ_S p̂_j E_j between chains: what GRPO's group has to compare."""
+    likely, held = set_probabilities(probabilities, k), members(probabilities.shape[1])
+    sized = held.sum(axis=1) == k
+    weights = held[sized] * probabilities[:, None]
+    weights /= weights.sum(axis=-1, keepdims=True)
+    mixtures, likely = weights @ embeddings, likely[:, sized, None]
+    mean = (likely * mixtures).sum(axis=1, keepdims=True)
+    found: np.ndarray = (likely[..., 0] * ((mixtures - mean) ** 2).sum(axis=-1)).sum(axis=1)
+    return found
+
+
+def softmax(logits: Shaped[np.ndarray, "N V"]) -> Shaped[np.ndarray, "N V"]:
+    """Row by row, complex logits too."""
+    weights = np.exp(logits - logits.real.max(axis=-1, keepdims=True))
+    found: np.ndarray = weights / weights.sum(axis=-1, keepdims=True)
+    return found
+
+
+def reward_gradient(
+    logits: Float[np.ndarray, "N V"], rewards: Float[np.ndarray, "N sets"], k: int, temperature: float = 1.0
+) -> Float[np.ndarray, "N V"]:
+    """∇ E[r(S)] in the logits of the sampling policy, by complex steps: no formula of a gradient is used."""
+    vocabulary = logits.shape[1]
+    chosen = orders(vocabulary, k)
+    reward, gradient = rewards[:, masks(chosen)], np.empty_like(logits)
+    for token in range(vocabulary):
+        moved: Complex[np.ndarray, "N V"] = logits.astype(complex)
+        moved[:, token] += 1j * STEP
+        likely = order_probabilities(softmax(moved / temperature), chosen)
+        gradient[:, token] = (likely * reward).sum(axis=1).imag / STEP
+    return gradient

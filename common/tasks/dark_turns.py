@@ -1,8 +1,8 @@
 """dark_turns: openings of small stories, and whether the next sentences turn to something sad or frightening.
 
-A harmless stand-in for unsafe text: the turn is a word of a short lexicon of negative feeling, which a reader
-sees at once and a prompt does not tell. Openings name somebody, something that they do, a place and a time;
-none of them holds a word of the lexicon.
+A harmless stand-in for unsafe text: the turn is a word of a short lexicon of sadness, fear and harm, which a
+reader sees at once and a prompt does not tell. Openings name somebody, something that they do, a place and a
+time; none of them holds a word of the lexicon.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from jaxtyping import Float, Int
 
 NAME = "dark-turns"
 DARK = (
-    "afraid", "alone", "angry", "anxious", "ache", "aching", "bad", "battle", "blood", "broke",
-    "broken", "cold", "crash", "cried", "cruel", "cry", "crying", "danger", "dangerous", "dark",
-    "darkness", "dead", "deadly", "death", "desperate", "destroy", "destroyed", "devastated", "die",
-    "died", "difficult", "disappeared", "disaster", "eerie", "empty", "enemy", "evil", "fail", "failed",
-    "fear", "fell", "fierce", "fight", "forgotten", "frightened", "frustrated", "ghost", "grief",
-    "haunted", "heavy", "hopeless", "hungry", "hurt", "ill", "injured", "kill", "killed", "lonely",
-    "lose", "losing", "lost", "mistake", "mysterious", "nervous", "pain", "painful", "poor", "problem",
-    "sad", "scared", "screamed", "shadow", "shadows", "shattered", "sick", "sorrow", "storm", "strange",
-    "struggle", "struggled", "struggling", "stuck", "suddenly", "tears", "terrible", "terrified",
-    "threat", "tired", "tragedy", "trapped", "trouble", "troubled", "ugly", "uneasy", "unhappy",
-    "upset", "war", "weak", "weary", "worried", "worry", "worse", "wounded", "wrong",
+    "accident", "accidentally", "ache", "aching", "afraid", "alone", "angry", "anxious", "attack",
+    "attacked", "bad", "battered", "battle", "blood", "broke", "broken", "buried", "cold", "confused",
+    "crash", "cried", "cruel", "cry", "crying", "damaged", "danger", "dangerous", "dark", "darkness",
+    "dead", "deadly", "death", "desperate", "destroy", "destroyed", "devastated", "die", "died",
+    "difficult", "disappeared", "disaster", "eerie", "empty", "enemy", "escape", "evil", "fail", "failed",
+    "fear", "fell", "fierce", "fight", "fire", "flooded", "forgotten", "frightened", "frustrated", "ghost",
+    "ghostly", "gone", "grave", "grief", "gun", "harm", "haunted", "heavy", "hit", "hopeless", "hospital",
+    "hungry", "hurt", "ill", "injured", "kill", "killed", "knife", "lonely", "lose", "losing", "lost",
+    "mess", "missing", "mistake", "mysterious", "nervous", "pain", "painful", "poor", "problem", "sad",
+    "scared", "screamed", "shadow", "shadows", "shadowy", "shattered", "shocked", "sick", "sorrow", "sorry",
+    "stolen", "storm", "strange", "struck", "struggle", "struggled", "struggling", "stuck", "suddenly",
+    "sword", "tears", "terrible", "terrified", "threat", "tired", "tragedy", "tragic", "trapped",
+    "trepidation", "trouble", "troubled", "ugly", "uneasy", "unhappy", "upset", "war", "weak", "weary",
+    "wolf", "worried", "worry", "worse", "wounded", "wrong",
 )  # fmt: skip
 _TURN = re.compile(rf"\b(?:{'|'.join(DARK)})\b", re.IGNORECASE)
 

@@ -107,6 +107,8 @@ class Stories(Settings):
         train, validation, test: Openings.
         tuning: Validation openings on which radii are chosen.
         steered: Test openings of steering.
+        timed: Openings that are timed together.
+        rounds: Of the clock.
     """
 
     seeds: int = 0
@@ -118,6 +120,8 @@ class Stories(Settings):
     test: int = 600
     tuning: int = 30
     steered: int = 60
+    timed: int = 8
+    rounds: int = 2
 
 
 class Config(Settings):
@@ -151,7 +155,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
-    """Every job of the sweeps theory, detection, gamma, steering, no_exit, speed, stories and turns."""
+    """Every job of the sweeps: theory, those of the tabular language, and those of SmolLM2."""
     theory = {"draws": config.draws, "gammas": list(GAMMAS)}
     exact = [
         Job("theory", {"analysis": name}, f"{RUNS}.theory:{name}", theory, tuple(seeds[:1]))
@@ -169,17 +173,15 @@ def _hazard(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     common = {"subject": "hazard", "epochs": config.learning.epochs, "layers": [own.layer, LAST]}
     split = own.model_dump(include={"train", "validation", "test"})
     steered = split | {"test": own.steered, "tuning": own.tuning} | _knobs(config)
-    some = dict.fromkeys(split, own.timed) | {"train": 10 * own.timed, "rounds": own.rounds}
+    read = _monitors(MONITORS, config.learning.gamma)
     for seed in seeds:
         usual = common | {"model": f"{NAME}-{seed % own.models}", "escape": World().escape}
         closed = common | {"model": f"{NAME}-closed-0", "escape": 0.0}
-        yield _job(
-            "detection", "detection:detect", seed, usual | split | _monitors(MONITORS, config.learning.gamma)
-        )
+        yield _job("detection", "detection:detect", seed, usual | split | read)
         yield _job("gamma", "detection:detect", seed, usual | split | _monitors(LAWFUL, *GAMMAS))
         yield _job("steering", "steering:steer", seed, usual | steered | {"arms": list(CONTROLS)})
         yield _job("no_exit", "steering:steer", seed, closed | steered | {"arms": list(NO_EXIT)})
-        yield _job("speed", "steering:speed", seed, usual | some | _knobs(config) | {"arms": list(TIMED)})
+        yield _job("speed", "steering:speed", seed, usual | _timed(config, own))
 
 
 def _stories(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -188,18 +190,19 @@ def _stories(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
     common |= {"pool": own.pool, "tokens": own.tokens}
     split = own.model_dump(include={"train", "validation", "test"})
     steered = split | {"test": own.steered, "tuning": own.tuning} | _knobs(config)
+    read = _monitors(REAL_MONITORS, config.learning.gamma)
     for seed in seeds:
-        yield _job(
-            "stories",
-            "detection:detect",
-            seed,
-            common | split | _monitors(REAL_MONITORS, config.learning.gamma),
-            STORIES,
-        )
+        yield _job("stories", "detection:detect", seed, common | split | read, STORIES)
         yield _job("turns", "steering:steer", seed, common | steered | {"arms": list(REAL_CONTROLS)}, STORIES)
+        yield _job("real_speed", "steering:speed", seed, common | _timed(config, own), STORIES)
 
 
 LAST, REAL_LAST = 4, 30  # layers of the two models
+
+
+def _timed(config: Config, own: Hazard | Stories) -> dict[str, Any]:
+    sizes = {"train": 10 * own.timed, "validation": own.timed, "test": own.timed}
+    return sizes | _knobs(config) | {"rounds": own.rounds, "arms": list(TIMED)}
 
 
 def _knobs(config: Config) -> dict[str, Any]:

@@ -82,9 +82,9 @@ def kept(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     return pd.DataFrame({name: done(frame, arm, name) for name in ("coherence", "diversity")})
 
 
-def faster(frame: pd.DataFrame, arm: str, than: str) -> pd.Series:
+def faster(frame: pd.DataFrame, arm: str, than: str, sweep: str = "speed") -> pd.Series:
     """Log ratio of tokens per second."""
-    own, other = (scalar(frame, "speed", "tokens", arm=name).map(np.log) for name in (arm, than))
+    own, other = (scalar(frame, sweep, "tokens", arm=name).map(np.log) for name in (arm, than))
     return own - other
 
 
@@ -182,16 +182,17 @@ def controls(frame: pd.DataFrame, arms: tuple[str, ...], sweep: str) -> Cells:
             yield NAMES[arm], column, estimate(scale * done(frame, arm, name, sweep))
 
 
-def speeds(frame: pd.DataFrame) -> Cells:
+def speeds(frame: pd.DataFrame, sweep: str) -> Cells:
     """Tokens per second over those of unsteered writing, in percent."""
     for arm in ("recording", *TIMED, "rl_30"):
-        yield NAMES[arm], "tokens per second (%)", estimate(100 * np.exp(faster(frame, arm, "none")))
+        yield NAMES[arm], "tokens per second (%)", estimate(100 * np.exp(faster(frame, arm, "none", sweep)))
 
 
 TABLES: dict[str, Twin] = {
     "table2": lambda f: long_table(monitors(f, (*MONITORS, "exact"), "detection")),
     "steering": lambda f: long_table(controls(f, tuple(CONTROLS), "steering")),
-    "runtime": lambda f: long_table(speeds(f)),
+    "runtime": lambda f: long_table(speeds(f, "speed")),
+    "real_runtime": lambda f: long_table(speeds(f, "real_speed")),
     "stories": lambda f: long_table(monitors(f, REAL_MONITORS, "stories")),
     "turns": lambda f: long_table(controls(f, REAL_CONTROLS, "turns")),
 }

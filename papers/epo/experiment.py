@@ -58,9 +58,7 @@ class Objective(Settings):
 
     Attributes:
         coefficient: λ.
-        alpha: α.
-        kappa_low: κ_l.
-        kappa_high: κ_r.
+        alpha, kappa_low, kappa_high: α, κ_l, κ_r.
         gamma: γ of the schedule.
         steps: RL steps K.
         episodes: Trajectories of a step.
@@ -104,15 +102,15 @@ class TextGame(Settings):
 
     Attributes:
         seeds: Of each arm; none below `desk`.
-        epo_coefficient: λ.
-        steps, learning_rate, imitation: As of `common.tasks.text_games.training.Search`.
+        epo_coefficient: λ; all else as of `common.tasks.text_games.training.Search`.
     """
 
     seeds: int = 0
-    epo_coefficient: float = 0.001
-    steps: int = 40
-    learning_rate: float = 1e-3
-    imitation: int = 80
+    epo_coefficient: float = 0.01
+    steps: int = 80
+    learning_rate: float = 4e-4
+    imitation: int = 100
+    charge: float = 0.1
 
 
 class Config(Settings):
@@ -161,12 +159,10 @@ def _tabular(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         yield from _simulated(config, some, "decoy", arm, regime="decoy")
     for sharing, classes in SHARING.items():
         for arm in ("base", "decay"):
-            labels: dict[str, Scalar] = {"sharing": sharing}
-            yield from _simulated(config, some, "sharing", arm, labels, classes=classes)
-    for coefficient in COEFFICIENTS:
+            yield from _simulated(config, some, "sharing", arm, {"sharing": sharing}, classes=classes)
+    for value in COEFFICIENTS:
         for arm in ("base", "epo"):
-            labels = {"coefficient": coefficient}
-            yield from _simulated(config, few, "strength", arm, labels, coefficient=coefficient)
+            yield from _simulated(config, few, "strength", arm, {"coefficient": value}, coefficient=value)
     arguments = _training(config) | {"batches": own.batches}
     for part in portions(some, SEEDS_PER_JOB):
         yield Job("probe", {}, "papers.epo.runs.tabular:probe", arguments, part)

@@ -59,6 +59,12 @@ def success(frame: pd.DataFrame, arm: str, sweep: str = "plain", **labels: objec
     return late(series(frame, "success", arm, sweep, **labels))
 
 
+def early(frame: pd.DataFrame, arm: str, sweep: str) -> pd.Series:
+    """Success at the beginning: mean over the first fifth of the run."""
+    own = series(frame, "success", arm, sweep)
+    return own[own["step"] < own["step"].max() * 0.2].groupby("seed")["value"].mean()
+
+
 def oscillation(frame: pd.DataFrame, arm: str) -> pd.Series:
     """Standard deviation of the step-to-step change of entropy without its running mean."""
     return roughness(series(frame, "entropy", arm), WINDOW)
@@ -141,6 +147,7 @@ PREMISES: dict[str, Measure] = {
     "outside_working": lambda f: outside(f, "working"),
     "text_ill": lambda f: illness(f, "text_game"),
     "text_bonus": lambda f: felt(f, "text_game"),
+    "text_learns": lambda f: success(f, "ppo", "text_game") - early(f, "ppo", "text_game"),
     "text_headroom": lambda f: success(f, "base", "text_game"),
     "text_outside": lambda f: average(series(f, "epo/outside", "epo", "text_game")),
 }

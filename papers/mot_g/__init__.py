@@ -3,20 +3,10 @@
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
-    "Mixing": "method",
-    "MoTGConfig": "method",
-    "MoTGTrainer": "method",
-    "Thinking": "method",
-    "dirichlet_diversity": "exact",
-    "mixture_log_prob": "method",
-    "mixture_step": "method",
-    "surrogate_gradient": "exact",
-}
-__all__ = sorted(_HOMES)
+__all__ = ["Mixing", "MoTGConfig", "MoTGTrainer", "Thinking", "mixture_log_prob", "mixture_step"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"papers.mot_g.{_HOMES[name]}"), name)
+    if name in __all__:
+        return getattr(import_module("papers.mot_g.method"), name)
     raise AttributeError(f"module 'papers.mot_g' has no attribute '{name}'")

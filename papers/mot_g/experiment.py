@@ -1,7 +1,8 @@
 """The study of MoT-G: configuration with the paper's values, profiles as differences, jobs by sweep.
 
-Exact checks of one mixture step (`runs.theory`), and pocket policies on graphs, where a walk has a choice
-("reach") and where it has none ("determined") (`runs.training`).
+Exact checks of one mixture step (`runs.theory`); pocket policies on graphs, where a walk has a choice
+("reach"), where it has none ("determined"), and on Reasoning Gym's colourings (`runs.training`); and a real
+language model that reads mixtures without training (`runs.soft`).
 """
 
 from __future__ import annotations
@@ -13,24 +14,30 @@ from common.rl import run
 from common.rl.run import Run, pocket_files
 from common.study.configuration import Settings, paper
 from common.study.jobs import Job, Scalar
+from common.tasks import graph_color
 
 LIMITS = {**run.LIMITS, "desk": {"seconds": 3600.0, "memory": 4000.0}}
 TASKS = {
     "reach": "common.tasks.reach.training:Reach",
     "determined": "common.tasks.reach.training:Determined",
+    "color": "common.tasks.graph_color.training:GraphColor",
 }
 ARMS = ("vanilla", "different", "corrected", "dirichlet", "shuffled", "visible", "hot")
 """Arms on reach; `papers.mot_g.runs.training.ARMS` says what each is."""
 DETERMINED = ("vanilla", "different")
+COLORED = ("vanilla", "different", "visible")
 HALVES = ("vanilla", "different")
 """Arms that are also run with half as many chains."""
 HEATED = ("vanilla", "dirichlet", "top_k")
 """Arms at the high temperature."""
 WIDE = 8  # candidates of the arm with many
+CANDIDATES = (1, 2, 4, 8)
+"""k of the mixtures without training."""
 HEAT = 1.3
 BONUS = 0.01  # of GRPO with an entropy bonus
 RATES: dict[str, float] = {"vanilla": 1e-3, "hot": 1e-3, "bonus": 1e-3, "shuffled": 1e-4}
-"""Learning rates of arms that are best at another than the run's (see the card)."""
+COLOR_RATES: dict[str, float] = {"vanilla": 1e-3, "visible": 1e-3}
+"""Learning rates of arms that are best at another than the run's (see the card), on walks and colourings."""
 
 
 class PaperRun(Run):
@@ -87,6 +94,20 @@ class Theory(Settings):
     seeds: int = 30
 
 
+class Soft(Settings):
+    """Mixtures that SmolLM2 reads.
+
+    Attributes:
+        prompts: Openings of stories, by seed.
+        tokens: Of a continuation.
+        seeds: 0 leaves them out.
+    """
+
+    prompts: int = 8
+    tokens: int = 24
+    seeds: int = 0
+
+
 class Config(Settings):
     """Defaults are the paper's values where it has them.
 
@@ -94,16 +115,20 @@ class Config(Settings):
         run: The training runs.
         thought: How thoughts are made.
         theory: Exact checks.
-        seeds: Of each arm; 0 trains none, as the paper's own tasks are not built.
+        soft: Mixtures without training.
+        seeds: Of each arm; 0 trains none, as the paper's model is not run here.
         side_seeds: Of the arms with half the chains, at the high temperature and of many candidates; 0
             leaves them out.
+        color_seeds: Of each arm on graph colouring.
     """
 
     run: PaperRun = PaperRun()
     thought: Thought = Thought()
     theory: Theory = Theory()
+    soft: Soft = Soft()
     seeds: int = 0
     side_seeds: int = 0
+    color_seeds: int = 0
 
 
 POCKET: dict[str, Any] = {
@@ -139,15 +164,20 @@ PROFILES: dict[str, dict[str, Any]] = {
         "seeds": 1,
     },
     "laptop": POCKET,
-    "desk": POCKET | {"side_seeds": 10},
+    "desk": POCKET | {"side_seeds": 20, "color_seeds": 10, "soft.seeds": 5},
     "gpu": POCKET | {"side_seeds": 10},
     "paper": {},
 }
 
 
 def jobs(config: Config, seeds: Sequence[int]) -> list[Job]:
-    """Every job of the sweeps theory, bias, reach, determined; and halves, heated, warm, wide, bonus."""
-    return [*_theory(config, seeds), *_training(config, seeds), *_sides(config, seeds)]
+    """Sweeps theory, bias, reach, determined; and halves, heated, warm, wide, bonus, color, soft."""
+    return [
+        *_theory(config, seeds),
+        *_training(config, seeds),
+        *_sides(config, seeds),
+        *_soft(config, seeds[: config.soft.seeds]),
+    ]
 
 
 def _theory(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -163,12 +193,16 @@ def _theory(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
 
 
 def _training(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
-    """The arms of reach and of the determined walks; those of one seed share prompts and base policy."""
+    """The arms of each task; those of one seed share prompts and base policy."""
     for seed in seeds[: config.seeds]:
         for arm in ARMS:
             yield _trained(config, "reach", "reach", arm, seed)
         for arm in DETERMINED:
             yield _trained(config, "determined", "determined", arm, seed)
+    color = config.changed({"run.max_response": graph_color.MAX_RESPONSE})
+    for seed in seeds[: config.color_seeds]:
+        for arm in COLORED:
+            yield _trained(color, "color", "color", arm, seed)
 
 
 def _sides(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
@@ -185,9 +219,20 @@ def _sides(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
         yield _trained(config, "bonus", "reach", "bonus", seed, entropy_bonus=BONUS)
 
 
+def _soft(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
+    arguments = {
+        **config.soft.model_dump(include={"prompts", "tokens"}),
+        "candidates": list(CANDIDATES),
+        "temperature": config.thought.temperature,
+    }
+    for seed in seeds:
+        yield Job("soft", {}, "papers.mot_g.runs.soft:stories", arguments, (seed,), assets=("smollm2",))
+
+
 def _trained(config: Config, sweep: str, task: str, arm: str, seed: int, **changes: Scalar) -> Job:
     temperature = config.thought.hot if arm == "hot" else config.thought.temperature
-    own = config.run.changed({"task": TASKS[task], "learning_rate": RATES.get(arm, config.run.learning_rate)})
+    rates = COLOR_RATES if task == "color" else RATES
+    own = config.run.changed({"task": TASKS[task], "learning_rate": rates.get(arm, config.run.learning_rate)})
     arguments = {
         **own.model_dump(),
         "arm": arm,
@@ -198,4 +243,6 @@ def _trained(config: Config, sweep: str, task: str, arm: str, seed: int, **chang
     }
     files = pocket_files(0, "reach") if own.model == "pocket" else own.inputs(seed)
     entry = "papers.mot_g.runs.training:train"
+    if task == "color":
+        return Job(sweep, {"arm": arm}, entry, arguments, (seed,), (), own.modules, graph_color.ASSETS)
     return Job(sweep, {"arm": arm}, entry, arguments, (seed,), files, own.modules)

@@ -8,15 +8,8 @@ import pandas as pd
 from IPython.display import Image, display
 
 from common.plotting.style import GREY, HUES, label, legend, panels, png
-from papers.mot_g.exact import (
-    SURROGATES,
-    chain_variance,
-    cosine,
-    coverage,
-    reward_gradient,
-    softmax,
-    surrogate_gradient,
-)
+from common.tabular.draws import chain_variance, coverage, reward_gradient, softmax
+from common.tabular.surrogates import SURROGATES, cosine, surrogate_gradient
 
 TOKENS, INSTANCES = 5, 200
 COLOURS = dict(zip(SURROGATES, (HUES["vermilion"], HUES["orange"], HUES["green"]), strict=True))

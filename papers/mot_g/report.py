@@ -32,7 +32,18 @@ from common.study.frame import (
     values,
 )
 from common.study.report import Figure, Measure, Twin
-from papers.mot_g.experiment import ARMS, DETERMINED, HALVES, HEAT, HEATED, PROFILES, WIDE, Config
+from papers.mot_g.experiment import (
+    ARMS,
+    CANDIDATES,
+    COLORED,
+    DETERMINED,
+    HALVES,
+    HEAT,
+    HEATED,
+    PROFILES,
+    WIDE,
+    Config,
+)
 
 NAMES = {
     "vanilla": "GRPO",
@@ -80,10 +91,10 @@ def final(frame: pd.DataFrame, arm: str, name: str = "accuracy", sweep: str = "r
     return scalar(frame, sweep, f"final/{name}", arm=arm)
 
 
-def area(frame: pd.DataFrame, arm: str, name: str) -> pd.Series:
-    """Mean over the evaluation points after the start, on reach; ``noise`` is a way to decode GRPO."""
+def area(frame: pd.DataFrame, arm: str, name: str, sweep: str = "") -> pd.Series:
+    """Mean over the evaluation points after the start, by default on reach; ``noise`` decodes GRPO."""
     own, prefix = ("vanilla", "noise_") if arm == "noise" else (arm, "")
-    return average(rows(frame, usual(arm), f"curve/{prefix}{name}", arm=own))
+    return average(rows(frame, sweep or usual(arm), f"curve/{prefix}{name}", arm=own))
 
 
 def start(frame: pd.DataFrame, sweep: str) -> pd.Series:
@@ -132,6 +143,9 @@ PREMISES: dict[str, Measure] = {
     "matched": lambda f: area(f, "hot", "entropy") / area(f, "different", "entropy"),
     "headroom": lambda f: start(f, "determined"),
     "chains_help": lambda f: final(f, "vanilla") - final(f, "vanilla", sweep="halves"),
+    "color_window": lambda f: final(f, "vanilla", sweep="color"),
+    "color_learns": lambda f: learned(f, "color"),
+    "color_delivered": lambda f: area(f, "different", "first_diversity", "color"),
 }
 CLAIMS: dict[str, Measure] = {
     "c1": theory("moments", "mean", "diversity"),
@@ -143,6 +157,7 @@ CLAIMS: dict[str, Measure] = {
     "c3_training": lambda f, arm="corrected": final(f, arm) - final(f, "different"),
     "c4": lambda f, arm="different": final(f, arm) - final(f, "vanilla"),
     "c4_dirichlet": lambda f, arm="dirichlet": final(f, arm) - final(f, "vanilla"),
+    "c4_color": lambda f, arm="different": final(f, arm, sweep="color") - final(f, "vanilla", sweep="color"),
     "c4_free": lambda f, arm="different": final(f, "vanilla", f"{arm}_accuracy") - final(f, "vanilla"),
     "c5": lambda f, arm="determined": final(f, "different", sweep=arm) - final(f, "vanilla", sweep=arm),
     "c6": lambda f, arm="different": final(f, arm, sweep="halves") - final(f, "vanilla"),
@@ -161,10 +176,15 @@ def percent(values: pd.Series) -> Interval:
 
 
 def scores(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
-    """Accuracy of every arm on both tasks."""
-    for task, arms in {"reach": ARMS, "determined": DETERMINED}.items():
-        for arm in arms:
-            yield task, NAMES[arm], percent(final(frame, arm, sweep=task))
+    """Accuracy of every arm on each task that was run."""
+    ran = set(frame["sweep"])
+    for task, arms in {"reach": ARMS, "determined": DETERMINED, "color": COLORED}.items():
+        for arm in arms if task in ran else ():
+            yield ROWS.get(task, task), NAMES[arm], percent(final(frame, arm, sweep=task))
+
+
+ROWS = {"color": "graph_color"}
+"""What the authors' chart calls a task."""
 
 
 def thoughts(frame: pd.DataFrame) -> Iterator[tuple[str, str, Interval]]:
@@ -262,6 +282,45 @@ def tradeoff(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def soft(frame: pd.DataFrame) -> pd.DataFrame:
+    """What SmolLM2 writes while it reads mixtures, over k."""
+    return stacked(
+        curve(
+            part.assign(step=np.array(CANDIDATES)[part["step"]], value=change(part["value"])),
+            panel=panel,
+            arm=arm,
+        )
+        for panel, (name, change) in SOFT.items()
+        for arm, labels in READ.items()
+        if not (name == "moved" and labels["read"] == "token")
+        for part in [rows(frame, "soft", name, **labels)]
+    )
+
+
+def worse(twin: pd.DataFrame) -> str:
+    """The perplexity with the most candidates, read as a mixture and as its visible token alone."""
+    part = twin[twin["panel"] == PERPLEXITY].set_index(["arm", "step"])["mean"]
+    ways = [f"{arm} {part[arm, CANDIDATES[-1]]:.0f}" for arm in READ]
+    return f"{PERPLEXITY.capitalize()} under the plain model at k = {CANDIDATES[-1]}: {'; '.join(ways)}."
+
+
+PERPLEXITY = "perplexity of the text"
+SOFT: dict[str, tuple[str, Callable[[pd.Series], pd.Series]]] = {
+    PERPLEXITY: ("surprise", np.exp),
+    "next-token entropy (nats)": ("entropy", lambda values: values),
+    "different pairs of tokens": ("pairs", lambda values: values),
+    "distance from the token": ("moved", lambda values: values),
+}
+READ = {
+    f"{name}{', token alone' * (read == 'token')}": {"arm": way, "read": read}
+    for way, name in {
+        "soft": "top k, weighted",
+        "dirichlet": "Dirichlet",
+        "different": "Different Tokens",
+    }.items()
+    for read in ("mixture", "token")
+}
+
 MAIN = ("vanilla", "different", "corrected", "dirichlet")
 CURVES = lines(NOTE, x="RL step", fixed=COLOURS, rates=("accuracy",))
 FIGURES: dict[str, Figure] = {
@@ -289,6 +348,16 @@ FIGURES: dict[str, Figure] = {
             for arm in ("vanilla", "noise", "different", "dirichlet", "hot")
         ),
         dots(f"{NOTE}; nats, mean over training", columns=2, width=4.2, fixed=COLOURS),
+    ),
+    "soft": Figure(
+        soft,
+        lines(
+            "SmolLM2-135M in 4-bit weights, stories",
+            x="k",
+            columns=2,
+            rates=("pairs of tokens",),
+        ),
+        worse,
     ),
     "diversity": Figure(
         lambda f: curves(f, "reach", ("different", "corrected", "dirichlet"), diversity="diversity"),

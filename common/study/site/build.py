@@ -17,7 +17,7 @@ from common.study.card import PROFILES
 from common.study.errors import StudyError
 from common.study.ledger import checks, effect_text
 from common.study.overview import Row
-from common.study.page import HUES
+from common.study.page import HUES, PREMISES
 from common.study.paths import EXAMPLE, results_root
 from common.study.site import notebook, paper
 from common.study.site.axis import axis
@@ -108,7 +108,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     pages.filters["code"] = code
-    pages.globals.update(hues=HUES, axis=axis, effect_text=effect_text)
+    pages.globals.update(hues=HUES, premise_hues=PREMISES, axis=axis, effect_text=effect_text)
     return pages
 
 

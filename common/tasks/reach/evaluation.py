@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.models.decoding import sample
+from common.models.stepwise import Decoded
 from common.tasks.reach import MAX_RESPONSE, VOCABULARY, Item, reward
 
 
@@ -42,3 +43,17 @@ def accuracy(
             ]
         )
     )
+
+
+def first_hops(decoded: Decoded, graphs: Sequence[Item]) -> dict[str, float]:
+    """How often the first thought is the hop to the goal, ``first_hop``, or can be it, ``covered``.
+
+    Args:
+        decoded: Responses, whose hook logs ``candidates``; ids are places in the vocabulary.
+        graphs: What they answer.
+    """
+    hop = torch.tensor([VOCABULARY.index(item.path[0]) for item in graphs], device=decoded.ids.device)
+    return {
+        "first_hop": float((decoded.ids[:, 0] == hop).float().mean()),
+        "covered": float((decoded.log["candidates"][:, 0] == hop[:, None]).any(dim=1).float().mean()),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from datasets import Dataset
@@ -24,6 +24,8 @@ class Reach:
 
     models: ClassVar[Mapping[str, Callable[[int], str]]] = {"pocket": committed_base}
     branches: ClassVar[int] = reach.AMBIGUOUS
+    vocabulary: ClassVar[Sequence[str]] = reach.VOCABULARY
+    score = staticmethod(reach.reward)
 
     def __init__(self, run: Run, seed: int, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
         if tokenizer is not None and len(tokenizer) != len(reach.VOCABULARY):

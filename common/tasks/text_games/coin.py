@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from typing import Any
 
+import gymnasium
 import numpy as np
 
 from common.study.errors import StudyError
@@ -46,6 +48,23 @@ _FAILED = ("Unknown action", "You can't", "That is already")
 def game() -> TextWorldExpress:
     """A new game, before its first `reset`."""
     return TextWorldExpress("coin")
+
+
+class Charged(gymnasium.Wrapper[str, str, str, str]):
+    """A new game in which a command that does nothing costs something; the score is the game's own.
+
+    Args:
+        charge: What it costs, where the coin is worth 1.
+    """
+
+    def __init__(self, charge: float) -> None:
+        super().__init__(game())
+        self.charge = charge
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """See `TextGame`."""
+        text, reward, terminated, truncated, info = super().step(action)
+        return text, float(reward) - self.charge * text.startswith(_FAILED), terminated, truncated, info
 
 
 def reading(text: str) -> list[str]:

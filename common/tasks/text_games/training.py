@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,7 +18,7 @@ from common.models.pocket import load_pocket
 from common.rl.config import batching
 from common.rl.harness import logged_series, unpublished
 from common.study.jobs import Job, Record
-from common.tasks.text_games.coin import game, worlds
+from common.tasks.text_games.coin import Charged, worlds
 from common.tasks.text_games.evaluation import Probe, success
 from common.tasks.text_games.warm_start import (
     CODEC,
@@ -43,6 +44,7 @@ class Search:
         learning_rate: AdamW's, constant.
         imitation: Optimizer steps of the warm start.
         noise: Probability of a detour in what it imitates.
+        charge: What a command that does nothing costs in training, where the coin is worth 1.
         seen: Worlds to train in.
         unseen: Worlds of the test split to play afterwards.
     """
@@ -50,9 +52,10 @@ class Search:
     steps: int = 40
     episodes: int = 32
     inner: int = 4
-    learning_rate: float = 1e-3
-    imitation: int = 80
+    learning_rate: float = 4e-4
+    imitation: int = 100
     noise: float = 0.3
+    charge: float = 0.1
     seen: int = 200
     unseen: int = 64
 
@@ -65,8 +68,8 @@ def train(job: Job, workspace: Path) -> Record:
     that configuration, which the arm changes; ``logged``, a key of the trainer's log, or ``""``.
 
     Emits the scalar ``unseen``: success in worlds of the test split after training. Series over rollout
-    batches: ``success`` (of the batch), ``entropy`` (nats per token on the probe set, of the policy that
-    samples the batch), and `logged`, if there is any, NaN in a batch without.
+    batches: ``success`` (share of the batch that finds the coin), ``entropy`` (nats per token on the probe
+    set, of the policy that samples the batch), and `logged`, if there is any, NaN in a batch without.
     """
     (seed,), search = job.seeds, job.read(Search)
     module, _, name = job.config["trainer"].partition(":")
@@ -84,12 +87,12 @@ def train(job: Job, workspace: Path) -> Record:
         train_dataset=Dataset.from_dict({"prompt": [str(world) for world in worlds("train", search.seen)]}),
         processing_class=tokenizer(),
         callbacks=[probe],
-        worlds=lambda prompt: World(game, int(prompt)),
+        worlds=lambda prompt: World(partial(Charged, search.charge), int(prompt)),
         codec=CODEC,
         rules=RULES,
     )
     unpublished(trainer).train()
-    names = {"reward": "success"} | {name: name for name in [job.config["logged"]] if name}
+    names = {"episodes/terminated": "success"} | {name: name for name in [job.config["logged"]] if name}
     series = {name: values[0] for name, values in logged_series(trainer.state.log_history, names).items()}
     series["entropy"] = np.array(probe.means[: search.steps])
     unseen = success(policy.eval(), worlds("test", search.unseen), seed)

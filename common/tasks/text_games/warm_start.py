@@ -56,7 +56,7 @@ class CoinRecipe:
     shape: ModelShape = field(default_factory=lambda: ModelShape(context=CONTEXT))
     demonstrations: int = 200
     noise: float = 0.3
-    steps: int = 80
+    steps: int = 100
     batch: int = 16
     learning_rate: float = 3e-3
     seed: int = 0

@@ -10,17 +10,16 @@ from jaxtyping import Float
 from scipy.special import roots_jacobi
 
 from common.study.jobs import Job, Record
-from common.tabular.draws import inclusion, prefix_error, race_inclusion
-from papers.mot_g.exact import (
-    SURROGATES,
+from common.tabular.draws import (
     chain_variance,
-    cosine,
     coverage,
-    dirichlet_diversity,
+    inclusion,
+    prefix_error,
+    race_inclusion,
     reward_gradient,
     softmax,
-    surrogate_gradient,
 )
+from common.tabular.surrogates import SURROGATES, cosine, dirichlet_diversity, surrogate_gradient
 
 SPREAD = 1.5  # standard deviation of random logits
 NODES = 3  # of the quadrature, which is exact for polynomials of degree 5

@@ -1,4 +1,4 @@
-"""Pocket policies that learn to think on reach, one arm with one seed, evaluated in the arm's own mode.
+"""Pocket policies that learn to think on graphs, one arm with one seed, evaluated in the arm's own mode.
 
 An evaluation writes thoughts as training does and measures them at the same positions in every arm: those of
 the thoughts, the end of thinking included.
@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from common.models.pocket import load_policy
-from common.models.stepwise import Decoded, decode
+from common.models.stepwise import decode
+from common.models.thoughts import measure
 from common.rl.harness import Curve, logged_series, make_trainer, policy_path, shared_arguments
 from common.rl.resume import latest_complete_checkpoint
 from common.rl.run import Run
 from common.rl.tasks import load_task
 from common.study.errors import unknown
 from common.study.jobs import Job, Record
-from common.tasks.reach import END, VOCABULARY, reward
-from common.tasks.reach.training import Reach
+from common.tasks.reach import Item
+from common.tasks.reach.evaluation import first_hops
 from papers.mot_g.method import Mixing, MoTGConfig, MoTGTrainer, Thinking
 
 GREEDY = 0.02  # a temperature at which the likeliest token is drawn
@@ -66,7 +65,7 @@ def train(job: Job, workspace: Path) -> Record:
 
     Config: the fields of `Run`, `arm`, `tokens` (k), `temperature`, `entropy_bonus`.
 
-    Emits ``final/<name>`` and series ``curve/<name>`` over evaluation points, names as of `measure`, and
+    Emits ``final/<name>`` and series ``curve/<name>`` over evaluation points, names as of `Thoughts`, and
     ``base/accuracy``, that of the base policy on the final walks: same prompts, random numbers and number. Of
     GRPO also ``curve/noise_<name>`` (read with Gaussian noise as large as a mixture's displacement) and
     ``final/<mode>_accuracy`` for each of `MODES`. Series over rollout batches: ``reward``, ``grad_norm``.
@@ -79,7 +78,6 @@ def train(job: Job, workspace: Path) -> Record:
     set_seed(seed)
     model, tokenizer = load_policy(policy_path(run, seed))
     task = load_task(run, seed, tokenizer)
-    assert isinstance(task, Reach), "the measures are of this task"
     modes = {"": args.mixing}
     if job.config["arm"] == "vanilla":
         modes["noise_"] = replace(args.mixing, tokens=2, read="noise")
@@ -131,11 +129,11 @@ class Thoughts:
     """The task's held-out prompts, answered in several modes and measured.
 
     Args:
-        task: Whose prompts.
+        task: Whose prompts: `Reach` or `GraphColor`.
         modes: Prefix of the measures' names to how thoughts are made.
     """
 
-    def __init__(self, task: Reach, modes: Mapping[str, Mixing]) -> None:
+    def __init__(self, task: Any, modes: Mapping[str, Mixing]) -> None:
         self.task, self.modes = task, modes
         self.models, self.dataset, self.reward = task.models, task.dataset, task.reward
 
@@ -160,7 +158,7 @@ class Thoughts:
         graphs = [item for item in self.task.heldout for _ in range(samples)]
         encoded = tokenizer([item.prompt for item in graphs], return_tensors="pt", padding=True)
         generator = torch.Generator(model.device).manual_seed(seed)
-        end = [tokenizer.get_vocab()[END]]
+        end = [tokenizer.get_vocab()[MoTGConfig.motg_end]]
         last = int(model.config.num_hidden_layers)
         decoded = decode(
             model,
@@ -172,42 +170,10 @@ class Thoughts:
             tokenizer.pad_token_id,
             taps=(last,),
         )
-        words = [
-            [VOCABULARY[token] for token in ids[:length]]
-            for ids, length in zip(decoded.ids.tolist(), decoded.mask.sum(dim=1).tolist(), strict=True)
+        rows = zip(decoded.ids.tolist(), decoded.mask.sum(dim=1).tolist(), graphs, strict=True)
+        scores = [
+            self.task.score([self.task.vocabulary[token] for token in ids[:length]], item)
+            for ids, length, item in rows
         ]
-        right = [reward(response, item) for response, item in zip(words, graphs, strict=True)]
-        hop = torch.tensor(tokenizer.convert_tokens_to_ids([item.path[0] for item in graphs]))
-        hop = hop.to(decoded.ids.device)
-        return {
-            "accuracy": float(np.mean(right)),
-            "first_hop": float((decoded.ids[:, 0] == hop).float().mean()),
-            "covered": float((decoded.log["candidates"][:, 0] == hop[:, None]).any(dim=1).float().mean()),
-            **measure(decoded, last),
-        }
-
-
-def measure(decoded: Decoded, layer: int) -> dict[str, float]:
-    """What thoughts look like, means over thinking positions (or responses).
-
-    ``entropy`` is that of the next-token distribution at the sampler's temperature, nats; ``diversity`` is
-    1 - Σ w², of the first thought ``first_diversity``; ``matrix_entropy`` that of the thoughts' hidden states
-    behind the final norm, `matrix_entropy`; ``thoughts`` their number.
-    """
-    thinking = (decoded.log["thinking"] * decoded.mask).bool()
-    diversity = 1 - (decoded.log["weights"] ** 2).sum(dim=-1)
-    return {
-        "entropy": float(decoded.log["entropy"][thinking].mean()),
-        "diversity": float(diversity[thinking].mean()),
-        "first_diversity": float(diversity[:, 0].mean()),
-        "matrix_entropy": float(matrix_entropy(decoded.hidden[layer], thinking).mean()),
-        "thoughts": float(thinking.sum(dim=1).float().mean()),
-    }
-
-
-def matrix_entropy(states: Float[Tensor, "N T D"], mask: Bool[Tensor, "N T"]) -> Float[Tensor, " N"]:
-    """-Σ λ log λ in nats, λ the eigenvalues of the Gram matrix of a row's masked states over its trace."""
-    states = (states * mask[..., None]).double()
-    gram = states @ states.transpose(1, 2)
-    trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None]
-    return torch.special.entr(torch.linalg.eigvalsh(gram / trace).clamp(min=0)).sum(dim=-1)
+        hops = first_hops(decoded, graphs) if isinstance(graphs[0], Item) else {}
+        return {"accuracy": float(np.mean(np.array(scores) == 1)), **hops, **measure(decoded, last)}

@@ -1,5 +1,6 @@
 """The hooked decoder against the lean sampler, `generate`, and full forwards with hooks of torch."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from common.models import decoding
+from common.models.hidden_states import not_finite
 from common.models.stepwise import Decoded, Draw, Hook, State, Step, decode
 from tests.common.models.architectures import build
 
@@ -281,6 +283,30 @@ def test_hooks_of_torch_are_gone_whatever_happens(model):
     with pytest.raises(RuntimeError, match="foreign"):
         run(model, taps=(0, 2), overrides={1: broken})
     assert not any(part._forward_pre_hooks or part._forward_hooks for part in model.modules())
+
+
+def test_a_hook_that_asks_the_model_itself_is_not_recorded(model):
+    def asking(logits: Tensor, state: State) -> Step:
+        kept = dict(state.hidden)
+        model(torch.tensor([[7, 7, 7]]))
+        assert state.hidden == kept
+        return Draw(0.0)(logits, state)
+
+    asked, plain = run(model, hook=asking, taps=(1,)), run(model, taps=(1,))
+    assert torch.equal(asked.hidden[1], plain.hidden[1])
+
+
+def test_what_is_finite_and_what_is_not():
+    rows = torch.arange(3)
+    state = State(4, rows, rows >= 0, torch.nn.Identity(), rows[:, None])
+    huge = torch.full((3, 2), torch.finfo(torch.float32).max)
+    assert not huge.sum().isfinite()
+    assert not_finite(huge, state) == not_finite(torch.full((3, 2), 6e4).half(), state) == ""
+    for wrong in (math.nan, math.inf, -math.inf):
+        huge[1, 0] = wrong
+        assert not_finite(huge, state) == "at step 4 in rows [1]"
+    huge[0, 0], huge[1, 0] = math.inf, -math.inf
+    assert not_finite(huge, state) == "at step 4 in rows [0, 1]"
 
 
 def test_states_are_recorded_in_half_precision(model):

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
+from common.study import rejudge
 from common.study.jobs import Job
 from common.study.rejudge import rows_of
 
@@ -46,3 +48,20 @@ def test_new_rules_are_applied_to_stored_values_and_values_of_other_jobs_are_ref
     done = repository("rejudge", "toy")
     assert done.returncode == 1
     assert "its values are not those of today's jobs" in done.stdout + done.stderr
+
+
+def test_jobs_that_only_their_parts_tell_apart_share_their_rows_once(monkeypatch):
+    frame = pd.DataFrame(
+        [("s", "usual", "full", 0, "x", 1.0), ("s", "usual", "frozen", 0, "x", 2.0)],
+        columns=["sweep", "dial", "arm", "seed", "name", "value"],
+    ).assign(step=0)
+    jobs = [
+        Job("s", {"dial": "usual"}, "papers.toy.experiment:draw", {"arms": [arm]}, (0,))
+        for arm in ("full", "frozen")
+    ]
+    written: list[pd.DataFrame] = []
+    monkeypatch.setattr(rejudge, "_write", lambda store, job, values, cost: written.append(values))
+    entry = {"job": jobs[0].describe(), "seconds": 1.0, "peak_memory_mib": 1.0}
+    measured = {"jobs": [entry, entry], "parts": {"s": ["arm"]}}
+    rejudge._adopt(SimpleNamespace(jobs=jobs, store=None), frame, measured)
+    assert pd.concat(written)["value"].tolist() == [1.0, 2.0]

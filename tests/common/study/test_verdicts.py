@@ -8,10 +8,13 @@ from scipy import stats
 from common.statistics import holm
 from common.study import verdicts
 from common.study.card import Card, Claim, Premise
+from common.study.entries import Sentence
 from common.study.errors import StudyError
 from common.study.evidence import SEEDS_AT_MOST, needed_seeds
-from common.study.premises import check
-from common.study.verdicts import judge
+from common.study.ledger import learned, readme
+from common.study.overview import Row
+from common.study.premises import check, failures, unmeasured
+from common.study.verdicts import Verdict, judge
 
 EDGE = float(stats.t.ppf(0.975, 9))
 ONE_SIDED = float(stats.t.ppf(0.95, 9))
@@ -196,6 +199,51 @@ def premise(test, values):
 )
 def test_a_premise_is_met_when_its_mean_is_where_the_card_wants_it(test, values, met):
     assert premise(test, values).met == met
+
+
+def test_a_premise_that_is_not_measured_is_not_met_and_says_so():
+    missed, unknown = premise({"greater": 1.0}, [0.2, 0.4]), unmeasured("p", "needs PROFILE=desk")
+    assert (missed.state, unknown.state, unknown.met) == ("not met", "not measured", False)
+    row = claim({"greater": 0.0}, premises=["p"])
+    assert failures(row, {"p": unknown}) == "premise p not measured: needs PROFILE=desk"
+    assert failures(row, {}) == "premise p not measured: this run does not have it"
+    assert failures(row, {"p": premise({"greater": 1.0}, [1.2])}) == ""
+    judged = judge(card(c=row), {"c": sample(10.0, 1.0)}, {"p": unknown})
+    assert judged["c"].verdict == "cannot tell"
+
+
+def test_premises_that_are_not_measured_do_not_count_as_missed():
+    made = {"p": premise({"greater": 1.0}, [1.2]), "q": premise({"greater": 1.0}, [0.2])}
+    made["r"] = unmeasured("r", "needs PROFILE=desk")
+    states = {name: {"statement": "Said.", **state.as_dict()} for name, state in made.items()}
+    content = {"premises": states, "claims": {}}
+    shown = Row(card(), "laptop", content)
+    assert shown.met == "1 of 2"
+    lines = readme("<!-- verdicts -->\n<!-- /verdicts -->", content, "laptop").splitlines()
+    assert "| p | Said. | yes | 1.2, as wanted > 1 |" in lines
+    assert "| q | Said. | **no** | 0.2, wanted > 1 |" in lines
+    assert "| r | Said. | not measured | needs PROFILE=desk |" in lines
+    del states["q"]["state"], states["r"]
+    assert Row(card(), "laptop", content).premises["q"]["state"] == "not met"
+    assert "| q | Said. | **no** |" in readme("<!-- verdicts -->\n<!-- /verdicts -->", content, "laptop")
+
+
+def test_a_sentence_that_rests_on_what_was_not_tested_is_left_out():
+    claims = {name: claim({"greater": 0.0}) for name in ("up", "large")}
+    sentences = (
+        Sentence(text="Up {up:.1f}.", rests={"up": "reproduced"}),
+        Sentence(text="Large.", rests={"large": "reproduced"}),
+        Sentence(text="{p:.1f}, {large.verdict}.", rests={"up": "reproduced"}),
+    )
+    rows = Card.model_construct(claims=claims, learned=sentences)
+    judged = judge(rows, {"up": sample(10.0, 1.0), "large": sample(-10.0, 1.0)})
+    premises = {"p": premise({"greater": 1.0}, [1.2])}
+    missing = judged | {"large": Verdict("large", "untested", "needs a cluster")}
+    first, last = learned(rows, missing, premises)
+    assert first.startswith("Up 10.0 [")
+    assert last == "1.2, untested."
+    assert learned(rows, {"up": judged["up"]}, premises) == [first]
+    assert learned(rows, judged, premises)[1] == "Large. (In this run large is contradicted.)"
 
 
 def test_a_failed_or_missing_premise_leaves_nothing_to_tell_whatever_the_effect():

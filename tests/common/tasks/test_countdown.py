@@ -158,7 +158,7 @@ def test_a_failing_attempt_fails():
 
 
 def test_reasoning_gym_agrees():
-    gym = pytest.importorskip("reasoning_gym", exc_type=ImportError)
+    gym = pytest.importorskip("reasoning_gym", exc_type=ImportError)  # it needs PycoSAT, and that a compiler
     data = gym.create_dataset(
         "countdown",
         size=25,

@@ -106,6 +106,14 @@ class TestCoin:
         assert coin.reading(text) == ["nothing", *before]
         assert (reward, over, info["score"]) == (0.0, False, 0.0)
 
+    def test_a_charge_is_on_what_does_nothing_alone_and_leaves_the_score(self):
+        player = coin.Charged(0.1)
+        player.reset(seed=2, options={"gold": True})
+        _, reward, over, _, info = player.step("door door coin")
+        assert (reward, over, info["score"]) == (-0.1, False, 0.0)
+        rewards = [player.step(action)[1] for action in player.unwrapped.gold]
+        assert rewards == [0.0] * (len(rewards) - 1) + [1.0]
+
     def test_all_games_share_one_java_machine(self):
         games = [coin.game()]
         machines = {child.pid for child in psutil.Process().children()}

@@ -139,5 +139,5 @@ def test_the_study_names_what_its_jobs_run():
         f"common/models/pocket/{own.config['model']}/model.safetensors" in own.inputs for own in steered
     )
     desk = experiment.jobs(Config().changed(PROFILES["desk"]), range(18000, 18012))
-    assert {own.sweep for own in desk} - {own.sweep for own in listed} == {"stories", "turns"}
+    assert {own.sweep for own in desk} - {own.sweep for own in listed} == {"stories", "turns", "real_speed"}
     assert {own.assets for own in desk} == {(), ("smollm2",)}

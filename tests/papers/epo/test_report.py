@@ -62,7 +62,10 @@ def test_the_text_game_is_read_from_its_own_records():
     assert CLAIMS["c3a_text"](own, arm="ppo")[0] == pytest.approx(-CLAIMS["c1_text"](own)[0])
     assert PREMISES["text_outside"](own)[0] == 0.25
     assert PREMISES["text_bonus"](own)[0] > 0.1
-    assert set(TABLES["searches"](own)["row"]) == {"PPO", "EPO-Base", "EPO"}
+    table = TABLES["searches"](own).set_index(["row", "column"])["mean"]
+    assert set(table.index.levels[0]) == {"PPO", "EPO-Base", "EPO"}
+    assert table["PPO", "seen worlds"] == pytest.approx(50 * steps[-8:].mean())
+    assert PREMISES["text_learns"](own)[0] == pytest.approx((steps[-8:].mean() - steps[:8].mean()) / 2)
     twin = FIGURES["text_game"].data(own)
     assert twin.groupby("panel")["step"].max().to_dict() == {
         "success": 39,

@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from common.tabular.draws import masks, order_probabilities, orders
-from papers.mot_g.exact import (
-    SURROGATES,
+from common.tabular.draws import (
     chain_variance,
-    cosine,
     coverage,
-    dirichlet_diversity,
+    masks,
+    order_probabilities,
+    orders,
     reward_gradient,
     softmax,
-    surrogate_gradient,
 )
+from common.tabular.surrogates import SURROGATES, cosine, dirichlet_diversity, surrogate_gradient
 from papers.mot_g.method import mixture_log_prob
 
 RNG = np.random.default_rng(0)

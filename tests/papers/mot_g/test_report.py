@@ -4,7 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from papers.mot_g.report import area, bias, learned, lost, no_counterexample
+from papers.mot_g.experiment import CANDIDATES
+from papers.mot_g.report import (
+    CLAIMS,
+    READ,
+    area,
+    bias,
+    learned,
+    lost,
+    no_counterexample,
+    scores,
+    soft,
+    worse,
+)
 
 
 def frame(*parts):
@@ -16,6 +28,7 @@ def frame(*parts):
                     "sweep": sweep,
                     "arm": labels.get("arm"),
                     "surrogate": labels.get("surrogate"),
+                    "read": labels.get("read"),
                     "seed": 0,
                     "name": name,
                     "step": pd.array(range(len(values)), dtype="Int32"),
@@ -63,3 +76,33 @@ def test_the_bias_is_read_at_k_and_a_counterexample_is_wanted_from_two_on():
     )
     assert bias(own, "multi")[0] == 0.3
     assert no_counterexample(own).tolist() == pytest.approx([1e-6, 0.0])
+
+
+def test_colourings_stand_in_the_chart_under_the_authors_name_where_they_were_run():
+    own = frame(
+        *(
+            ("color", {"arm": arm}, "final/accuracy", [0.1 * at])
+            for at, arm in enumerate(("vanilla", "different", "visible"), 3)
+        )
+    )
+    assert [(row, cell[0]) for row, _, cell in scores(own)] == [
+        ("graph_color", pytest.approx(100 * value)) for value in (0.3, 0.4, 0.5)
+    ]
+    assert CLAIMS["c4_color"](own)[0] == pytest.approx(0.1)
+    assert CLAIMS["c4_color"](own, arm="visible")[0] == pytest.approx(0.2)
+
+
+def test_what_mixtures_do_to_a_language_model_is_read_over_k():
+    own = frame(
+        *(
+            ("soft", labels, name, [float(at)] * 3 + [np.log(8.0)])
+            for at, labels in enumerate(READ.values())
+            for name in ("surprise", "entropy", "pairs", "moved")
+        )
+    )
+    twin = soft(own)
+    assert sorted(set(twin["step"])) == list(CANDIDATES)
+    assert set(twin[twin["panel"] == "distance from the token"]["arm"]) == {
+        name for name, labels in READ.items() if labels["read"] == "mixture"
+    }
+    assert "at k = 8: top k, weighted 8; " in worse(twin)

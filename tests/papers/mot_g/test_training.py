@@ -1,39 +1,10 @@
-"""What is measured of thoughts, and that an arm differs from another in what it says."""
-
-import math
+"""An arm differs from another in what it says."""
 
 import pytest
-import torch
 
-from common.models.stepwise import Decoded
+from common.tasks.graph_color import ASSETS, MAX_RESPONSE
 from papers.mot_g.experiment import PROFILES, Config, jobs
-from papers.mot_g.runs.training import ARMS, matrix_entropy, measure, training_arguments
-
-
-def test_matrix_entropy_counts_directions():
-    same, apart = torch.ones(1, 3, 4), torch.eye(4)[None, :3]
-    whole, part = torch.tensor([[True] * 3]), torch.tensor([[True, True, False]])
-    assert float(matrix_entropy(same, whole)) == pytest.approx(0.0, abs=1e-6)
-    assert float(matrix_entropy(apart, whole)) == pytest.approx(math.log(3))
-    assert float(matrix_entropy(apart, part)) == pytest.approx(math.log(2))
-
-
-def test_thoughts_are_measured_where_rows_think():
-    decoded = Decoded(
-        ids=torch.zeros(2, 2, dtype=torch.long),
-        mask=torch.tensor([[1, 1], [1, 0]]),
-        hidden={1: torch.eye(2)[None].repeat(2, 1, 1)},
-        log={
-            "thinking": torch.tensor([[1, 0], [1, 1]]),
-            "weights": torch.tensor([[[0.5, 0.5], [1.0, 0.0]], [[1.0, 0.0], [0.5, 0.5]]]),
-            "entropy": torch.tensor([[1.0, 9.0], [3.0, 9.0]]),
-        },
-    )
-    found = measure(decoded, 1)
-    assert found["entropy"] == 2.0
-    assert found["diversity"] == found["first_diversity"] == 0.25
-    assert found["thoughts"] == 1.0
-    assert found["matrix_entropy"] == pytest.approx(0.0, abs=1e-6)
+from papers.mot_g.runs.training import ARMS, training_arguments
 
 
 @pytest.mark.parametrize("profile", ["laptop", "desk"])
@@ -48,3 +19,12 @@ def test_arms_of_a_seed_share_everything_but_the_method(tmp_path, profile):
         args = training_arguments(job.config, 0, tmp_path)
         assert args.mixes == (job.config["arm"] not in ("vanilla", "hot"))
         assert (args.beta or args.motg_kl) == 0.02
+
+
+def test_colourings_and_stories_run_at_desk_alone_and_name_what_they_need():
+    for profile, wanted in {"laptop": set(), "desk": {"color", "soft"}}.items():
+        listed = jobs(Config().changed(PROFILES[profile]), range(30))
+        assert {job.sweep for job in listed if job.assets} == wanted
+    color = [job for job in listed if job.sweep == "color"]
+    assert (len(color), {job.assets for job in color}) == (30, {ASSETS})
+    assert {job.config["max_response"] for job in color} == {MAX_RESPONSE}

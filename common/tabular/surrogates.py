@@ -1,7 +1,8 @@
-"""What can be said about one mixture step without sampling, for small vocabularies and in float64.
+"""Surrogates of the likelihood of a mixture of tokens: where their expected policy gradient points.
 
-Moments of Dirichlet weights; what draws without replacement cover; and the expected policy gradient of each
-surrogate beside the gradient of the expected reward. Everything is vectorised over N instances.
+A step draws k of V tokens without replacement and reads their mean, weighted with p̂, p normalised on them.
+For small V, in float64 and without sampling, vectorised over N instances. The true gradient, and what the
+draws cover, are in `common.tabular.draws`. Also the diversity of Dirichlet weights.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Complex, Float, Int, Shaped
+from jaxtyping import Float, Int
 
-from common.tabular.draws import inclusion, masks, members, order_probabilities, orders, set_probabilities
+from common.tabular.draws import masks, order_probabilities, orders, softmax
 
 Surrogate = Literal["multi", "single", "plackett_luce"]
 SURROGATES: tuple[Surrogate, ...] = ("multi", "single", "plackett_luce")
-STEP = 1e-30  # of the complex step, whose derivative has no cancellation
 
 
 def dirichlet_diversity(
@@ -24,48 +24,6 @@ def dirichlet_diversity(
     """E[1 - Σ w²] of w ~ Dir(c p̂): (1 - Σ p̂²) c / (c + 1)."""
     diversity: np.ndarray = 1 - (normalised**2).sum(axis=-1)
     return diversity * concentration / (concentration + 1)
-
-
-def coverage(probabilities: Float[np.ndarray, "N V"], k: int) -> Float[np.ndarray, " N"]:
-    """E[Σ_S p], the probability that the candidates hold."""
-    found: np.ndarray = (inclusion(probabilities, k) * probabilities).sum(axis=1)
-    return found
-
-
-def chain_variance(
-    probabilities: Float[np.ndarray, "N V"], embeddings: Float[np.ndarray, "N V D"], k: int
-) -> Float[np.ndarray, " N"]:
-    """E‖e - E[e]‖² of the mixture e = Σ_S p̂_j E_j between chains: what GRPO's group has to compare."""
-    likely, held = set_probabilities(probabilities, k), members(probabilities.shape[1])
-    sized = held.sum(axis=1) == k
-    weights = held[sized] * probabilities[:, None]
-    weights /= weights.sum(axis=-1, keepdims=True)
-    mixtures, likely = weights @ embeddings, likely[:, sized, None]
-    mean = (likely * mixtures).sum(axis=1, keepdims=True)
-    found: np.ndarray = (likely[..., 0] * ((mixtures - mean) ** 2).sum(axis=-1)).sum(axis=1)
-    return found
-
-
-def softmax(logits: Shaped[np.ndarray, "N V"]) -> Shaped[np.ndarray, "N V"]:
-    """Row by row, complex logits too."""
-    weights = np.exp(logits - logits.real.max(axis=-1, keepdims=True))
-    found: np.ndarray = weights / weights.sum(axis=-1, keepdims=True)
-    return found
-
-
-def reward_gradient(
-    logits: Float[np.ndarray, "N V"], rewards: Float[np.ndarray, "N sets"], k: int, temperature: float = 1.0
-) -> Float[np.ndarray, "N V"]:
-    """∇ E[r(S)] in the logits of the sampling policy, by complex steps: no formula of a gradient is used."""
-    vocabulary = logits.shape[1]
-    chosen = orders(vocabulary, k)
-    reward, gradient = rewards[:, masks(chosen)], np.empty_like(logits)
-    for token in range(vocabulary):
-        moved: Complex[np.ndarray, "N V"] = logits.astype(complex)
-        moved[:, token] += 1j * STEP
-        likely = order_probabilities(softmax(moved / temperature), chosen)
-        gradient[:, token] = (likely * reward).sum(axis=1).imag / STEP
-    return gradient
 
 
 def surrogate_gradient(
@@ -82,7 +40,8 @@ def surrogate_gradient(
         logits: Of the policy.
         rewards: Of each set of candidates, the weights being a part of the environment.
         k: Candidates.
-        surrogate: ℓ, see `papers.mot_g.method.mixture_log_prob`; ``"single"`` over representatives.
+        surrogate: ℓ: ``"multi"`` is Σ_S p̂_j log p_j, ``"plackett_luce"`` the likelihood of the ordered draws,
+            ``"single"`` log p of a token that is drawn with p̂, its mean over these.
         temperature: That tokens are drawn at.
         scored: That ℓ is taken at; the same by default.
     """
