@@ -14,6 +14,8 @@ import inspect
 import textwrap
 from typing import Any
 
+from common.study.sources import syntax
+
 RECORDED: dict[str, str] = {
     "trl.trainer.grpo_trainer:GRPOTrainer.__init__": "e80f4531b23e94bd",
     "trl.trainer.grpo_trainer:GRPOTrainer._calculate_rewards": "998e876701979003",
@@ -104,4 +106,4 @@ def source_digest(source: str) -> str:
             node
         ):
             node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return hashlib.sha256(syntax(tree).encode()).hexdigest()[:16]

@@ -6,12 +6,14 @@ import ast
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 from importlib.util import resolve_name
 from pathlib import Path
+from typing import Any
 
 from common.study.errors import StudyError
 from common.study.paths import ROOT
@@ -124,6 +126,15 @@ def is_outside(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in OUTSIDE)
 
 
+def syntax(tree: ast.AST) -> str:
+    """`ast.dump` as Python 3.11 writes it, so that equal code has equal hashes under every later version.
+
+    Python 3.12 gave functions and classes type parameters, and 3.13 leaves empty lists out.
+    """
+    complete: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+    return ast.dump(tree, **complete).replace(", type_params=[]", "")
+
+
 @cache
 def parse_text(source: bytes, is_package: bool) -> Text:
     """Parse a source file; remembered by content, so that only a changed file costs time."""
@@ -134,7 +145,7 @@ def parse_text(source: bytes, is_package: bool) -> Text:
     deferred = set(_names(late))
     if is_package:  # lazy_loader.attach and the like name submodules without their package
         deferred |= {f".{text}" for text in _strings([tree]) if not text.startswith(".")}
-    return Text(ast.dump(tree), frozenset(_names(soon)), frozenset(deferred))
+    return Text(syntax(tree), frozenset(_names(soon)), frozenset(deferred))
 
 
 def _read(name: str, spec: ModuleSpec) -> Module:
