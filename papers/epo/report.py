@@ -128,7 +128,7 @@ def noise(frame: pd.DataFrame, arm: str) -> pd.Series:
 
 def theory(*names: str) -> Measure:
     """Errors of exact checks."""
-    return lambda frame: values(frame, "theory", *names, analysis="equations")
+    return lambda frame: values(frame, "theory", *names)
 
 
 STARS = dict.fromkeys(("SW IID Succ.*", "SW OOD Succ.*", "AW IID Succ.*", "AW OOD Succ.*"), 48)
@@ -162,10 +162,8 @@ CLAIMS: dict[str, Measure] = {
     "c3a_text": lambda f, arm="epo": success(f, arm, "text_game") - success(f, "base", "text_game"),
     "c3b": lambda f, arm="working": success(f, arm) - success(f, "base"),
     "c4": lambda f: np.subtract(*(series(f, "entropy", a).value.to_numpy() for a in ("indicator", "base"))),
-    "c5_force": theory("force"),
-    "c5_constants": theory("push", "lower", "inert"),
-    "c6": theory("corridor", "exact_penalty"),
-    "c7": lambda f: values(f, "theory", "ratio_error", "excess", analysis="drift"),
+    "c5": theory("force", "push", "lower", "inert"),
+    "c6": theory("corridor", "exact_penalty", "ratio_error", "excess"),
     "c8_speed": lambda f, arm="constant": steps_to_half(f, arm) - steps_to_half(f, "epo10"),
     "c8_final": lambda f: success(f, "epo10") - success(f, "constant"),
     "c9_gap": lambda f: gap(f, "shared"),
