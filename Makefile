@@ -25,7 +25,7 @@ flags = $(call flag,PROFILE,profile) $(call flag,SEEDS,seeds) $(call flag,ONLY,o
   $(call flag,SET,set) $(call flag,WORKERS,workers) $(call flag,BACKEND,backend)
 paper = -- $${PAPER:+"$$PAPER"}
 
-.PHONY: setup assets example lab list new reproduce plan status verify rejudge site test test-gpu bench clean help pocket-models
+.PHONY: setup assets example lab list new reproduce plan status verify rejudge site test bench clean help pocket-models
 
 help: ## Show this list
 	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|desk|gpu|paper] regenerates a paper's tables, figures and verdicts."
@@ -70,9 +70,6 @@ new: $(READY) ## Scaffold a paper: make new PAPER=<slug>
 lab: $(READY) ## Open JupyterLab with the right kernel
 	@"$$BIN/jupyter" lab --notebook-dir . $(if $(filter 0,$(shell id -u)),--allow-root)
 
-GPU_TESTS := $(addprefix tests/common/,agents judge models preference rl speculative) \
-  $(wildcard tests/papers/*/test_method.py tests/papers/*/test_trainer.py tests/papers/*/test_training.py)
-
 # Each test process would compile the packages anew where the environment forbids to keep the result.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction and nbval of every notebook
@@ -81,9 +78,6 @@ test: $(READY) ## Lint, types, import contract, unit tests, smoke reproduction a
 	"$$BIN/mypy"
 	"$$BIN/lint-imports"
 	set -f; "$$BIN/python" -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder --durations=10 $$ARGS
-
-test-gpu: $(READY) ## On a machine with an NVIDIA GPU: the tests of models, decoders and trainers, on it
-	set -f; REPRISE_TEST_GPU=1 "$$BIN/python" -m pytest -n auto --maxprocesses 16 $(GPU_TESTS) $$ARGS
 
 bench: $(READY) ## Measure speed as ratios; one JSON line per benchmark
 	@for file in benchmarks/*.py; do "$$BIN/python" "$$file" || exit 1; done

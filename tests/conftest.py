@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 # The cores are shared by whole tests: threads for small tensors would only wait, busily. Before any library.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Trainers take a GPU that they see, and with it other bits: unless asked, every machine tests the same.
-if os.environ.get("REPRISE_TEST_GPU") != "1":
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Trainers take a GPU that they see, and with it other bits: every machine tests the same.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
 import pytest

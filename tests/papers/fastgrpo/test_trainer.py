@@ -231,9 +231,6 @@ def test_the_model_card_names_the_method_and_cites_its_paper(tmp_path: Path) -> 
     check_model_card(make(tmp_path), "FastGRPO", "zhang2025fastgrpo")
 
 
-@pytest.mark.skipif(
-    torch.cuda.is_available(), reason="on a GPU a tiny policy has no knee: all widths cost the same"
-)
 def test_the_example_of_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     policy = tiny_policy(tmp_path / "policy")
