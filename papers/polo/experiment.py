@@ -175,7 +175,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     | {
         "run.iterations": 40,
         "arms": f"{MAIN},stepwise,unweighted,turns_only,dense,single",
-        "seeds": 17,
+        "seeds": 12,
     },
     "gpu": POCKET | {"run.iterations": 100, "leads.train_leads": 128, "leads.budget": 500},
     "paper": {},
