@@ -231,7 +231,7 @@ def _soft(config: Config, seeds: Sequence[int]) -> Iterator[Job]:
 
 def _trained(config: Config, sweep: str, task: str, arm: str, seed: int, **changes: Scalar) -> Job:
     temperature = config.thought.hot if arm == "hot" else config.thought.temperature
-    rates = COLOR_RATES if task == "color" else RATES
+    rates, assets = (COLOR_RATES, graph_color.ASSETS) if task == "color" else (RATES, ())
     own = config.run.changed({"task": TASKS[task], "learning_rate": rates.get(arm, config.run.learning_rate)})
     arguments = {
         **own.model_dump(),
@@ -242,7 +242,7 @@ def _trained(config: Config, sweep: str, task: str, arm: str, seed: int, **chang
         **changes,
     }
     files = pocket_files(0, "reach") if own.model == "pocket" else own.inputs(seed)
+    if task == "color":  # its base policy is no committed file
+        files = ()
     entry = "papers.mot_g.runs.training:train"
-    if task == "color":
-        return Job(sweep, {"arm": arm}, entry, arguments, (seed,), (), own.modules, graph_color.ASSETS)
-    return Job(sweep, {"arm": arm}, entry, arguments, (seed,), files, own.modules)
+    return Job(sweep, {"arm": arm}, entry, arguments, (seed,), files, own.modules, assets)
