@@ -1,4 +1,4 @@
-"""Commands and kernels, forked from a process that has the libraries loaded.
+"""Commands, scripts and kernels, forked from a process that has the libraries loaded.
 
 A short command mostly imports. The server has nothing of `common` or of a paper, so that the
 code and the environment of a command are its own. It started earlier, so what only a start of Python reads
@@ -21,6 +21,7 @@ from typing import Any
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
+        "tqdm.auto",  # before ipykernel, beside which it would write bars for a notebook, to stdout
         *("IPython", "ipykernel.kernelapp", "papermill", "pyarrow.parquet", "rich.progress"),
         *("matplotlib_inline.backend_inline", "scipy.optimize", "scipy.stats", "seaborn.objects"),
         *("torch._dynamo", "transformers", "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer"),
@@ -28,11 +29,13 @@ SERVER.set_forkserver_preload(
 )
 
 
-def run(arguments: Sequence[str], root: Path, environment: Mapping[str, str]) -> CompletedProcess[str]:
-    """Status and output of ``python -m common.study.cli`` in the repository at `root`."""
+def run(
+    arguments: Sequence[str], root: Path, environment: Mapping[str, str], script: Path | None = None
+) -> CompletedProcess[str]:
+    """Status and output of ``python -m common.study.cli`` in the repository at `root`, or of a script."""
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = SERVER.Process(target=_command, args=(arguments, root, environment, streams))
+        process = SERVER.Process(target=_command, args=(arguments, root, dict(environment), script, streams))
         process.start()
         process.join()
         status = process.exitcode
@@ -41,13 +44,21 @@ def run(arguments: Sequence[str], root: Path, environment: Mapping[str, str]) ->
 
 
 def _command(
-    arguments: Sequence[str], root: Path, environment: Mapping[str, str], streams: Sequence[Path]
+    arguments: Sequence[str],
+    root: Path,
+    environment: Mapping[str, str],
+    script: Path | None,
+    streams: Sequence[Path],
 ) -> None:
     for number, path in enumerate(streams, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     enter(root, environment)
     sys.argv[1:] = arguments
-    runpy.run_module("common.study.cli", run_name="__main__", alter_sys=True)
+    if script is None:
+        runpy.run_module("common.study.cli", run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(script.parent))
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def enter(folder: Path, environment: Mapping[str, str]) -> None:
