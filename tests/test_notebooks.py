@@ -1,8 +1,11 @@
-"""Every paper at `smoke` through the command line, then nbval on every notebook."""
+"""Every paper at `smoke`: its jobs, the command on their records, then nbval on every notebook."""
 
 import json
 import os
+import shutil
+import sys
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 
@@ -10,8 +13,11 @@ import nbformat
 import pytest
 
 from common.study.card import TEMPLATE, list_papers, load_card
+from common.study.keys import job_key
 from common.study.paths import ROOT, papers_root
-from tests.common.study import commands
+from common.study.study import Study
+from tests import forks
+from tests.observation import observe
 
 pytestmark = pytest.mark.slow
 
@@ -25,25 +31,50 @@ def validate(notebook: Path, **environment: str) -> None:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
         for name, value in {"PYTHONPATH": str(ROOT), **environment}.items():
             patch.setenv(name, value)
+        patch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", forks.launch_kernel)
         code = pytest.main(["--nbval-lax", "-q", "-p", "no:cacheprovider", str(notebook)])
     assert code == pytest.ExitCode.OK, printed.getvalue()
     assert " passed" in printed.getvalue()
 
 
+@pytest.fixture(scope="session")
+def copy(tmp_path_factory):
+    """The code in a place where no other test reads."""
+    root = tmp_path_factory.mktemp("copy")
+    for name in ("common", "papers"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
 @pytest.fixture(scope="module", params=[*list_papers(), TEMPLATE])
-def smoke(request, tmp_path_factory):
-    """A paper reproduced at `smoke` into places of its own."""
+def smoke(request, tmp_path_factory, copy):
+    """A paper reproduced at `smoke` into places of its own, and what its jobs opened."""
     root = tmp_path_factory.mktemp(request.param)
     places = {"REPRISE_STORE": str(root / "store"), "REPRISE_RESULTS": str(root / "results")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **places}
+    jobs = {job_key(job): job for job in Study(request.param, "smoke").jobs}
+    fields = {key: asdict(job) for key, job in jobs.items()}
+    seen = observe(fields, copy, root / "store", environment)
     # The tests' own workers have the other cores: a second one here would only import everything again.
     command = ("reproduce", request.param, "--profile", "smoke", "--workers", "1")
-    done = commands.run(command, ROOT, {**os.environ, "PYTHONPATH": str(ROOT), **places})
+    done = forks.run(command, ROOT, environment)
     assert done.returncode == 0, done.stderr
-    return request.param, root / "results" / request.param / "smoke.local", places
+    folder = root / "results" / request.param / "smoke.local"
+    return request.param, folder, places, [(job, seen[key]) for key, job in jobs.items()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's report of opened files is Linux's")
+def test_a_job_loads_and_reads_nothing_that_its_key_does_not_cover(smoke):
+    _, _, _, observed = smoke
+    for job, seen in observed:
+        assert not seen["error"], job.describe()
+        assert set(seen["opened"]) <= set(job.inputs), job.describe()
+    # Checkpoints, which no Python code opens, are seen.
+    assert all(seen["opened"] for job, seen in observed if job.inputs)
 
 
 def test_smoke_makes_every_artefact_of_the_card(smoke):
-    slug, folder, _ = smoke
+    slug, folder, _, _ = smoke
     card = load_card(slug)
     made = {path.stem for path in folder.glob("figures/*.png")} | {
         path.stem for path in folder.glob("tables/*.md")
@@ -60,7 +91,7 @@ def test_smoke_makes_every_artefact_of_the_card(smoke):
 
 
 def test_the_executed_notebook_repeats_itself_on_the_warm_store(smoke):
-    _, folder, places = smoke
+    _, folder, places, _ = smoke
     validate(folder / "reproduce.ipynb", **places)
 
 

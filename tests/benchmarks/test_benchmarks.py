@@ -1,13 +1,13 @@
 """Each benchmark runs at a tiny setting and ends with one line of JSON; speed itself is not judged here."""
 
 import json
-import subprocess
-import sys
+import os
 
 import pytest
 
 from common.study.assets import missing, reason
 from common.study.paths import ROOT
+from tests import forks
 
 pytestmark = pytest.mark.slow
 
@@ -41,8 +41,7 @@ def test_every_benchmark_is_tested():
 def test_the_output_is_one_line_of_json_with_the_bound_beside_the_measurement(name, tmp_path):
     if lacking := missing(NEEDS.get(name, ())):
         pytest.skip(reason(lacking))
-    command = (sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--quick")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = forks.run(("--quick",), tmp_path, os.environ, ROOT / "benchmarks" / f"{name}.py")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     content = json.loads(line)

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from common.study.card import TEMPLATE
 from common.study.paths import ROOT
-from tests.common.study import commands
+from tests import forks
 
 CARD = """
 slug: toy
@@ -154,7 +154,7 @@ class Repository:
     root: Path
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return commands.run(arguments, self.root, self.surroundings(environment)["env"])
+        return forks.run(arguments, self.root, self.surroundings(environment)["env"])
 
     def type(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """The command in a Python of its own, as a user starts it."""
