@@ -25,7 +25,7 @@ flags = $(call flag,PROFILE,profile) $(call flag,SEEDS,seeds) $(call flag,ONLY,o
   $(call flag,SET,set) $(call flag,WORKERS,workers) $(call flag,BACKEND,backend)
 paper = -- $${PAPER:+"$$PAPER"}
 
-.PHONY: setup assets example lab list new reproduce plan status verify rejudge site test bench clean help pocket-models
+.PHONY: setup assets example lab list new reproduce plan status verify rejudge restore site test bench clean help pocket-models
 
 help: ## Show this list
 	@echo "make reproduce PAPER=qae [PROFILE=smoke|laptop|desk|gpu|paper] regenerates a paper's tables, figures and verdicts."
@@ -60,6 +60,9 @@ verify: $(READY) ## Check the committed results of PAPER against card, code and 
 
 rejudge: $(READY) ## Judge the committed results of PAPER anew from their values, after a change of rules, card or figures
 	@$(need-paper)$(REPRISE) rejudge $(paper)
+
+restore: $(READY) ## Take the records of PAPER's committed results, so that a changed study computes what is new
+	@$(need-paper)$(REPRISE) restore $(call flag,PROFILE,profile) $(paper)
 
 site: $(READY) ## Write the committed results as web pages: site/index.html opens from the file
 	@$(REPRISE) site

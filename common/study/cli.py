@@ -233,6 +233,18 @@ def rejudge_command(paper: str, profile: str) -> None:
             CONSOLE.print(f"{slug}/{name}: {ledger.counts(made.verdicts, made.study.card.claims)}")
 
 
+@cli.command("restore")
+@click.argument("paper")
+@PROFILE
+def restore_command(paper: str, profile: str) -> None:
+    """Take the records of the committed results of PAPER, so that a changed study computes what is new."""
+    from common.study.rejudge import restore
+
+    for slug in _slugs(paper):
+        restored, left = restore(slug, profile)
+        CONSOLE.print(f"{slug}/{profile}: {restored} records restored, {left} jobs left to compute")
+
+
 @cli.command()
 @click.argument("paper", default="all")
 def status(paper: str) -> None:

@@ -63,6 +63,7 @@ def manifest(study: Study) -> dict[str, Any]:
                 "key": key,
                 "seconds": cost.seconds if cost else None,
                 "peak_memory_mib": cost.peak_memory if cost else None,
+                **({"restored": cost.restored} if cost and cost.restored else {}),
             }
             for job, key, cost in costs
         ],

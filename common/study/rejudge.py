@@ -1,7 +1,10 @@
-"""Judge committed results anew from their values: new rules, cards or figures, and nothing measured again.
+"""Committed results as records again: to judge them anew, or to go on from them.
 
-The values become records of a store of their own for as long as it takes. What the manifest says of the
-measurement (commit, machine, keys and costs of jobs) stays, so that results of older sources remain older.
+To judge them by new rules, cards or figures, their values become records of a store of their own for as long
+as it takes. What the manifest says of the measurement (commit, machine, keys and costs of jobs) stays, so
+that results of older sources remain older.
+
+To go on, with more seeds or a new arm, those whose keys are today's join the records of this machine.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +22,7 @@ from common.study import execution, results
 from common.study.artefacts import Artefacts
 from common.study.errors import StudyError
 from common.study.jobs import Job
-from common.study.keys import job_key
+from common.study.keys import file_hash, job_key
 from common.study.paths import results_root
 from common.study.rows import misfits
 from common.study.store import Cost, Store, write_json
@@ -57,6 +61,37 @@ def rejudge(slug: str, profile: str) -> Artefacts:
             write_json(target / "manifest.json", content)
     results.update_readmes(study, folder)
     return made
+
+
+def restore(slug: str, profile: str) -> tuple[int, int]:
+    """Put the committed values of every job whose key is the same today into the store, where it has none.
+
+    The key covers code, configuration, inputs, versions and kind of processor, so that they are what this
+    machine would compute. Jobs that only their parts tell apart are left to be computed.
+
+    Returns:
+        How many records were restored, and how many jobs of the study are still to compute.
+
+    Raises:
+        StudyError: the results are damaged.
+    """
+    folder = results_root() / slug / profile
+    measured, frame = read_manifest(folder), read_values(folder / "values.parquet")
+    if file_hash(folder / "values.parquet") != measured["files"]["values.parquet"]:
+        raise StudyError(f"{slug}/{profile}: values.parquet is not the manifest's; git checkout {folder}")
+    study, entries = Study(slug, profile), {job["key"]: job for job in measured["jobs"]}
+    facts: dict[str, Any] = {**measured}
+    keyed = {job_key(job): job for job in study.every_job}
+    before = [key for key in keyed if not study.store.has(key)]
+    for key in entries.keys() & before:
+        job, entry = keyed[key], entries[key]
+        rows = rows_of(frame, job, measured.get("parts", {}).get(job.sweep, []))
+        if len(rows) == entry.get("rows"):
+            levels, commit = (facts["network"], facts["sandbox"]), entry.get("restored", facts["commit"])
+            cost = Cost(entry["seconds"] or 0.0, entry["peak_memory_mib"] or 0.0, *levels, restored=commit)
+            _write(study.store, job, rows, cost)
+    left = sum(not study.store.has(key) for key in keyed)
+    return len(before) - left, left
 
 
 @contextmanager

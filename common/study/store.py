@@ -53,12 +53,14 @@ class Cost:
         peak_memory: Peak resident memory in MiB, child processes included.
         network: How the job was kept off the network (see `isolation.cut_network`).
         sandbox: The lowest level at which it ran generated code (see `common.sandbox`).
+        restored: Commit of the committed results that it was restored from; empty if it was computed here.
     """
 
     seconds: float
     peak_memory: float
     network: str = "unknown"
     sandbox: str = NOT_USED
+    restored: str = ""
 
 
 class Store:

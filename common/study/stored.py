@@ -49,13 +49,17 @@ class Claims(TypedDict):
 
 @with_config(_OPEN)
 class JobEntry(TypedDict):
-    """One job of the manifest; `rows` is how many of ``values.parquet`` are its own."""
+    """One job of the manifest; `rows` is how many of ``values.parquet`` are its own.
+
+    `restored` is the commit of the results that a record came from which this run did not compute.
+    """
 
     job: str
     key: str
     seconds: float | None
     peak_memory_mib: float | None
     rows: NotRequired[int]
+    restored: NotRequired[str]
 
 
 @with_config(_OPEN)

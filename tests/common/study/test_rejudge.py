@@ -10,6 +10,7 @@ import pandas as pd
 from common.study import rejudge
 from common.study.jobs import Job
 from common.study.rejudge import rows_of
+from common.study.stored import read_values
 
 
 def test_the_rows_of_a_job_are_its_own_also_where_a_label_says_nothing():
@@ -48,6 +49,27 @@ def test_new_rules_are_applied_to_stored_values_and_values_of_other_jobs_are_ref
     done = repository("rejudge", "toy")
     assert done.returncode == 1
     assert "its values are not those of today's jobs" in done.stdout + done.stderr
+
+
+def test_a_study_that_grows_goes_on_from_its_committed_results(repository):
+    assert repository("reproduce", "toy", "--update").returncode == 0
+    folder = repository.results("laptop")
+    measured = json.loads((folder / "manifest.json").read_text())
+    values = read_values(folder / "values.parquet")
+    shutil.rmtree(repository.root / ".reprise" / "store")
+    repository.edit("paper.yaml", "104, 105]", "104, 105, 106]")
+
+    assert "toy/laptop: 12 records restored, 2 jobs left to compute" in repository("restore", "toy").stdout
+    assert "toy/laptop: 0 records restored, 2 jobs left to compute" in repository("restore", "toy").stdout
+    assert repository("reproduce", "toy", "--update").returncode == 0
+    again = json.loads((folder / "manifest.json").read_text())["jobs"]
+    assert [job.get("restored") for job in again if "seed=106" not in job["job"]] == [measured["commit"]] * 12
+    assert not any("restored" in job for job in again if "seed=106" in job["job"])
+    grown = read_values(folder / "values.parquet")
+    pd.testing.assert_frame_equal(grown[grown["seed"] < 106].reset_index(drop=True), values)
+
+    (folder / "values.parquet").write_bytes(b"PAR1")
+    assert "values.parquet" in repository("restore", "toy").stderr
 
 
 def test_jobs_that_only_their_parts_tell_apart_share_their_rows_once(monkeypatch):
