@@ -222,7 +222,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "pretraining.layers": 2,
         "pretraining.policy_steps": 4,
         "pretraining.draft_steps": 2,
-        "speed.profile_repeats": 1,
+        "speed.profile_repeats": 0,
         "speed.profile_context": 4,
         "speed.static_tokens": 4,
         "end_to_end.seeds": 1,
