@@ -31,6 +31,7 @@ def observe(jobs: Jobs, root: Path, store: Path, environment: Mapping[str, str])
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
+        report.touch()
         process = SERVER.Process(target=_sweep, args=(jobs, root, store, environment, report))
         process.start()
         process.join()
@@ -61,6 +62,8 @@ def _each(jobs: Jobs, root: Path, store: Path) -> Iterator[tuple[str, dict[str, 
     from common.study.jobs import Job
     from common.study.worker import Limits, execute
 
+    # Where models lie that jobs share: made again, so that what they are made from is seen too.
+    os.environ["REPRISE_STORE"] = os.path.join(tempfile.mkdtemp(), "store")
     watch = _watch(root)
     for key, fields in jobs.items():
         job = Job(**fields | {name: tuple(fields[name]) for name in SEQUENCES})
