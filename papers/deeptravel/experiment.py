@@ -19,7 +19,7 @@ from papers.deeptravel.runs.tabular import ARMS as REPLAYS
 from papers.deeptravel.runs.tabular import REGIMES
 from papers.deeptravel.runs.theory import STREAMS
 
-LIMITS = {**run.LIMITS, "desk": {"seconds": 3600.0, "memory": 1800.0}}  # the larger cold start takes long
+LIMITS = {**run.LIMITS, "desk": {"seconds": 3600.0, "memory": 3600.0}}  # for the larger cold start
 REFEREES = "referee reports"
 SEEDS_PER_JOB = 30
 MAIN = "product,trajectory,permuted"
