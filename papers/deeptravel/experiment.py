@@ -171,7 +171,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     | {
         "run.iterations": 80,
         "run.training_prompts": 640,
-        "arms": f"{MAIN},shuffled,turn,mean,rarl,random,dapo,dapo_rarl,ppo,ppo_rarl,flaky",
+        "arms": f"{MAIN},shuffled,turn,mean,rarl,random,ppo,ppo_rarl,flaky",
         "planners": "base,larger",
         "control_world": MAIN,
     },
