@@ -19,7 +19,7 @@ from papers.deeptravel.runs.tabular import ARMS as REPLAYS
 from papers.deeptravel.runs.tabular import REGIMES
 from papers.deeptravel.runs.theory import STREAMS
 
-LIMITS = {**run.LIMITS, "desk": {"seconds": 3600.0, "memory": 1800.0}}  # the larger cold start takes long
+LIMITS = {**run.LIMITS, "desk": {"seconds": 3600.0, "memory": 3600.0}}  # for the larger cold start
 REFEREES = "referee reports"
 SEEDS_PER_JOB = 30
 MAIN = "product,trajectory,permuted"
@@ -171,7 +171,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     | {
         "run.iterations": 80,
         "run.training_prompts": 640,
-        "arms": f"{MAIN},shuffled,turn,mean,rarl,random,dapo,dapo_rarl,ppo,ppo_rarl,flaky",
+        "arms": f"{MAIN},shuffled,turn,mean,rarl,random,ppo,ppo_rarl,flaky",
         "planners": "base,larger",
         "control_world": MAIN,
     },

@@ -45,14 +45,12 @@ NAMES = {
     "shuffled": "shuffled rewards",
     "rarl": "GRPO + replay",
     "random": "GRPO + random replay",
-    "dapo": "clip-higher",
-    "dapo_rarl": "clip-higher + replay",
     "ppo": "PPO, critic",
     "ppo_rarl": "PPO, critic + replay",
     "flaky": "tools without cache",
 }
 MAIN = ("product", "trajectory", "permuted")
-BACKENDS = ("product", "rarl", "dapo", "dapo_rarl", "ppo", "ppo_rarl")
+BACKENDS = ("product", "rarl", "ppo", "ppo_rarl")
 TABLED = {
     "grpo": "GRPO, table",
     "rarl": "replay of failures",
@@ -64,8 +62,6 @@ COLOURS = {
     NAMES["trajectory"]: HUES["vermilion"],
     NAMES["permuted"]: HUES["pink"],
     NAMES["rarl"]: HUES["orange"],
-    NAMES["dapo"]: HUES["sky"],
-    NAMES["dapo_rarl"]: HUES["blue"],
     NAMES["ppo"]: HUES["green"],
     NAMES["ppo_rarl"]: HUES["brown"],
     TABLED["grpo"]: GREY,
@@ -268,10 +264,15 @@ TABLES: dict[str, Twin] = {
 # Figures
 
 
-def over_batches(frame: pd.DataFrame, arms: tuple[str, ...], **named: str) -> pd.DataFrame:
-    """Series of arms, a panel each."""
+def over_batches(frame: pd.DataFrame, arms: tuple[str, ...], window: int = 1, **named: str) -> pd.DataFrame:
+    """Series of arms, a panel each; means over the last `window` batches."""
+
+    def smooth(part: pd.DataFrame) -> pd.DataFrame:
+        means = part.groupby("seed")["value"].rolling(window, min_periods=1).mean()
+        return part.assign(value=means.droplevel(0))
+
     return stacked(
-        curve(rows(frame, "training", name, arm=arm), panel=panel.replace("_", " "), arm=NAMES[arm])
+        curve(smooth(rows(frame, "training", name, arm=arm)), panel=panel.replace("_", " "), arm=NAMES[arm])
         for panel, name in named.items()
         for arm in arms
     )
@@ -318,8 +319,8 @@ def episodes(frame: pd.DataFrame) -> pd.DataFrame:
 NOTE = "0.28 M, travel sandbox"
 FIGURES: dict[str, Figure] = {
     "fig4": Figure(
-        lambda f: over_batches(f, BACKENDS, reward="stream", entropy="entropy", turns="turns"),
-        lines(NOTE, x="rollout batch", fixed=COLOURS, band=False),
+        lambda f: over_batches(f, BACKENDS, 10, reward="stream", entropy="entropy", turns="turns"),
+        lines(f"{NOTE}; moving means of 10 batches", x="rollout batch", fixed=COLOURS, band=False),
     ),
     "hacking": Figure(
         lambda f: over_batches(

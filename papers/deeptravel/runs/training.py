@@ -37,7 +37,7 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "shuffled": {"rarl_reward": "shuffled"},
     "rarl": {"rarl_replay": "failures"},
     "random": {"rarl_replay": "random"},
-    "dapo": {"epsilon_high": 0.28},
+    "dapo": {"epsilon_high": 0.28},  # no difference while a batch has one optimizer step: the ratio is one
     "dapo_rarl": {"epsilon_high": 0.28, "rarl_replay": "failures"},
     "ppo": {},
     "ppo_rarl": {"rarl_replay": "failures"},

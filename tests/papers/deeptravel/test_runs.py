@@ -94,7 +94,7 @@ def test_an_unknown_arm_or_regime_is_refused(config):
 
 
 def test_every_arm_is_a_configuration(tmp_path):
-    listed = jobs(DESK.changed({"seeds": 1}), (0,))
+    listed = jobs(DESK.changed({"seeds": 1, "arms": ",".join(ARMS)}), (0,))
     trained = {job.labels["arm"]: job for job in listed if job.sweep == "training"}
     assert set(trained) == set(ARMS)
     assert {job.labels["arm"] for job in listed if job.sweep == "drawn"} == {
