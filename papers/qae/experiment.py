@@ -189,8 +189,8 @@ LONG: dict[str, Any] = {
     "long.completions": 256,
     "long.mix": MIX,
     "long.first": 30,
-    "long.seeds": 30,
-    "long.control_seeds": 10,
+    "long.seeds": 24,
+    "long.control_seeds": 8,
 }
 
 PROFILES: dict[str, dict[str, Any]] = {

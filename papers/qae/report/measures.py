@@ -9,15 +9,13 @@ import numpy as np
 import pandas as pd
 
 from common.study.errors import StudyError
-from common.study.frame import Errors, after, average, final, learning_curve, levels, paired, rows, values
+from common.study.frame import Errors, after, average, final, late, learning_curve, paired, rows, values
 from common.study.report import Measure
 from common.tasks.opchain import LEVELS
 from papers.qae.experiment import EPSILON_HIGH_SWEEP, K_SWEEP, PROFILES, Config, numbers
 
 Runs = Callable[[str], pd.DataFrame]
 """The series of an arm's runs, by name."""
-
-# Arms
 
 OBJECTIVE = Config().objective
 K, WIDE, NARROW = OBJECTIVE.quantile_k, OBJECTIVE.epsilon_high, EPSILON_HIGH_SWEEP[0]
@@ -56,7 +54,7 @@ def at_rate(frame: pd.DataFrame, arm: str, rate: float | None = None, purpose: s
 
 def own_rate(frame: pd.DataFrame, arm: str) -> float:
     """The learning rate at which an arm's pass@1 on the levels trained on is best on development seeds."""
-    rates = levels(frame, "rates", "learning_rate")
+    rates = sorted(frame.loc[frame["sweep"] == "rates", "learning_rate"].unique())
     if len(rates) == 1:
         return rates[0]
     return max(rates, key=lambda rate: trained_levels(at_rate(frame, arm, rate, "search")).mean())
@@ -198,7 +196,8 @@ CLAIMS: dict[str, Measure] = {
         {f"eps_high={e:.2f}": mean_entropy(f, "pos", e) - mean_entropy(f, "neg", e) for e in (WIDE, NARROW)}
     ),
     "c8d_random": lambda f: mean_entropy(f, "mean") - mean_entropy(f, "sparse_mean"),
-    "c9": lambda f, arm="quantile": advantage(f, arm),
+    "c9": lambda f, arm="quantile": paired(*(late(long_run(f, a)("reward"), 0.25) for a in (arm, "mean"))),
+    "c9_end": lambda f, arm="quantile": advantage(f, arm),
     "c9_pass16": lambda f: advantage(f, "quantile", 16),
     "c9_tuned": lambda f, arm="quantile": advantage(f, arm, runs=at_rate),
     "c9_bases": short_gains,

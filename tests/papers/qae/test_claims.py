@@ -222,7 +222,7 @@ def at_rate(rate: float, baseline: str, name: str, values: Values, purpose: str 
     return arm("rates", name, values, **LABELS, baseline=baseline, learning_rate=rate, purpose=purpose)
 
 
-def test_c9_weighs_the_levels_trained_on_and_c9_tuned_takes_each_arms_own_rate():
+def test_c9_end_weighs_the_levels_trained_on_and_c9_tuned_takes_each_arms_own_rate():
     ends = {"mean": (0.2, 0.4), "quantile": (0.5, 0.6), "random_gate": (0.1, 0.3)}
     best = {"mean": 1e-4, "quantile": 3e-4, "random_gate": 3e-4}  # on development seeds
     parts = []
@@ -242,11 +242,19 @@ def test_c9_weighs_the_levels_trained_on_and_c9_tuned_takes_each_arms_own_rate()
             ]
     frame = shuffled(tidy(parts))
     assert_allclose(report.PREMISES["headroom"](frame)[[11, 12]], [0.26, 0.52])  # 0.7 H and 0.3 X
-    assert_allclose(report.CLAIMS["c9"](frame)[[11, 12]], [0.27, 0.54])
-    assert_allclose(report.CLAIMS["c9"](frame, arm="random_gate")[[11, 12]], [-0.1, -0.2])
+    assert_allclose(report.CLAIMS["c9_end"](frame)[[11, 12]], [0.27, 0.54])
+    assert_allclose(report.CLAIMS["c9_end"](frame, arm="random_gate")[[11, 12]], [-0.1, -0.2])
     assert_allclose(report.CLAIMS["c9_pass16"](frame)[[11, 12]], [0.54, 1.08])
     assert_allclose(report.CLAIMS["c9_tuned"](frame)[[1, 2]], [0.17, 0.44])
     assert_allclose(report.CLAIMS["c9_tuned"](frame, arm="random_gate")[[1, 2]], [-0.2, -0.3])
+
+
+def test_c9_compares_the_last_quarter_of_the_rollouts():
+    ends = {"mean": [0.2, 0.4], "quantile": [0.5, 0.9], "random_gate": [0.1, 0.1]}
+    parts = [long(name, "reward", {3: [9.0] * 6 + end, 4: [0.0] * 6 + end}) for name, end in ends.items()]
+    frame = shuffled(tidy(parts))
+    assert_allclose(report.CLAIMS["c9"](frame)[[3, 4]], 0.4)
+    assert_allclose(report.CLAIMS["c9"](frame, arm="random_gate")[[3, 4]], -0.2)
 
 
 def test_c12_is_the_swing_of_entropy_whenever_it_comes():
