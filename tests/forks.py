@@ -5,6 +5,7 @@ code and the environment of a command are its own. It started earlier, so what o
 (``PYTHON*``, the locale) is the server's: tests of these `type` the command.
 """
 
+import importlib
 import multiprocessing
 import os
 import runpy
@@ -21,7 +22,7 @@ from typing import Any
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
-        "tqdm.auto",  # before ipykernel, beside which it would write bars for a notebook, to stdout
+        "tqdm.auto",  # before ipykernel, beside which it writes bars for a notebook
         *("IPython", "ipykernel.kernelapp", "papermill", "pyarrow.parquet", "rich.progress"),
         *("matplotlib_inline.backend_inline", "scipy.optimize", "scipy.stats", "seaborn.objects"),
         *("torch._dynamo", "transformers", "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer"),
@@ -112,6 +113,9 @@ def _kernel(arguments: Sequence[str], folder: Path, environment: Mapping[str, st
     for number in range(3):
         os.dup2(os.open(os.devnull, os.O_RDWR), number)
     enter(folder, environment)
-    sys.modules["pandas"].set_option("display.max_columns", 20)  # its import asked, before there was a kernel
+    # What asks at its import whether it is in a notebook has asked before there was one.
+    sys.modules["pandas"].set_option("display.max_columns", 20)
+    for name in ("tqdm.autonotebook", "tqdm.auto"):
+        importlib.reload(sys.modules[name])
     sys.argv[1:] = arguments
     runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)

@@ -72,7 +72,7 @@ def no_space_for_the_report(job, workspace):
 
 
 def no_space_for_the_record(job, workspace):
-    (workspace.parent / "record.parquet.part").mkdir()
+    (workspace.parent / "record.parquet.part").mkdir(exist_ok=True)
     return well(job, workspace)
 
 
